@@ -1,0 +1,47 @@
+"""martlet brings a model that was trained offline online, for recommenders and CTR ranking.
+
+>>> import martlet
+>>> model = martlet.load("model.onnx")                                    # doctest: +SKIP
+>>> model.predict({"x": np.array([[1.0]], dtype=np.float32)})["y"]        # doctest: +SKIP
+array([[2.5]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from martlet.errors import MartletError
+from martlet.servable import Checked, Servable
+from martlet.tensors import DType, Signature, Spec
+
+__version__ = "0.1.0"
+
+__all__ = ["Checked", "DType", "MartletError", "Servable", "Signature", "Spec", "load"]
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    format: str | None = None,
+    trusted: bool = False,
+    threads: int = 1,
+) -> Checked:
+    """
+    Open the model file (or folder) at *path* and return a servable that checks its inputs.
+
+    Args:
+        path: The file or folder. Its format is found by content unless *format* names it.
+        format: One of ``martlet.formats.names()``.
+        trusted: You vouch for the file: its reader may run code that it contains (pickle).
+        threads: Threads that one ``predict`` may use.
+
+    Raises:
+        ModelNotFound: nothing is there, or no such format.
+        UnsupportedModel: the file is broken, or uses what its reader does not know.
+        MissingExtra: the format's library is not installed.
+    """
+    from martlet import formats
+
+    options = formats.LoadOptions(trusted=trusted, threads=threads)
+    return Checked(formats.load(Path(path), options, format))

@@ -1,0 +1,107 @@
+"""Every error martlet raises on purpose, and what its caller should do.
+
+::
+
+    MartletError
+    |-- InvalidInput        invalid_argument     mend the request
+    |-- ModelNotFound       not_found            mend the name
+    |-- AlreadyExists       already_exists       choose another name or version
+    |-- NotAvailable        unavailable          retry: loading, draining, or a store is down
+    |-- Overloaded          resource_exhausted   back off: a bounded queue is full
+    |-- DeadlineExceeded    deadline_exceeded    allow more time, or ask for less
+    |-- UnsupportedModel    failed_precondition  convert the file; says which part, and where in it
+    |-- MissingExtra        failed_precondition  install the extra it names
+    |-- Unimplemented       unimplemented        ask for something else
+    `-- ServableFailed      internal             report it: the model's own code raised
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Code(Enum):
+    """The canonical codes of gRPC that martlet uses, by name.
+
+    Source: https://grpc.io/docs/guides/status-codes/
+    """
+
+    INVALID_ARGUMENT = "invalid_argument"
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    UNAVAILABLE = "unavailable"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    FAILED_PRECONDITION = "failed_precondition"
+    UNIMPLEMENTED = "unimplemented"
+    INTERNAL = "internal"
+
+
+class MartletError(Exception):
+    """The root of the tree. Its text is one sentence: what was wrong, where, what would work."""
+
+    code: Code = Code.INTERNAL
+
+
+class InvalidInput(MartletError):
+    """The request cannot be answered as it was sent."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class ModelNotFound(MartletError):
+    """No such model, version, label or recommender; the text lists those there are."""
+
+    code = Code.NOT_FOUND
+
+
+class AlreadyExists(MartletError):
+    """A version or name is taken, and what is published never changes."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class NotAvailable(MartletError):
+    """It exists but cannot answer now."""
+
+    code = Code.UNAVAILABLE
+
+
+class Overloaded(MartletError):
+    """A bounded queue is full; nothing was started."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class DeadlineExceeded(MartletError):
+    """The time that the caller allowed has passed."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class UnsupportedModel(MartletError):
+    """The file is broken, or uses something that its reader does not know."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class MissingExtra(MartletError):
+    """The library that reads this format is not installed."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: pip install 'martlet[{extra}]'")
+        self.extra = extra
+
+
+class Unimplemented(MartletError):
+    """The protocol has it, martlet does not."""
+
+    code = Code.UNIMPLEMENTED
+
+
+class ServableFailed(MartletError):
+    """The model's own code raised; the cause is chained."""
+
+    code = Code.INTERNAL

@@ -1,0 +1,118 @@
+"""The model formats: found by content, opened by the module named in the table below."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from martlet.errors import MissingExtra, ModelNotFound, UnsupportedModel
+from martlet.servable import Servable
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """
+    How a file is opened.
+
+    Args:
+        trusted: The user vouches for the file: a reader may run code that it contains (pickle).
+        threads: Threads that one call may use. One per worker process is fastest for rankers.
+    """
+
+    trusted: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """
+    One way a model is written to disk.
+
+    Args:
+        name: As ``--format`` takes it.
+        suffixes: File names that usually hold it; a hint, asked only where content says nothing.
+        sniff: Whether this path holds it. Reads a few kilobytes, imports nothing heavy,
+            never raises.
+        load: Opens it. Raises UnsupportedModel for a broken file or an unknown part of it.
+        extra: The extra that brings its library; "" where the base install reads it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    sniff: Callable[[Path], bool]
+    load: Callable[[Path, LoadOptions], Servable]
+    extra: str = ""
+
+
+# Asked in this order: the surest content first, formats with weak marks last.
+BUILTIN: dict[str, str] = {
+    "onnx": "martlet.formats.onnx",
+    "lightgbm": "martlet.formats.lightgbm",
+}
+
+
+@cache
+def _format(name: str) -> Format:
+    if name in BUILTIN:
+        found = importlib.import_module(BUILTIN[name]).FORMAT
+    else:
+        plugins = entry_points(group="martlet.formats")
+        if name not in plugins.names:
+            raise ModelNotFound(f"no format {name!r}; available: {', '.join(names())}")
+        found = plugins[name].load()
+    assert isinstance(found, Format), f"{name}: FORMAT is not a Format"
+    return found
+
+
+def names() -> list[str]:
+    """Return the formats there are, in the order they are tried."""
+    return [*BUILTIN, *entry_points(group="martlet.formats").names]
+
+
+def sniff(path: Path) -> Format:
+    """
+    Return the format that *path* (a file or a folder) holds, judged by content, then by suffix.
+
+    Raises:
+        ModelNotFound: there is nothing at *path*.
+        UnsupportedModel: no format knows it.
+    """
+    if not path.exists():
+        raise ModelNotFound(f"there is no file or folder at {path}")
+    formats = [_format(name) for name in names()]
+    return next(_candidates(path, formats), None) or _unknown(path)
+
+
+def _candidates(path: Path, formats: list[Format]) -> Iterator[Format]:
+    yield from (each for each in formats if each.sniff(path))
+    yield from (each for each in formats if path.name.endswith(each.suffixes))
+
+
+def _unknown(path: Path) -> Format:
+    raise UnsupportedModel(f"{path} is in no known format; the formats are: {', '.join(names())}")
+
+
+def load(path: Path, options: LoadOptions = LoadOptions(), format: str | None = None) -> Servable:
+    """
+    Open the model at *path*; its format is found by content unless *format* names it.
+
+    Returns a servable that trusts its caller to have checked the inputs.
+
+    Raises:
+        ModelNotFound: there is nothing at *path*, or no such format.
+        UnsupportedModel: the file is broken, or uses what its reader does not know.
+        MissingExtra: the format's library is not installed.
+    """
+    if not path.exists():
+        raise ModelNotFound(f"there is no file or folder at {path}")
+    chosen = _format(format) if format is not None else sniff(path)
+    try:
+        return chosen.load(path, options)
+    except ModuleNotFoundError as exc:
+        if not chosen.extra:
+            raise
+        raise MissingExtra(f"the format {chosen.name}", chosen.extra) from exc

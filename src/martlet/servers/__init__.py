@@ -1,0 +1,1 @@
+"""Doors: HTTP and gRPC. The only rooms that know sockets."""

@@ -1,0 +1,1 @@
+"""Answering: which version answers, and one door to ask it."""

@@ -1,0 +1,181 @@
+"""Named arrays, and the signature that says which of them a model takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from martlet.errors import InvalidInput
+
+Tensor = NDArray[Any]
+"""One array. Strings are an object array of ``str`` or UTF-8 ``bytes`` (``None``: missing)."""
+
+Tensors = Mapping[str, Tensor]
+
+
+class DType(Enum):
+    """What a tensor's elements are; the value is the name that messages and the API use."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    STRING = "string"
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The numpy dtype that holds it."""
+        return _NUMPY[self]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether NaN and the infinities are among its values."""
+        return self.value.startswith("float")
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is signed or unsigned, of any width."""
+        return self.value.startswith(("int", "uint"))
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any]) -> DType:
+        """
+        Return the DType that *dtype* holds.
+
+        Raises:
+            InvalidInput: none does (complex numbers, dates).
+        """
+        if dtype.kind in "OSU":
+            return cls.STRING
+        try:
+            return cls(dtype.name)
+        except ValueError:
+            raise InvalidInput(
+                f"arrays of {dtype} are not supported; use one of "
+                + ", ".join(each.value for each in cls)
+            ) from None
+
+
+_NUMPY: dict[DType, np.dtype[Any]] = {
+    each: np.dtype(object if each is DType.STRING else each.value) for each in DType
+}
+
+Shape = tuple[int, ...] | None
+"""Sizes by axis: -1 is any size; None is any rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """
+    What one input or output is.
+
+    Args:
+        name: Its name in the signature.
+        dtype: Of its elements.
+        shape: Its sizes; -1 is any, None is any rank.
+        required: Whether it must be given. An optional one that is absent stays absent.
+        nullable: Whether single values may be missing: NaN in floats, None in strings.
+        description: For people: the field's valid values, unit or default.
+    """
+
+    name: str
+    dtype: DType
+    shape: Shape
+    required: bool = True
+    nullable: bool = False
+    description: str = ""
+
+    def check(self, value: ArrayLike) -> Tensor:
+        """
+        Return *value* as an array of this dtype and a shape that fits.
+
+        A cast happens only where no value can change (int32 to int64, float32 to float64).
+
+        Raises:
+            InvalidInput: the dtype or shape does not fit; names the input, what came, what is wanted.
+        """
+        array = value if isinstance(value, np.ndarray) else self._array(value)
+        wanted = self.dtype.numpy
+        if array.dtype != wanted:
+            array = self._cast(array, wanted)
+        shape = self.shape
+        if shape is not None:
+            if len(shape) != array.ndim:
+                raise self._misfit(array)
+            for size, found in zip(shape, array.shape, strict=True):
+                if size != found and size != -1:
+                    raise self._misfit(array)
+        return array
+
+    def _array(self, value: ArrayLike) -> Tensor:
+        try:
+            return np.asarray(value, dtype=object if self.dtype is DType.STRING else None)
+        except ValueError as exc:
+            raise InvalidInput(f"input {self.name!r} is not an array: {exc}") from None
+
+    def _cast(self, array: Tensor, wanted: np.dtype[Any]) -> Tensor:
+        if self.dtype is DType.STRING:
+            if array.dtype.kind in "SU":
+                return array.astype(object)
+        elif array.dtype.kind not in "OSU" and np.can_cast(array.dtype, wanted, "safe"):
+            return array.astype(wanted)
+        found = "string" if array.dtype.kind in "OSU" else array.dtype
+        raise InvalidInput(f"input {self.name!r} is {found}; {self} is wanted")
+
+    def _misfit(self, array: Tensor) -> InvalidInput:
+        return InvalidInput(
+            f"input {self.name!r} has shape {list(array.shape)}; {self} is wanted (-1 is any size)"
+        )
+
+    def __str__(self) -> str:
+        shape = "of any shape" if self.shape is None else list(self.shape)
+        return f"{self.dtype.value} {shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Named inputs and outputs of one way to call a model. Their order is the file's."""
+
+    inputs: Mapping[str, Spec]
+    outputs: Mapping[str, Spec]
+    method: str = field(default="predict")
+    """What a call of it is: ``predict``, ``classify`` or ``regress`` (TensorFlow's method names)."""
+
+    @classmethod
+    def of(cls, inputs: list[Spec], outputs: list[Spec], method: str = "predict") -> Signature:
+        """Index the specs by their names."""
+        return cls({s.name: s for s in inputs}, {s.name: s for s in outputs}, method)
+
+    def check(self, tensors: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
+        """
+        Return *tensors* in the signature's order, each an array that fits its Spec.
+
+        Raises:
+            InvalidInput: one is missing, unknown, or does not fit.
+        """
+        checked: dict[str, Tensor] = {}
+        for name, spec in self.inputs.items():
+            if name in tensors:
+                checked[name] = spec.check(tensors[name])
+            elif spec.required:
+                raise InvalidInput(f"input {name!r} is missing; {self._wanted()}")
+        if len(checked) != len(tensors):
+            unknown = next(name for name in tensors if name not in self.inputs)
+            raise InvalidInput(f"no input is named {unknown!r}; {self._wanted()}")
+        return checked
+
+    def _wanted(self) -> str:
+        return "the inputs are " + ", ".join(f"{n!r} ({s})" for n, s in self.inputs.items())
