@@ -1,0 +1,19 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared data sets, models and contracts, outside the repository (MARTLET_SHARED)."""
+    path = Path(os.environ.get("MARTLET_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"no shared data at {path}: set MARTLET_SHARED to run this test")
+    return path
