@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
+from urllib.parse import unquote
+
+import orjson
+
+MAX_PATHS_REMEMBERED = 4096
 
 JSON = b"application/json"
 
@@ -71,3 +77,64 @@ class Router:
 
     dialects: list[Dialect] = field(default_factory=list)
     _seen: dict[tuple[str, str], Handler] = field(default_factory=dict)
+
+    def mount(self, dialect: Dialect) -> None:
+        """Ask *dialect* too, after those already mounted."""
+        self.dialects.append(dialect)
+        self._seen.clear()
+
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """
+        Return the response, or the coroutine of it, from whoever has the path.
+
+        Raises:
+            MartletError: what the handler raised.
+        """
+        handler = self._seen.get((request.method, request.target))
+        if handler is None:
+            handler = self._find(request)
+        return handler(request)
+
+    def _find(self, request: Request) -> Handler:
+        path, _, query = request.target.partition("?")
+        allowed = []
+        for dialect in self.dialects:
+            for route in dialect.routes:
+                match = route.pattern.fullmatch(path)
+                if match is None:
+                    continue
+                if route.method != request.method:
+                    allowed.append(route.method)
+                    continue
+                parts = {k: unquote(v) for k, v in match.groupdict().items() if v is not None}
+                handler = route.make(**parts)
+                if not query:
+                    self._remember(request, handler)
+                return handler
+        return partial(self._unmatched, allowed)
+
+    def _remember(self, request: Request, handler: Handler) -> None:
+        # Paths come from outside: a bounded memory, emptied when a scanner fills it.
+        if len(self._seen) >= MAX_PATHS_REMEMBERED:
+            self._seen.clear()
+        self._seen[request.method, request.target] = handler
+
+    def _unmatched(self, allowed: list[str], request: Request) -> Response:
+        for dialect in self.dialects:
+            response = dialect.unmatched(request)
+            if response is not None:
+                return response
+        if allowed:
+            allow = ", ".join(sorted(set(allowed)))
+            text = f"{request.method} is not allowed on {request.target}; allowed: {allow}"
+            return failure(405, text, ((b"Allow", allow.encode()),))
+        return failure(404, f"nothing answers {request.method} {request.target}")
+
+
+def failure(
+    status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> Response:
+    """Return the error body that every dialect shares: ``{"error": "<one sentence>"}``."""
+    # A sentence may quote bytes of the request that are no UTF-8; orjson refuses lone surrogates.
+    safe = message.encode("utf-8", "replace").decode()
+    return Response(status, orjson.dumps({"error": safe}), headers=headers)

@@ -1,0 +1,1 @@
+"""The worker processes of one server: started, watched, replaced, drained."""

@@ -1,0 +1,35 @@
+"""When a worker that ended is started again: a pure decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STABLE_S = 10.0
+FIRST_WAIT_S = 0.05
+LONGEST_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How a worker's last runs went: when it started, and how many ended early in a row."""
+
+    started_at: float
+    early_ends: int = 0
+
+
+def respawn_at(life: Life, now: float) -> tuple[float, int]:
+    """
+    Return when to start the worker again, and its count of early ends from now on.
+
+    A worker that had run for a while comes back at once: whatever killed it is rare. One that
+    keeps ending early waits twice as long each time, so that a broken model does not burn a core.
+
+    >>> respawn_at(Life(started_at=0.0), now=60.0)
+    (60.0, 0)
+    >>> respawn_at(Life(started_at=59.0, early_ends=2), now=60.0)
+    (60.2, 3)
+    """
+    if now - life.started_at >= STABLE_S:
+        return now, 0
+    wait = min(FIRST_WAIT_S * 2**life.early_ends, LONGEST_WAIT_S)
+    return now + wait, life.early_ends + 1
