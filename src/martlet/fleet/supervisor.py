@@ -236,6 +236,6 @@ def _empty(wake: socket.socket) -> None:
 def _die_with(parent: int) -> None:
     """Ask Linux to end this process with its parent: no worker outlives a killed supervisor."""
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
