@@ -1,0 +1,580 @@
+"""Trees, evaluated: compiled and pure, against a walk node by node and the native libraries."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.trees import (
+    And,
+    Arithmetic,
+    Compare,
+    Member,
+    Missing,
+    Not,
+    Or,
+    Surrogate,
+    Trees,
+    Xor,
+)
+from martlet.native import find
+
+NAN = math.nan
+
+
+@pytest.fixture(params=["compiled", "pure"], autouse=True)
+def path(request, monkeypatch):
+    """Every test runs over both; a forest chooses when it is built."""
+    if request.param == "pure":
+        monkeypatch.setenv("MARTLET_NATIVE", "0")
+    elif find("forest") is None:
+        pytest.skip("martlet.native._forest is not built")
+    return request.param
+
+
+def holds(predicate, row):
+    """Three-valued truth by the definitions, walked: True, False or None."""
+    match predicate:
+        case bool():
+            return predicate
+        case Compare(feature, operator, value):
+            x = row[feature]
+            if x != x:
+                return None
+            return {
+                "<": x < value, "<=": x <= value, ">": x > value,
+                ">=": x >= value, "==": x == value, "!=": x != value,
+            }[operator]  # fmt: skip
+        case Member(feature, codes):
+            return None if row[feature] != row[feature] else row[feature] in codes
+        case Missing(feature):
+            return row[feature] != row[feature]
+        case Not(part):
+            found = holds(part, row)
+            return None if found is None else not found
+        case And(parts):
+            found = [holds(each, row) for each in parts]
+            return False if False in found else None if None in found else True
+        case Or(parts):
+            found = [holds(each, row) for each in parts]
+            return True if True in found else None if None in found else False
+        case Xor(parts):
+            found = [holds(each, row) for each in parts]
+            return None if None in found else sum(found) % 2 == 1
+        case Surrogate(parts):
+            return next((x for x in (holds(each, row) for each in parts) if x is not None), None)
+
+
+FEATURES = 3
+VALUES = st.sampled_from(
+    [-math.inf, -1.5, -0.0, 0.0, 0.1, 1.0, 2.0, 3.0, 63.0, 64.0, 200.0, math.inf]
+)
+features = st.integers(0, FEATURES - 1)
+simple = st.one_of(
+    st.booleans(),
+    st.builds(Compare, features, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), VALUES),
+    st.builds(
+        Member, features, st.lists(st.sampled_from([0, 1, 2, 63, 64, 200]), max_size=4).map(tuple)
+    ),
+    st.builds(Missing, features),
+)
+predicates = st.recursive(
+    simple,
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        *(st.builds(kind, st.lists(inner, min_size=1, max_size=3).map(tuple))
+          for kind in (And, Or, Xor, Surrogate)),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+rows = st.lists(st.one_of(VALUES, st.just(NAN)), min_size=FEATURES, max_size=FEATURES)
+
+
+class TestPredicates:
+    @settings(max_examples=100, deadline=None)
+    @given(predicate=predicates, table=st.lists(rows, min_size=1, max_size=20))
+    def test_every_predicate_is_decided_as_three_valued_logic_says(self, predicate, table):
+        trees = Trees(FEATURES)
+        yes, no, unknown = trees.leaf(1), trees.leaf(0), trees.leaf(2)
+        trees.add(trees.decide(predicate, yes=yes, no=no, unknown=unknown))
+        forest = trees.build()
+        expected = [{True: 1, False: 0, None: 2}[holds(predicate, row)] for row in table]
+        assert forest.leaves(np.array(table))[:, 0].tolist() == expected
+        assert [forest.leaves_of(row)[0] for row in table] == expected
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        cases=st.lists(predicates, max_size=4),
+        stops=st.booleans(),
+        contrary=st.booleans(),
+        table=st.lists(rows, min_size=1, max_size=10),
+    )
+    def test_the_first_case_that_holds_is_taken(self, cases, stops, contrary, table):
+        if contrary and cases:
+            cases = [*cases, Not(cases[-1])]
+        trees = Trees(FEATURES)
+        start = trees.reserve()
+        trees.first(
+            [(each, trees.leaf(i)) for i, each in enumerate(cases)],
+            otherwise=trees.leaf(90),
+            unknown=trees.leaf(91) if stops else None,
+            at=start,
+        )
+        trees.add(start)
+
+        def expected(row):
+            for i, each in enumerate(cases):
+                found = holds(each, row)
+                if found is None and stops:
+                    return 91
+                if found:
+                    return i
+            return 90
+
+        assert trees.build().leaves(np.array(table))[:, 0].tolist() == [expected(r) for r in table]
+
+    def test_two_contrary_cases_are_one_node(self):
+        trees = Trees(1)
+        trees.add(
+            trees.first(
+                [(Compare(0, "<=", 0.5), trees.leaf(0)), (Compare(0, ">", 0.5), trees.leaf(1))],
+                otherwise=trees.leaf(),
+            )
+        )
+        assert len(trees.build().feature) == 1
+
+    def test_xor_nested_without_end_is_refused(self):
+        predicate = Compare(0, "<", 0.0)
+        for _ in range(40):
+            predicate = Xor((predicate, Compare(0, ">", 1.0)))
+        trees = Trees(1)
+        with pytest.raises(UnsupportedModel, match="xor"):
+            trees.decide(predicate, yes=trees.leaf(0), no=trees.leaf(1), unknown=trees.leaf())
+
+    def test_nested_conjunctions_do_not_double_the_nodes(self):
+        predicate = Compare(0, "<", 0.0)
+        for depth in range(20):
+            predicate = (And, Or)[depth % 2]((Compare(0, ">", float(depth)), predicate))
+        trees = Trees(1)
+        trees.add(
+            trees.decide(predicate, yes=trees.leaf(0), no=trees.leaf(1), unknown=trees.leaf())
+        )
+        assert len(trees.build().feature) < 21 * 21
+
+
+def random_forest(rng, trees_wanted, features, depth, arithmetic=Arithmetic.FLOAT64, sets=True):
+    """A forest and the same as nested tuples, for the walk."""
+    trees = Trees(features, arithmetic)
+    shapes, answers = [], 0
+
+    def grow(level):
+        nonlocal answers
+        if level == 0 or rng.random() < 0.1:
+            answers += 1
+            return trees.leaf(answers - 1), answers - 1
+        yes, yes_shape = grow(level - 1)
+        no, no_shape = grow(level - 1)
+        missing, missing_shape = ((yes, yes_shape), (no, no_shape), (trees.leaf(), -1))[
+            rng.integers(3)
+        ]
+        feature = int(rng.integers(features))
+        if sets and rng.random() < 0.3:
+            codes = tuple(int(c) for c in rng.integers(0, 150, 5))
+            node = trees.member(feature, codes, yes=yes, no=no, missing=missing)
+            return node, (Member(feature, codes), yes_shape, no_shape, missing_shape)
+        test = Compare(feature, ("<", "<=", ">", ">=")[rng.integers(4)], float(rng.normal() * 50))
+        node = trees.compare(feature, test.operator, test.value, yes=yes, no=no, missing=missing)
+        return node, (test, yes_shape, no_shape, missing_shape)
+
+    for _ in range(trees_wanted):
+        root, shape = grow(depth)
+        trees.add(root)
+        shapes.append(shape)
+    return trees.build(), shapes, answers
+
+
+def walk(shape, row):
+    while isinstance(shape, tuple):
+        test, yes, no, missing = shape
+        shape = {True: yes, False: no, None: missing}[holds(test, row)]
+    return shape
+
+
+def table(rng, rows, features):
+    x = rng.integers(-20, 160, (rows, features)) + rng.choice([0.0, 0.5], (rows, features))
+    x[rng.random(x.shape) < 0.15] = NAN
+    return x
+
+
+class TestLeaves:
+    @pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 300])
+    @pytest.mark.parametrize("trees", [1, 8, 21])
+    def test_equal_a_walk_node_by_node(self, rows, trees):
+        rng = np.random.default_rng(rows * 100 + trees)
+        forest, shapes, _ = random_forest(rng, trees, 6, 6)
+        x = table(rng, rows, 6)
+        expected = [[walk(shape, row) for shape in shapes] for row in x]
+        assert forest.leaves(x).tolist() == expected
+        assert [forest.leaves_of(row.tolist()) for row in x] == expected
+
+    def test_many_features_and_rows_go_in_blocks(self):
+        rng = np.random.default_rng(5)
+        forest, shapes, _ = random_forest(rng, 5, 6000, 8, Arithmetic.FLOAT32, sets=False)
+        x = table(rng, 50, 6000)  # halves are exact in float32, thresholds may round between
+        expected = [[walk(shape, row) for shape in shapes] for row in x]
+        assert forest.leaves(x).tolist() == expected
+        assert forest.leaves_of(x[3]) == expected[3]
+        assert forest.leaves(x.astype(np.float32)).tolist() == expected
+
+    def test_views_and_other_dtypes_are_taken(self):
+        rng = np.random.default_rng(6)
+        forest, shapes, _ = random_forest(rng, 3, 4, 4)
+        x = rng.integers(0, 100, (20, 8))[::2, ::2]
+        assert forest.leaves(x).tolist() == [[walk(s, row) for s in shapes] for row in x]
+
+    def test_a_forest_of_no_trees_and_a_tree_of_one_leaf(self):
+        assert Trees(0).build().leaves(np.empty((2, 0))).shape == (2, 0)
+        trees = Trees(0)
+        trees.add(trees.leaf(4))
+        trees.add(trees.leaf())
+        assert trees.build().leaves(np.empty((3, 0))).tolist() == [[4, -1]] * 3
+        assert trees.build().leaves_of([]) == [4, -1]
+
+    def test_a_deep_chain_is_walked(self):
+        trees = Trees(1)
+        target = trees.leaf(0)
+        for depth in range(5000):
+            target = trees.compare(
+                0, ">", float(depth), yes=trees.leaf(depth), no=target, missing=target
+            )
+        trees.add(target)
+        assert trees.build().leaves(np.array([[-1.0], [0.5], [4999.5], [NAN]]))[:, 0].tolist() == [
+            0, 0, 4999, 0,
+        ]  # fmt: skip
+
+
+class TestArithmetic:
+    def x(self):
+        return np.array([[0.1], [np.float32(0.1)], [0.1 + 1e-12], [1e300], [-1e300]])
+
+    @pytest.mark.parametrize(
+        ("arithmetic", "operator", "expected"),
+        [
+            (Arithmetic.FLOAT64, "<=", [1, 0, 0, 0, 1]),
+            (Arithmetic.FLOAT64, "<", [0, 0, 0, 0, 1]),
+            (Arithmetic.FLOAT32, "<=", [1, 1, 1, 0, 1]),
+            (Arithmetic.FLOAT32, "<", [0, 0, 0, 0, 1]),
+            (Arithmetic.FLOAT32, "==", [1, 1, 1, 0, 0]),
+            # float32(0.1) is above 0.1
+            (Arithmetic.FLOAT32_VALUES, "<=", [0, 0, 0, 0, 1]),
+            (Arithmetic.FLOAT32_VALUES, "==", [0, 0, 0, 0, 0]),
+            (Arithmetic.FLOAT32_VALUES, ">=", [1, 1, 1, 1, 0]),
+        ],
+    )
+    def test_values_are_compared_in_the_precision_of_the_forest(
+        self, arithmetic, operator, expected
+    ):
+        trees = Trees(1, arithmetic)
+        trees.add(
+            trees.compare(
+                0, operator, 0.1, yes=trees.leaf(1), no=trees.leaf(0), missing=trees.leaf()
+            )
+        )
+        forest = trees.build()
+        assert forest.leaves(self.x())[:, 0].tolist() == expected
+        assert [forest.leaves_of(list(row))[0] for row in self.x()] == expected
+
+
+class TestSum:
+    @pytest.mark.parametrize("rows", [1, 40])
+    @pytest.mark.parametrize("float32", [False, True])
+    def test_adds_in_the_order_of_the_trees(self, rows, float32):
+        rng = np.random.default_rng(rows)
+        forest, shapes, answers = random_forest(rng, 13, 5, 5)
+        x = table(rng, rows, 5)
+        values, weights = rng.normal(size=(answers, 3)), rng.normal(size=13)
+        real = np.float32 if float32 else np.float64
+        expected = []
+        for row in x:
+            sums = np.array([0.5, -1.0, 0.1], real)
+            for tree, shape in enumerate(shapes):
+                answer = walk(shape, row)
+                if answer >= 0:
+                    sums = sums + real(weights[tree]) * values[answer].astype(real)
+            expected.append(sums.astype(float).tolist())
+        total = forest.sum(
+            values, weights=weights, start=[0.5, -1.0, 0.1], no_answer=0.0, float32=float32
+        )
+        assert total(x).tolist() == expected
+        assert [total.of(row.tolist()) for row in x] == expected
+
+    def test_each_tree_may_add_to_an_output_of_its_own(self):
+        rng = np.random.default_rng(2)
+        forest, shapes, answers = random_forest(rng, 6, 4, 4)
+        x, values = table(rng, 30, 4), rng.normal(size=answers)
+        total = forest.sum(values, target=[0, 1, 2, 0, 1, 2], no_answer=0.0)
+        expected = np.zeros((30, 3))
+        for i, row in enumerate(x):
+            for tree, shape in enumerate(shapes):
+                answer = walk(shape, row)
+                expected[i, tree % 3] += values[answer] if answer >= 0 else 0.0
+        assert total(x).tolist() == expected.tolist()
+        assert [total.of(row) for row in x] == expected.tolist()
+
+    def test_no_answer_makes_the_sum_missing_unless_told_otherwise(self):
+        trees = Trees(1)
+        trees.add(trees.leaf(0))
+        trees.add(
+            trees.compare(0, "<", 0.0, yes=trees.leaf(1), no=trees.leaf(1), missing=trees.leaf())
+        )
+        forest = trees.build()
+        x = np.array([[1.0], [NAN]])
+        assert np.isnan(forest.sum([[1.0], [2.0]])(x)).tolist() == [[False], [True]]
+        assert forest.sum([[1.0], [2.0]], no_answer=0.0)(x).tolist() == [[3.0], [1.0]]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"values": [1.0]},
+            {"values": [[1.0]]},
+            {"values": [1.0, 2.0], "target": [0, 1]},
+            {"values": [1.0, 2.0], "target": [-1]},
+            {"values": [[1.0], [2.0]], "weights": [1.0, 2.0]},
+            {"values": [[1.0], [2.0]], "start": [1.0, 2.0]},
+            {"values": np.empty((2, 0))},
+        ],
+    )
+    def test_values_that_do_not_fit_are_refused(self, arguments):
+        trees = Trees(1)
+        trees.add(trees.missing(0, yes=trees.leaf(0), no=trees.leaf(1)))
+        with pytest.raises(UnsupportedModel):
+            trees.build().sum(**arguments)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("bad", [[1.0], [1.0, 2.0, 3.0], ["a", 2.0], [1.0, object()], "ab"])
+    def test_a_row_that_does_not_fit(self, bad):
+        forest, _, answers = random_forest(np.random.default_rng(1), 2, 2, 2)
+        with pytest.raises(InvalidInput):
+            forest.leaves_of(bad)
+        with pytest.raises(InvalidInput):
+            forest.sum(np.ones((answers, 1))).of(bad)
+
+    @pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 2, 1)])
+    def test_a_matrix_that_does_not_fit(self, shape):
+        forest, _, answers = random_forest(np.random.default_rng(1), 2, 2, 2)
+        with pytest.raises(InvalidInput):
+            forest.leaves(np.ones(shape))
+        with pytest.raises(InvalidInput):
+            forest.sum(np.ones((answers, 1)))(np.ones(shape))
+
+    def test_nodes_that_lead_back_to_themselves(self):
+        trees = Trees(1)
+        one, two = trees.reserve(), trees.reserve()
+        trees.compare(0, "<", 1.0, yes=two, no=two, missing=two, at=one)
+        trees.compare(0, "<", 1.0, yes=one, no=one, missing=one, at=two)
+        trees.add(one)
+        with pytest.raises(UnsupportedModel, match="back to itself"):
+            trees.build()
+
+    def test_aliases_that_lead_back_to_themselves(self):
+        trees = Trees(1)
+        one, two = trees.reserve(), trees.reserve()
+        trees.alias(two, at=one)
+        trees.alias(one, at=two)
+        trees.add(one)
+        with pytest.raises(UnsupportedModel, match="back to itself"):
+            trees.build()
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda t: t.add(t.reserve()),
+            lambda t: t.add(99),
+            lambda t: t.add(t.missing(0, yes=99, no=99)),
+            lambda t: t.add(t.missing(0, yes=-1, no=-1)),
+            lambda t: t.compare(7, "<", 1.0, yes=0, no=0, missing=0),
+            lambda t: t.compare(0, "<", NAN, yes=0, no=0, missing=0),
+            lambda t: t.member(0, [-1], yes=0, no=0, missing=0),
+            lambda t: t.leaf(-2),
+            lambda t: t.leaf(3, at=t.leaf(2)),
+        ],
+    )
+    def test_nodes_that_cannot_be(self, make):
+        trees = Trees(1)
+        with pytest.raises(UnsupportedModel):
+            make(trees)
+            trees.build()
+
+    def test_sets_past_all_reason(self):
+        trees = Trees(1)
+        leaf = trees.leaf(0)
+        trees.add(trees.member(0, [0, 2**31 - 1], yes=leaf, no=leaf, missing=leaf))
+        with pytest.raises(UnsupportedModel, match="too large"):
+            trees.build()
+
+
+class TestBuilding:
+    def test_trees_built_from_the_root_down_or_the_leaves_up_are_the_same(self):
+        x = np.array([[0.2, 5.0], [0.2, NAN], [0.9, 5.0], [0.9, -5.0]])
+
+        def down():
+            trees = Trees(2)
+            root, left, right = (trees.reserve() for _ in range(3))
+            trees.compare(0, "<", 0.5, yes=left, no=right, missing=right, at=root)
+            trees.leaf(0, at=left)
+            trees.compare(1, ">", 0.0, yes=trees.leaf(1), no=trees.leaf(2), missing=left, at=right)
+            trees.add(root)
+            return trees.build()
+
+        def up():
+            trees = Trees(2)
+            left = trees.leaf(0)
+            right = trees.compare(1, ">", 0.0, yes=trees.leaf(1), no=trees.leaf(2), missing=left)
+            trees.add(trees.compare(0, "<", 0.5, yes=left, no=right, missing=right))
+            return trees.build()
+
+        assert down().leaves(x).tolist() == up().leaves(x).tolist() == [[0], [0], [1], [2]]
+
+    def test_nodes_made_in_no_order_are_sorted(self):
+        rng = np.random.default_rng(9)
+        trees, count = Trees(2), 200
+        ids = [trees.reserve() for _ in range(count)]
+        place = rng.permutation(count)
+        for i in rng.permutation(count - 1):
+            low, high = sorted(rng.integers(i + 1, count, 2))
+            trees.compare(
+                int(i) % 2, "<", float(rng.normal()),
+                yes=ids[place[low]], no=ids[place[high]], missing=ids[place[high]],
+                at=ids[place[i]],
+            )  # fmt: skip
+        trees.leaf(7, at=ids[place[count - 1]])
+        trees.add(ids[place[0]])
+        assert trees.build().leaves(rng.normal(size=(20, 2))).tolist() == [[7]] * 20
+
+    def test_what_cannot_be_reached_is_left_out(self):
+        trees = Trees(1)
+        trees.reserve()
+        trees.compare(0, "<", 0.0, yes=trees.leaf(5), no=trees.leaf(6), missing=trees.leaf(7))
+        trees.add(trees.missing(0, yes=trees.leaf(0), no=trees.leaf(1)))
+        forest = trees.build()
+        assert (len(forest.feature), forest.answers) == (1, 2)
+
+
+# --- the libraries that grow trees ---------------------------------------------------------------
+
+
+def data(rows=500, features=8, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, features))
+    x[:, 0] = rng.integers(0, 40, rows)
+    y = (x[:, 1] + np.sin(x[:, 2]) + (x[:, 0] % 3) + rng.normal(size=rows) * 0.1) > 1
+    x[rng.random(x.shape) < 0.1] = NAN
+    return x, y.astype(int)
+
+
+def of_lightgbm(booster):
+    dump = booster.dump_model()
+    trees = Trees(dump["max_feature_idx"] + 1)
+    values = []
+
+    def grow(node):
+        if "leaf_value" in node:
+            values.append(node["leaf_value"])
+            return trees.leaf(len(values) - 1)
+        yes, no = grow(node["left_child"]), grow(node["right_child"])
+        feature = node["split_feature"]
+        if node["decision_type"] == "==":
+            codes = [int(c) for c in node["threshold"].split("||")]
+            return trees.member(feature, codes, yes=yes, no=no, missing=no)
+        if node["missing_type"] == "NaN":
+            missing = yes if node["default_left"] else no
+        else:
+            missing = yes if node["threshold"] >= 0 else no  # NaN is taken for 0
+        return trees.compare(feature, "<=", node["threshold"], yes=yes, no=no, missing=missing)
+
+    for tree in dump["tree_info"]:
+        trees.add(grow(tree["tree_structure"]))
+    return trees.build(), values
+
+
+class TestAgainstLibraries:
+    @pytest.mark.parametrize("nan", [True, False])
+    def test_lightgbm_with_categories_and_missing_values(self, nan):
+        lightgbm = pytest.importorskip("lightgbm")
+        x, y = data()
+        if not nan:
+            x = np.nan_to_num(x)
+        booster = lightgbm.train(
+            {"objective": "binary", "verbose": -1, "num_leaves": 31, "max_cat_to_onehot": 1,
+             "min_data_per_group": 5, "cat_smooth": 1, "num_threads": 1},
+            lightgbm.Dataset(x, y, categorical_feature=[0]), num_boost_round=30,
+        )  # fmt: skip
+        forest, values = of_lightgbm(booster)
+        assert (forest.set_of >= 0).any()
+        score = forest.sum(values, target=np.zeros(forest.trees))
+        asked = np.concatenate([x, data(seed=1)[0]])
+        asked[-3:, 0] = [39, 77, -1]
+        expected = booster.predict(asked, raw_score=True, num_threads=1)
+        np.testing.assert_array_equal(score(asked)[:, 0], expected)
+        np.testing.assert_array_equal([score.of(row)[0] for row in asked[-20:]], expected[-20:])
+
+    def test_xgboost_in_its_own_float32(self):
+        xgboost = pytest.importorskip("xgboost")
+        x, y = data()
+        booster = xgboost.train(
+            {"objective": "binary:logistic", "max_depth": 6, "base_score": 0.5, "nthread": 1},
+            xgboost.DMatrix(x, y), num_boost_round=40,
+        )  # fmt: skip
+        trees, values = Trees(x.shape[1], Arithmetic.FLOAT32), []
+        learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+        for tree in learner["gradient_booster"]["model"]["trees"]:
+            ids = [trees.reserve() for _ in tree["left_children"]]
+            for i, at in enumerate(ids):
+                left, right = tree["left_children"][i], tree["right_children"][i]
+                if left < 0:
+                    values.append(tree["split_conditions"][i])
+                    trees.leaf(len(values) - 1, at=at)
+                    continue
+                missing = left if tree["default_left"][i] else right
+                trees.compare(
+                    tree["split_indices"][i], "<", tree["split_conditions"][i],
+                    yes=ids[left], no=ids[right], missing=ids[missing], at=at,
+                )  # fmt: skip
+            trees.add(ids[0])
+        score = trees.build().sum(values, target=np.zeros(40), float32=True)
+        asked = data(seed=1)[0]
+        expected = booster.predict(xgboost.DMatrix(asked), output_margin=True)
+        np.testing.assert_array_equal(score(asked)[:, 0], expected.astype(np.float64))
+        assert score.of(asked[0]) == [float(expected[0])]
+
+    def test_a_scikit_learn_random_forest_votes_its_distributions(self):
+        ensemble = pytest.importorskip("sklearn.ensemble")
+        x, y = data()
+        x = np.nan_to_num(x)
+        model = ensemble.RandomForestClassifier(20, max_depth=8, random_state=0).fit(x, y)
+        trees, values = Trees(x.shape[1], Arithmetic.FLOAT32_VALUES), []
+        for each in model.estimators_:
+            tree = each.tree_
+            ids = [trees.reserve() for _ in range(tree.node_count)]
+            for i, at in enumerate(ids):
+                if tree.children_left[i] < 0:
+                    values.append(tree.value[i, 0])
+                    trees.leaf(len(values) - 1, at=at)
+                else:
+                    left, right = ids[tree.children_left[i]], ids[tree.children_right[i]]
+                    trees.compare(
+                        int(tree.feature[i]), "<=", float(tree.threshold[i]),
+                        yes=left, no=right, missing=left, at=at,
+                    )  # fmt: skip
+            trees.add(ids[0])
+        forest = trees.build()
+        asked = np.nan_to_num(data(seed=1)[0])
+        shares = forest.sum(values)(asked) / forest.trees
+        np.testing.assert_array_equal(shares, model.predict_proba(asked))
