@@ -105,7 +105,7 @@ class Spec:
         A cast happens only where no value can change (int32 to int64, float32 to float64).
 
         Raises:
-            InvalidInput: the dtype or shape does not fit; names the input, what came, what is wanted.
+            InvalidInput: the dtype or shape does not fit; says what came and what is wanted.
         """
         array = value if isinstance(value, np.ndarray) else self._array(value)
         wanted = self.dtype.numpy
@@ -152,7 +152,7 @@ class Signature:
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]
     method: str = field(default="predict")
-    """What a call of it is: ``predict``, ``classify`` or ``regress`` (TensorFlow's method names)."""
+    """What a call of it is, in TensorFlow's words: ``predict``, ``classify`` or ``regress``."""
 
     @classmethod
     def of(cls, inputs: list[Spec], outputs: list[Spec], method: str = "predict") -> Signature:

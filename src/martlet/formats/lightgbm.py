@@ -69,9 +69,7 @@ class LightGBMServable:
         import lightgbm
 
         try:
-            found = self._booster.predict(
-                rows, raw_score=raw_score, num_threads=self._threads
-            )
+            found = self._booster.predict(rows, raw_score=raw_score, num_threads=self._threads)
         except lightgbm.basic.LightGBMError as exc:
             raise ServableFailed(f"LightGBM failed: {exc}") from exc
         return np.asarray(found)

@@ -105,7 +105,12 @@ def _sniff(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(3)
-    return len(head) == 3 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in b"\x12\x1a\x22\x2a\x32\x3a\x42"
+    return (
+        len(head) == 3
+        and head[0] == 0x08
+        and 1 <= head[1] <= 32
+        and head[2] in b"\x12\x1a\x22\x2a\x32\x3a\x42"
+    )
 
 
 FORMAT = Format(

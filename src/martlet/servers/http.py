@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import httptools
 
-from martlet.errors import MartletError
+from martlet.errors import MartletError, NotAvailable
 from martlet.servers.routes import JSON, Request, Response, Router, failure
 from martlet.servers.status import HTTP_STATUS
 
@@ -300,11 +300,13 @@ class HttpServer:
 
     Args:
         router: Answers the requests.
+        host, port: Where to listen; the workers share the port (see ``bound``).
         limits: Of every connection.
     """
 
-    def __init__(self, router: Router, limits: Limits = Limits()) -> None:
+    def __init__(self, router: Router, host: str, port: int, limits: Limits = Limits()) -> None:
         self.router = router
+        self._address = (host, port)
         self.limits = limits
         self.connections: set[Connection] = set()
         self.draining = False
@@ -316,8 +318,9 @@ class HttpServer:
         self._socket: socket.socket | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def start(self, sock: socket.socket) -> None:
-        """Listen on *sock*, which is bound."""
+    async def open(self) -> None:
+        """Bind and listen."""
+        sock = bound(*self._address)
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time()
         # A second handle on the same queue: see _accept_pending.
@@ -375,18 +378,39 @@ class HttpServer:
         self._socket = None
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """
     Return a bound socket that shares its port with the other workers' (SO_REUSEPORT).
 
     The kernel spreads connections over the workers' own queues; on one shared queue they would
-    be uneven.
+    be uneven. Bound but not listening, it takes no connections: so the supervisor holds the port.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = _socket(host)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind((host, port))
+    return sock
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """
+    Return a socket that holds *port* (0: a free one) for the workers to come.
+
+    Raises:
+        NotAvailable: somebody else listens there. SO_REUSEPORT alone would not say so: two
+            servers of one user would share the port, each with half of the requests.
+    """
+    with _socket(host) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise NotAvailable(f"cannot listen on {host}:{port}: {exc.strerror}") from None
+        port = probe.getsockname()[1]
+    return bound(host, port)
+
+
+def _socket(host: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return sock
 
 

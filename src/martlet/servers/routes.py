@@ -131,9 +131,7 @@ class Router:
         return failure(404, f"nothing answers {request.method} {request.target}")
 
 
-def failure(
-    status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> Response:
+def failure(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:
     """Return the error body that every dialect shares: ``{"error": "<one sentence>"}``."""
     # A sentence may quote bytes of the request that are no UTF-8; orjson refuses lone surrogates.
     safe = message.encode("utf-8", "replace").decode()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from martlet.errors import NotAvailable
 from martlet.names import ModelRef
-from martlet.servable import DEFAULT_SIGNATURE, signature_of
+from martlet.servable import DEFAULT_SIGNATURE, Servable, signature_of
 from martlet.serving.traffic import Table, Variant
 from martlet.tensors import Tensor
 
@@ -26,21 +27,51 @@ class Prediction:
 
 class Engine:
     """
-    Answers from the table that the manager published last.
+    Answers from the table whose number is in force.
 
-    Any thread may call it. The table is swapped by one assignment, so a request sees the whole
-    of one table or the whole of the next.
+    Any thread may call it. Which number is in force is one word, read at every request; the
+    workers of a server share it, so that all of them turn to a new table at the same moment.
+
+    Args:
+        force: The word. Its owner writes a number after every engine has prepared that table.
     """
 
-    def __init__(self, table: Table | None = None) -> None:
-        self.table = table if table is not None else Table()
+    def __init__(self, force: MutableSequence[int] | memoryview | None = None) -> None:
+        self._force: MutableSequence[int] | memoryview = [0] if force is None else force
+        self._prepared: dict[int, Table] = {0: Table()}
+        self._number = 0
+        self._table = self._prepared[0]
+        self._lock = threading.Lock()
+
+    def prepare(self, number: int, table: Table) -> None:
+        """Be ready to answer from *table* once *number* is in force. Numbers only rise."""
+        with self._lock:
+            self._prepared[number] = table
 
     def publish(self, table: Table) -> None:
-        """Answer from *table* from now on. The caller drains what is no longer in it."""
-        self.table = table
+        """Answer from *table* from now on: for an engine that shares its word with nobody."""
+        number = max(self._prepared) + 1
+        self.prepare(number, table)
+        self._force[0] = number
+
+    @property
+    def table(self) -> Table:
+        """The table in force. A request reads it once."""
+        if self._force[0] != self._number:
+            self._turn()
+        return self._table
+
+    def _turn(self) -> None:
+        with self._lock:
+            number = self._force[0]
+            # A process that is starting may lag: it keeps its doors shut until it has prepared.
+            if number in self._prepared:
+                self._number, self._table = number, self._prepared[number]
+                for old in [each for each in self._prepared if each < number]:
+                    del self._prepared[old]
 
     @contextmanager
-    def lease(self, ref: ModelRef) -> Iterator[Variant]:
+    def lease(self, ref: ModelRef) -> Iterator[Variant[Servable]]:
         """
         Hold the variant that *ref* names: it is not closed before the block ends.
 
@@ -53,7 +84,7 @@ class Engine:
         finally:
             variant.release()
 
-    def acquire(self, ref: ModelRef) -> Variant:
+    def acquire(self, ref: ModelRef) -> Variant[Servable]:
         """Take a lease on the variant that *ref* names; the caller must ``release`` it."""
         variant = self.table.variant(ref)
         if variant.acquire():
@@ -86,7 +117,7 @@ class Engine:
 
 
 def score(
-    variant: Variant,
+    variant: Variant[Servable],
     inputs: Mapping[str, ArrayLike],
     signature_name: str = DEFAULT_SIGNATURE,
 ) -> Prediction:

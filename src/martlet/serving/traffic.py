@@ -6,11 +6,15 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Generic, TypeVar
 
-from martlet.errors import Code, ModelNotFound
+from martlet.errors import Code, ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
-from martlet.tensors import Signature
+
+
+Content = TypeVar("Content")
+"""What a version is once open: a Servable, or a recommender."""
 
 
 class State(Enum):
@@ -33,7 +37,7 @@ class VersionStatus:
     message: str = ""
 
 
-class Variant:
+class Variant(Generic[Content]):
     """
     One version that answers, and a count of the requests that hold it.
 
@@ -43,7 +47,7 @@ class Variant:
 
     __slots__ = ("_draining", "_leases", "_lock", "drained", "name", "servable", "version")
 
-    def __init__(self, name: str, version: int, servable: Servable) -> None:
+    def __init__(self, name: str, version: int, servable: Content) -> None:
         self.name = name
         self.version = version
         self.servable = servable
@@ -51,11 +55,6 @@ class Variant:
         self._lock = threading.Lock()
         self._leases = 0
         self._draining = False
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        """The ways to call it."""
-        return self.servable.signatures
 
     def acquire(self) -> bool:
         """Take a lease; False if the variant is draining. Each True is followed by ``release``."""
@@ -81,9 +80,9 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Model(Generic[Content]):
     """
-    A model's versions that answer.
+    One name's versions that answer.
 
     Args:
         variants: By version number; highest first. Empty while none answers.
@@ -92,47 +91,61 @@ class Model:
     """
 
     name: str
-    variants: Mapping[int, Variant] = field(default_factory=dict)
+    variants: Mapping[int, Variant[Content]] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     statuses: tuple[VersionStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Every model by name. Never changed: the manager publishes a new one."""
+    """Everything that answers, by name. Never changed: the manager readies a new one."""
 
-    models: Mapping[str, Model] = field(default_factory=dict)
+    models: Mapping[str, Model[Servable]] = field(default_factory=dict)
+    recommenders: Mapping[str, Model[object]] = field(default_factory=dict)
 
-    def model(self, name: str) -> Model:
+    def variant(self, ref: ModelRef) -> Variant[Servable]:
         """
-        Return the model called *name*.
-
-        Raises:
-            ModelNotFound: there is none; the text lists those there are.
-        """
-        try:
-            return self.models[name]
-        except KeyError:
-            known = ", ".join(sorted(self.models)) or "none"
-            raise ModelNotFound(f"no model {name!r}; available: {known}") from None
-
-    def variant(self, ref: ModelRef) -> Variant:
-        """
-        Return the variant that *ref* names: by version, by label, or the highest that answers.
+        Return the model's variant that *ref* names: by version, label, or the highest there is.
 
         Raises:
             ModelNotFound: no such model, version or label answers; the text lists those that do.
+            NotAvailable: the model is known, and no version of it answers.
         """
-        model = self.model(ref.name)
-        version = ref.version
-        if ref.label is not None:
-            if ref.label not in model.labels:
-                known = ", ".join(model.labels) or "none"
-                raise ModelNotFound(f"{ref.name!r} has no label {ref.label!r}; labels: {known}")
-            version = model.labels[ref.label]
+        return _variant(self.models, "model", ref)
+
+    def recommender(self, ref: ModelRef) -> Variant[object]:
+        """
+        Return the recommender's variant that *ref* names; as ``variant``.
+
+        Raises:
+            ModelNotFound: no such recommender, version or label answers.
+            NotAvailable: the recommender is known, and no version of it answers.
+        """
+        return _variant(self.recommenders, "recommender", ref)
+
+
+def _variant(models: Mapping[str, Model[Content]], kind: str, ref: ModelRef) -> Variant[Content]:
+    model = models.get(ref.name)
+    if model is None:
+        known = ", ".join(sorted(models)) or "none"
+        raise ModelNotFound(f"no {kind} {ref.name!r}; available: {known}")
+    version = ref.version
+    if ref.label is not None:
+        if ref.label not in model.labels:
+            known = ", ".join(model.labels) or "none"
+            raise ModelNotFound(f"{kind} {ref.name!r} has no label {ref.label!r}; labels: {known}")
+        version = model.labels[ref.label]
+    if version is None:
+        version = next(iter(model.variants), None)
         if version is None:
-            version = next(iter(model.variants), None)
-        if version is None or version not in model.variants:
-            known = ", ".join(map(str, model.variants)) or "none"
-            raise ModelNotFound(f"no version of {str(ref)!r} answers; answering: {known}")
-        return model.variants[version]
+            raise NotAvailable(f"no version of {kind} {ref.name!r} answers yet{_why(model)}")
+    if version not in model.variants:
+        known = ", ".join(map(str, model.variants)) or "none"
+        raise ModelNotFound(
+            f"no version {version} of {kind} {ref.name!r} answers; answering: {known}"
+        )
+    return model.variants[version]
+
+
+def _why(model: Model[Content]) -> str:
+    return next((f": {each.message}" for each in model.statuses if each.message), "")

@@ -1,0 +1,102 @@
+"""One worker process: takes orders, answers on its own socket, drains when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from martlet.serving.manager import Manager
+from martlet.serving.roster import (
+    ListenOrder,
+    Listening,
+    LoadOrder,
+    Prepared,
+    RosterOrder,
+    UnloadOrder,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Door(Protocol):
+    """What listens: HTTP, gRPC."""
+
+    async def open(self) -> None:
+        """Bind and listen. Called once, when everything that should answer is ready."""
+        ...
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take nothing new, finish what is under way; True if nothing was cut off."""
+        ...
+
+
+class WorkerLoop:
+    """
+    The life of a worker.
+
+    Args:
+        manager: Opens and frees versions. One thread of ours calls it.
+        doors: Opened at the ListenOrder, drained at SIGTERM.
+        drain_s: How long that may take.
+    """
+
+    def __init__(
+        self, pipe: Connection, manager: Manager, doors: list[Door], drain_s: float
+    ) -> None:
+        self._pipe = pipe
+        self._manager = manager
+        self._doors = doors
+        self._drain_s = drain_s
+        self._opened = False
+
+    async def run(self) -> int:
+        """Work until SIGTERM; return the exit status: 0 when every request was finished."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+        def later(make: Callable[[], Awaitable[None]]) -> None:
+            asyncio.run_coroutine_threadsafe(_as_coroutine(make), loop).result()
+
+        # A daemon: it waits on the supervisor's pipe, and leaves with the process.
+        threading.Thread(target=self._obey, args=(later,), name="orders", daemon=True).start()
+        await stop.wait()
+        if not self._opened:
+            return 0
+        clean = await asyncio.gather(*(door.drain(self._drain_s) for door in self._doors))
+        return 0 if all(clean) else 1
+
+    def _obey(self, later: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+        while True:
+            try:
+                order = self._pipe.recv()
+            except (EOFError, OSError):
+                return
+            match order:
+                case LoadOrder():
+                    self._pipe.send(self._manager.load(order))
+                case RosterOrder(number):
+                    self._manager.prepare(order)
+                    self._pipe.send(Prepared(number))
+                case UnloadOrder():
+                    # Its holders may take a while; the next order must not wait for them.
+                    threading.Thread(
+                        target=self._manager.unload, args=(order,), daemon=True
+                    ).start()
+                case ListenOrder():
+                    later(self._open)
+                    self._pipe.send(Listening())
+
+    async def _open(self) -> None:
+        for door in self._doors:
+            await door.open()
+        self._opened = True
+
+
+async def _as_coroutine(make: Callable[[], Awaitable[None]]) -> None:
+    await make()

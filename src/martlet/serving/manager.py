@@ -1,0 +1,102 @@
+"""Acts in one process: opens versions, readies tables, and frees what no table names any more."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from martlet.errors import MartletError
+from martlet.serving.engine import Engine
+from martlet.serving.roster import Loaded, LoadOrder, Roster, RosterOrder, UnloadOrder
+from martlet.serving.traffic import Model, Table, Variant
+from martlet.serving.versions import Source
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 60.0
+
+
+class Closable(Protocol):
+    """What a version holds."""
+
+    def close(self) -> None:
+        """Free it."""
+        ...
+
+
+class Manager:
+    """
+    Holds the versions of one process.
+
+    One thread calls it. What it readies, *engine* puts in force.
+
+    Args:
+        engine: Answers from the tables made here.
+        openers: How a source of each kind is opened. What one raises is the reason of a failure.
+    """
+
+    def __init__(self, engine: Engine, openers: Mapping[str, Callable[[Source], Closable]]) -> None:
+        self._engine = engine
+        self._openers = openers
+        self._held: dict[tuple[str, int], Variant[Any]] = {}
+
+    def load(self, order: LoadOrder) -> Loaded:
+        """Open a version and keep it ready. Never raises: a failure is in the report."""
+        name, version, source = order.name, order.version, order.source
+        if (name, version) in self._held:
+            return Loaded(name, version)
+        try:
+            content = self._openers[source.kind](source)
+        except MartletError as exc:
+            return Loaded(name, version, exc.code, str(exc))
+        except Exception as exc:
+            log.exception("version %d of %r failed to load", version, name)
+            return Loaded(
+                name, version, MartletError.code, f"{source.path}: {type(exc).__name__}: {exc}"
+            )
+        self._held[name, version] = Variant(name, version, content)
+        # What was just loaded lives long: keep the collector from walking it at every full
+        # collection, which would make the tail of the answers.
+        gc.collect()
+        gc.freeze()
+        return Loaded(name, version)
+
+    def prepare(self, order: RosterOrder) -> None:
+        """Ready the table of a roster; the engine switches when its number is in force."""
+        self._engine.prepare(order.number, self._table(order.roster))
+
+    def _table(self, roster: Roster) -> Table:
+        by_kind: dict[str, dict[str, Model[Any]]] = {"model": {}, "recommender": {}}
+        for name, entry in roster.items():
+            by_kind[entry.kind][name] = Model(
+                name=name,
+                variants={v: self._held[name, v] for v in entry.versions},
+                labels=entry.labels,
+                statuses=entry.statuses,
+            )
+        return Table(models=by_kind["model"], recommenders=by_kind["recommender"])
+
+    def unload(self, order: UnloadOrder) -> None:
+        """Drain a version and close it. Waits for those who hold it, up to DRAIN_S."""
+        variant = self._held.pop((order.name, order.version), None)
+        if variant is None:
+            return
+        variant.drain()
+        if not variant.drained.wait(DRAIN_S):
+            log.error(
+                "version %d of %r is still held after %g s; it is left to its holders",
+                order.version, order.name, DRAIN_S,
+            )  # fmt: skip
+            return
+        variant.servable.close()
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+    def close(self) -> None:
+        """Free every version. Nobody asks the engine any more."""
+        for variant in self._held.values():
+            variant.servable.close()
+        self._held.clear()

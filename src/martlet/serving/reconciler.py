@@ -1,0 +1,198 @@
+"""From what is wanted to what answers, one order at a time. Holds no thread, clock or file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from martlet.errors import Code
+from martlet.serving.roster import Entry, LoadOrder, Roster, UnloadOrder
+from martlet.serving.traffic import State, VersionStatus
+from martlet.serving.versions import (
+    Desired,
+    Drain,
+    Load,
+    Source,
+    Transition,
+    View,
+    Wanted,
+    next_step,
+    retry_at,
+)
+
+
+@dataclass(slots=True)
+class _Version:
+    source: Source
+    state: State = State.START
+    failures: int = 0
+    retry_at: float | None = None
+    error: Code | None = None
+    message: str = ""
+
+
+@dataclass(slots=True)
+class _Name:
+    kind: str
+    versions: dict[int, _Version] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+class Reconciler:
+    """
+    Follows every version through its life.
+
+    Its owner calls ``want`` when the wish changes, ``loaded`` when a load has ended on every
+    worker, and then ``step``; it carries out the orders it gets, and puts ``roster`` in force.
+    """
+
+    def __init__(self, transition: Transition = Transition.AVAILABILITY) -> None:
+        self._transition = transition
+        self._desired: Desired = {}
+        self._names: dict[str, _Name] = {}
+
+    def want(self, desired: Desired) -> None:
+        """From now on, make exactly *desired* true; what it does not name is drained."""
+        self._desired = desired
+        for name, wanted in desired.items():
+            for version, source in wanted.versions.items():
+                self._meet(name, version, source)
+
+    def _meet(self, name: str, version: int, source: Source) -> None:
+        known = self._names.setdefault(name, _Name(source.kind))
+        found = known.versions.get(version)
+        if found is None:
+            known.versions[version] = _Version(source)
+        elif found.state is State.END and (found.error is None or found.source != source):
+            # It was unloaded, or failed and has been mended since: begin again.
+            known.versions[version] = _Version(source)
+
+    def loaded(self, name: str, version: int, error: Code | None, message: str, now: float) -> None:
+        """Note how a load ended; *error* None: every worker holds it ready."""
+        found = self._names[name].versions[version]
+        found.error, found.message = error, message
+        if error is None:
+            found.state, found.failures, found.retry_at = State.AVAILABLE, 0, None
+            return
+        found.state = State.END
+        found.failures += 1
+        found.retry_at = retry_at(found.failures, now)
+
+    def unloaded(self, name: str, version: int) -> None:
+        """Note that no worker holds the version any more."""
+        self._names[name].versions[version].state = State.END
+
+    def unloading(self) -> list[tuple[str, int]]:
+        """Return the versions that are being unloaded."""
+        return [
+            (name, n)
+            for name, known in self._names.items()
+            for n, v in known.versions.items()
+            if v.state is State.UNLOADING
+        ]
+
+    def step(self, now: float) -> list[LoadOrder | UnloadOrder]:
+        """
+        Return what to do now, in order.
+
+        An UnloadOrder is carried out when a roster without its version is in force.
+        """
+        return [order for name in self._names for order in self._steps(name, now)]
+
+    def _steps(self, name: str, now: float) -> Iterator[LoadOrder | UnloadOrder]:
+        known = self._names[name]
+        wanted = self._desired.get(name, Wanted({}))
+        self._move_labels(known, wanted)
+        held = self._held(known, wanted)
+        while True:
+            views = [
+                View(n, v.state, n in wanted.versions or n in held, v.retry_at)
+                for n, v in known.versions.items()
+            ]
+            match next_step(views, now, self._transition):
+                case Load(version):
+                    known.versions[version].state = State.LOADING
+                    yield LoadOrder(name, version, known.versions[version].source)
+                case Drain(version):
+                    known.versions[version].state = State.UNLOADING
+                    yield UnloadOrder(name, version)
+                case None:
+                    break
+        self._move_labels(known, wanted)
+
+    @staticmethod
+    def _move_labels(known: _Name, wanted: Wanted) -> None:
+        def answers(version: int | None) -> bool:
+            found = known.versions.get(version) if version is not None else None
+            return found is not None and found.state is State.AVAILABLE
+
+        moved = {
+            label: target if answers(target) else known.labels.get(label)
+            for label, target in wanted.labels.items()
+        }
+        known.labels = {k: v for k, v in moved.items() if v is not None and answers(v)}
+
+    @staticmethod
+    def _held(known: _Name, wanted: Wanted) -> set[int]:
+        """Return the versions that a label still points at while its new one is on the way."""
+        held = set()
+        for label, target in wanted.labels.items():
+            coming = known.versions.get(target)
+            if coming is not None and coming.state is not State.AVAILABLE:
+                held |= {known.labels[label]} if label in known.labels else set()
+        return held
+
+    def retry_due(self) -> float | None:
+        """Return when the next failed version may be tried again."""
+        due = [
+            v.retry_at
+            for name, known in self._names.items()
+            for n, v in known.versions.items()
+            if v.retry_at is not None and v.state is State.END and self._wants(name, n)
+        ]
+        return min(due, default=None)
+
+    def _wants(self, name: str, version: int) -> bool:
+        return name in self._desired and version in self._desired[name].versions
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is being loaded or about to be: each name answers or has failed."""
+        return not any(
+            v.state in (State.START, State.LOADING)
+            for name, known in self._names.items()
+            for n, v in known.versions.items()
+            if self._wants(name, n)
+        )
+
+    def failures(self) -> dict[str, str]:
+        """Return why each wanted name that has no version to answer has none."""
+        silent = {}
+        for name in self._desired:
+            known = self._names.get(name)
+            versions = known.versions if known is not None else {}
+            if not any(v.state is State.AVAILABLE for v in versions.values()):
+                reasons = [f"version {n}: {v.message}" for n, v in versions.items() if v.message]
+                silent[name] = "; ".join(reasons) or "it has no version"
+        return silent
+
+    def source(self, name: str, version: int) -> Source:
+        """Return where a version that was wanted comes from."""
+        return self._names[name].versions[version].source
+
+    @property
+    def roster(self) -> Roster:
+        """What should answer now, and the state of everything ever wanted."""
+        roster = {}
+        for name, known in self._names.items():
+            ordered = sorted(known.versions.items(), reverse=True)
+            answering = tuple(n for n, v in ordered if v.state is State.AVAILABLE)
+            if not answering and name not in self._desired and known.kind != "model":
+                continue
+            roster[name] = Entry(
+                kind=known.kind,
+                versions=answering,
+                labels=dict(known.labels),
+                statuses=tuple(VersionStatus(n, v.state, v.error, v.message) for n, v in ordered),
+            )
+        return roster

@@ -1,0 +1,86 @@
+"""What answers, as plain values that can be sent to every worker; and the orders that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from martlet.errors import Code
+from martlet.serving.traffic import VersionStatus
+from martlet.serving.versions import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One name.
+
+    Args:
+        versions: Those that answer, highest first.
+        labels: Label to version; each is in *versions*.
+        statuses: Every version ever seen, highest first.
+    """
+
+    kind: str
+    versions: tuple[int, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    statuses: tuple[VersionStatus, ...] = ()
+
+
+Roster = Mapping[str, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOrder:
+    """Open this version and keep it ready; it does not answer yet."""
+
+    name: str
+    version: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadOrder:
+    """Close this version once nobody holds it. No roster in force names it."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RosterOrder:
+    """Be ready to answer by *roster* as soon as *number* is in force."""
+
+    number: int
+    roster: Roster
+
+
+@dataclass(frozen=True, slots=True)
+class ListenOrder:
+    """Open the doors: the roster in force is prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A LoadOrder is done; *error* and *message* say why it failed."""
+
+    name: str
+    version: int
+    error: Code | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A RosterOrder is done."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A ListenOrder is done: the worker answers."""
+
+
+Order = LoadOrder | UnloadOrder | RosterOrder | ListenOrder
+Report = Loaded | Prepared | Listening
