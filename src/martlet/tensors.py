@@ -33,6 +33,8 @@ class DType(Enum):
     FLOAT16 = "float16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    COMPLEX64 = "complex64"
+    COMPLEX128 = "complex128"
     STRING = "string"
 
     @property
@@ -89,6 +91,8 @@ class Spec:
         required: Whether it must be given. An optional one that is absent stays absent.
         nullable: Whether single values may be missing: NaN in floats, None in strings.
         description: For people: the field's valid values, unit or default.
+        enforced: Whether another shape is refused here. False where the model's own code
+            judges: TensorFlow takes what its operators take, whatever the file declares.
     """
 
     name: str
@@ -97,6 +101,7 @@ class Spec:
     required: bool = True
     nullable: bool = False
     description: str = ""
+    enforced: bool = True
 
     def check(self, value: ArrayLike) -> Tensor:
         """
@@ -112,7 +117,7 @@ class Spec:
         if array.dtype != wanted:
             array = self._cast(array, wanted)
         shape = self.shape
-        if shape is not None:
+        if shape is not None and self.enforced:
             if len(shape) != array.ndim:
                 raise self._misfit(array)
             for size, found in zip(shape, array.shape, strict=True):
@@ -153,6 +158,8 @@ class Signature:
     outputs: Mapping[str, Spec]
     method: str = field(default="predict")
     """What a call of it is, in TensorFlow's words: ``predict``, ``classify`` or ``regress``."""
+    definition: bytes = b""
+    """The file's own words for it, where a protocol hands them on: a serialized SignatureDef."""
 
     @classmethod
     def of(cls, inputs: list[Spec], outputs: list[Spec], method: str = "predict") -> Signature:

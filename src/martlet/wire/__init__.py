@@ -1,0 +1,1 @@
+"""Dialects: bytes to values and back. Nothing here opens a file or a socket."""

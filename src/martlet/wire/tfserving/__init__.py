@@ -1,0 +1,1 @@
+"""TensorFlow Serving's dialect: JSON, protobuf tensors and text-format configuration."""
