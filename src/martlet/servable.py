@@ -61,6 +61,26 @@ def signature_of(servable: Servable, name: str) -> Signature:
         raise InvalidInput(f"no signature {name!r}; available: {known}") from None
 
 
+def check_inputs(
+    servable: Servable, name: str, inputs: Mapping[str, ArrayLike]
+) -> tuple[str, dict[str, Tensor]]:
+    """
+    Return the signature to call and *inputs* checked against it.
+
+    It is the one called *name*, or the one that it names as ``also`` when exactly the inputs of
+    that one came (a table's columns by name, or its matrix).
+
+    Raises:
+        InvalidInput: no such signature, or an input does not fit it.
+    """
+    signature = signature_of(servable, name)
+    if signature.also and inputs.keys() != signature.inputs.keys():
+        other = servable.signatures[signature.also]
+        if inputs.keys() == other.inputs.keys():
+            return signature.also, other.check(inputs)
+    return name, signature.check(inputs)
+
+
 class Checked:
     """A servable for callers who have checked nothing: the check, then the servable within."""
 
@@ -82,8 +102,8 @@ class Checked:
             InvalidInput: an input is missing, unknown, or of the wrong dtype or shape.
             ServableFailed: the model's own code raised.
         """
-        checked = signature_of(self._servable, signature_name).check(inputs)
-        return self._servable.predict(checked, signature_name)
+        called, checked = check_inputs(self._servable, signature_name, inputs)
+        return self._servable.predict(checked, called)
 
     def close(self) -> None:
         """Close the servable within."""

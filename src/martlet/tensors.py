@@ -160,11 +160,15 @@ class Signature:
     """What a call of it is, in TensorFlow's words: ``predict``, ``classify`` or ``regress``."""
     definition: bytes = b""
     """The file's own words for it, where a protocol hands them on: a serialized SignatureDef."""
+    also: str = ""
+    """The signature that takes the same rows by other names: asked where exactly those come."""
 
     @classmethod
-    def of(cls, inputs: list[Spec], outputs: list[Spec], method: str = "predict") -> Signature:
+    def of(
+        cls, inputs: list[Spec], outputs: list[Spec], method: str = "predict", also: str = ""
+    ) -> Signature:
         """Index the specs by their names."""
-        return cls({s.name: s for s in inputs}, {s.name: s for s in outputs}, method)
+        return cls({s.name: s for s in inputs}, {s.name: s for s in outputs}, method, also=also)
 
     def check(self, tensors: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
         """

@@ -52,6 +52,8 @@ class Format:
 BUILTIN: dict[str, str] = {
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",
+    "xgboost": "martlet.formats.xgboost",
+    "catboost": "martlet.formats.catboost",
 }
 
 

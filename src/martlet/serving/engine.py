@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from martlet.errors import NotAvailable
 from martlet.names import ModelRef
-from martlet.servable import DEFAULT_SIGNATURE, Servable, signature_of
+from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs
 from martlet.serving.traffic import Table, Variant
 from martlet.tensors import Tensor
 
@@ -123,6 +123,6 @@ def score(
 ) -> Prediction:
     """Check *inputs* and predict with *variant*, which the caller holds a lease on."""
     servable = variant.servable
-    checked = signature_of(servable, signature_name).check(inputs)
-    outputs = servable.predict(checked, signature_name)
+    called, checked = check_inputs(servable, signature_name, inputs)
+    outputs = servable.predict(checked, called)
     return Prediction(variant.name, variant.version, outputs)

@@ -1,0 +1,183 @@
+"""CatBoost's models (``.cbm``, JSON), run by CatBoost."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.formats import Format, LoadOptions
+from martlet.formats.links import Link, sigmoid, softmax
+from martlet.formats.tabular import Rows
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.tensors import DType, Spec, Tensor, Tensors
+
+RAW, PROBABILITY, CLASS, EXPONENT = "RawFormulaVal", "Probability", "Class", "Exponent"
+_BINARY = ("Logloss", "CrossEntropy")
+_MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
+_EXPONENTIAL = ("Poisson", "Tweedie")
+
+
+class CatBoostServable:
+    """
+    One model. Outputs bear CatBoost's names of prediction types.
+
+    Rows come as `Rows` says; categorical and text features are strings, by column. Every model
+    gives ``RawFormulaVal``; a classifier ``Probability`` (a column a class) and ``Class`` too;
+    Poisson and Tweedie ``Exponent``: all from one walk of the trees. ``leaf`` gives the leaf of
+    each tree, ``[rows, trees]``. A category that training did not see is scored as CatBoost
+    does; NaN is a missing number; a category cannot be missing.
+    """
+
+    def __init__(self, path: Path, options: LoadOptions) -> None:
+        import catboost
+
+        self._failed = catboost.CatBoostError
+        kind = "cbm" if _head(path).startswith(b"CBM1") else "json"
+        self._model = catboost.CatBoost()
+        try:
+            self._model.load_model(str(path), format=kind)
+        except (self._failed, ValueError, RuntimeError) as exc:
+            raise UnsupportedModel(f"{path} is not a CatBoost model that loads: {exc}") from exc
+        if self._model.get_embedding_feature_indices():
+            raise UnsupportedModel(f"{path} has embedding features, which are not supported")
+        self._threads = options.threads
+        texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()
+        names = list(self._model.feature_names_)
+        names = [name or str(i) for i, name in enumerate(names)]
+        self._texts = set(texts)
+        named = not all(re.fullmatch(r"\d+", name) for name in names)
+        self._rows = Rows(names, named=named, texts=[names[i] for i in texts])
+        self._read_objective()
+        raw = (-1,) if self._width == 1 else (-1, self._width)
+        specs = [Spec(RAW, DType.FLOAT64, raw)]
+        if self._link is not None:
+            specs.insert(0, Spec(PROBABILITY, DType.FLOAT64, (-1, max(self._width, 2))))
+            label = DType.of(self._labels.dtype)
+            specs.insert(1, Spec(CLASS, label, raw if self._many else (-1,)))
+        elif self._exponential:
+            specs.insert(0, Spec(EXPONENT, DType.FLOAT64, raw))
+        self.signatures = self._rows.signatures(
+            {
+                DEFAULT_SIGNATURE: specs,
+                "leaf": [Spec("leaf", DType.INT32, (-1, self._model.tree_count_))],
+            }
+        )
+
+    def _read_objective(self) -> None:
+        metadata = self._model.get_metadata()
+        told = {k: metadata[k] for k in metadata.keys()}  # noqa: SIM118 (it is no dict)
+        loss = json.loads(told.get("params", "{}")).get("loss_function", {}).get("type", "")
+        _, bias = self._model.get_scale_and_bias()
+        self._width = len(bias) if isinstance(bias, list) else 1
+        classes = self._model.classes_
+        self._labels = np.asarray(classes if classes is not None else [])
+        if self._labels.dtype.kind in "SU":
+            self._labels = self._labels.astype(object)
+        self._many = loss in _MULTILABEL
+        if self._many:
+            self._labels = np.array([0, 1])
+        # Where the probability passes this, the answer is the second class.
+        chance = float(told.get("binclass_probability_threshold", 0.5))
+        self._threshold = float(np.log(chance / (1 - chance))) if 0 < chance < 1 else 0.0
+        self._exponential = loss in _EXPONENTIAL
+        self._link: Link | None = None
+        if self._many or loss == "MultiClassOneVsAll":
+            self._link = sigmoid
+        elif len(self._labels) and self._width > 1:
+            self._link = softmax
+        elif len(self._labels) == 2 or loss in _BINARY:
+            self._link = _two
+            self._labels = self._labels if len(self._labels) == 2 else np.array([0, 1])
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """Score the rows."""
+        rows = self._table(inputs, signature_name)
+        if signature_name.startswith("leaf"):
+            return {"leaf": self._leaves(rows)}
+        raw = self._raw(rows)
+        if self._link is not None:
+            return {PROBABILITY: self._link(raw), CLASS: self._class(raw), RAW: raw}
+        if self._exponential:
+            return {EXPONENT: np.exp(raw), RAW: raw}
+        return {RAW: raw}
+
+    def _table(self, inputs: Tensors, signature_name: str) -> Tensor:
+        if not self._texts:
+            return np.ascontiguousarray(self._rows.matrix(inputs, signature_name), np.float32)
+        columns = self._rows.columns(inputs)
+        rows = np.empty((len(columns[0]), len(columns)), object)
+        for at, column in enumerate(columns):
+            if at in self._texts and any(value is None for value in column):
+                raise InvalidInput(
+                    f"input {self._rows.names[at]!r} has a missing category: give the text that "
+                    "stood for it in training"
+                )
+            rows[:, at] = column
+        return rows
+
+    def _raw(self, rows: Tensor) -> Tensor:
+        if not len(rows):
+            return np.empty((0,) if self._width == 1 else (0, self._width))
+        try:
+            found = self._model.predict(rows, prediction_type=RAW, thread_count=self._threads)
+        except self._failed as exc:
+            raise ServableFailed(f"CatBoost failed: {exc}") from exc
+        return np.asarray(found)
+
+    def _class(self, raw: Tensor) -> Tensor:
+        two = raw.ndim == 1 or self._many
+        which: Tensor = raw > self._threshold if two else np.argmax(raw, axis=1)
+        labels: Tensor = self._labels[which.astype(np.intp)]
+        return labels
+
+    def _leaves(self, rows: Tensor) -> Tensor:
+        if not len(rows):
+            return np.empty((0, self._model.tree_count_), np.int32)
+        import catboost
+
+        texts = self._model.get_text_feature_indices()
+        categories = self._model.get_cat_feature_indices()
+        pool = catboost.Pool(rows, cat_features=categories, text_features=texts)
+        found = self._model.calc_leaf_indexes(pool, thread_count=self._threads)
+        return np.asarray(found).astype(np.int32)
+
+    def close(self) -> None:
+        """Free the trees."""
+        del self._model
+
+
+def _two(raw: Tensor) -> Tensor:
+    second = sigmoid(raw)
+    return np.column_stack([sigmoid(-raw), second])
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(256)
+
+
+_JSON = re.compile(
+    rb'\s*\{\s*"(ctr_data|features_info|model_info|oblivious_trees|scale_and_bias|trees)"\s*:'
+)
+
+
+def _sniff(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    head = _head(path)
+    return head.startswith(b"CBM1") or _JSON.match(head) is not None
+
+
+FORMAT = Format(
+    name="catboost",
+    suffixes=(".cbm",),
+    sniff=_sniff,
+    load=CatBoostServable,
+    extra="catboost",
+)

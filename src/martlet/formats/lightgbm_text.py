@@ -1,0 +1,154 @@
+"""LightGBM's text model, read far enough to know its columns and that its trees are trees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.errors import UnsupportedModel
+
+_CATEGORICAL = 1  # the bit of a node's decision_type that says so
+
+
+@dataclass(frozen=True, slots=True)
+class LightGBMText:
+    """
+    What a ``model.txt`` says beside its trees.
+
+    LightGBM follows a child's index wherever it points, so a damaged file could make it read
+    outside its arrays or walk in a circle: `read` refuses what is not a tree.
+
+    Args:
+        content: The file itself.
+        features: Names, in the order of the matrix.
+        categories: Of features that were pandas categories, their values in order of code.
+        objective: Its name, then its parameters (``binary``, ``sigmoid:1``); empty: none.
+        trees, trees_per_iteration: How many; the second is the number of classes.
+        averaged: Whether predictions are averaged over the trees (random forest).
+
+    Source:
+        LightGBM ``src/boosting/gbdt_model_text.cpp`` and ``src/io/tree.cpp``.
+    """
+
+    content: bytes
+    features: list[str]
+    categories: dict[str, list[Any]]
+    objective: list[str]
+    trees: int
+    trees_per_iteration: int
+    averaged: bool
+
+    @classmethod
+    def read(cls, path: Path) -> LightGBMText:
+        """
+        Read the file at *path*.
+
+        Raises:
+            UnsupportedModel: it is cut short, damaged, or a dump that LightGBM cannot load.
+        """
+        content = path.read_bytes()
+        if content[:1] == b"{":
+            raise UnsupportedModel(
+                f"{path} is LightGBM's dump_model JSON, which LightGBM cannot load: "
+                "save the booster with save_model"
+            )
+        try:
+            return _read(path, content)
+        except (KeyError, ValueError, IndexError) as exc:
+            raise UnsupportedModel(f"{path} is not a whole LightGBM model: {exc!r}") from exc
+
+
+def _read(path: Path, content: bytes) -> LightGBMText:
+    text = content.decode()
+    head, *blocks = text.replace("\r\n", "\n").split("\nTree=")
+    fields = _fields(head)
+    features = fields["feature_names"].split(" ")
+    if len(features) != int(fields["max_feature_idx"]) + 1:
+        raise ValueError(
+            f"max_feature_idx is {fields['max_feature_idx']}, of {len(features)} names"
+        )
+    if "tree_sizes" in fields and len(fields["tree_sizes"].split()) != len(blocks):
+        raise ValueError(f"it says {len(fields['tree_sizes'].split())} trees, has {len(blocks)}")
+    tail = blocks[-1] if blocks else head
+    if "\nend of trees" not in tail and "\nfeature importances:" not in tail:
+        raise ValueError("its end is missing")
+    for number, block in enumerate(blocks):
+        try:
+            _check(_fields(block.partition("\nend of trees")[0]), len(features))
+        except (KeyError, ValueError, IndexError) as exc:
+            raise UnsupportedModel(f"{path}: tree {number} is damaged: {exc!r}") from exc
+    return LightGBMText(
+        content=content,
+        features=features,
+        categories=_categories(text, features, fields.get("feature_infos", "").split(" ")),
+        objective=fields.get("objective", "").split(),
+        trees=len(blocks),
+        trees_per_iteration=int(fields.get("num_tree_per_iteration", fields["num_class"])),
+        averaged="\naverage_output\n" in head,
+    )
+
+
+def _fields(block: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in block.split("\n") if "=" in line)
+
+
+def _integers(text: str, count: int, name: str) -> NDArray[np.int64]:
+    found = np.array(text.split(), dtype=np.int64)
+    if len(found) != count:
+        raise ValueError(f"{name} has {len(found)} values of {count}")
+    return found
+
+
+def _within(values: NDArray[np.int64], low: Any, high: Any, name: str) -> None:
+    if not np.all((values >= low) & (values < high)):
+        raise ValueError(f"{name} points outside the tree")
+
+
+def _check(fields: dict[str, str], features: int) -> None:
+    leaves = int(fields["num_leaves"])
+    if len(fields["leaf_value"].split()) != leaves or leaves < 1:
+        raise ValueError(f"it says {leaves} leaves")
+    if leaves == 1:
+        return
+    nodes = leaves - 1
+    _within(_integers(fields["split_feature"], nodes, "split_feature"), 0, features, "a split")
+    order = np.arange(nodes)
+    for side in ("left_child", "right_child"):
+        child = _integers(fields[side], nodes, side)
+        # A node is made after its parent, so an index that grows cannot close a circle.
+        _within(child, np.where(child < 0, -leaves, order + 1), nodes, side)
+    if len(fields["threshold"].split()) != nodes:
+        raise ValueError("thresholds are missing")
+    kinds = _integers(fields["decision_type"], nodes, "decision_type")
+    categorical = (kinds & _CATEGORICAL) != 0
+    sets = int(fields["num_cat"])
+    if categorical.any():
+        which = np.array(fields["threshold"].split(), dtype=np.float64)[categorical]
+        _within(which.astype(np.int64), 0, sets, "a category set")
+    if sets:
+        edges = _integers(fields["cat_boundaries"], sets + 1, "cat_boundaries")
+        bits = len(fields["cat_threshold"].split())
+        if edges[0] != 0 or edges[-1] != bits or np.any(np.diff(edges) < 0):
+            raise ValueError("cat_boundaries do not fit cat_threshold")
+
+
+def _categories(text: str, features: Sequence[str], infos: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the values of the pandas categories; of none where the file does not say whose."""
+    _, found, line = text.rpartition("\npandas_categorical:")
+    values = json.loads(line) if found else None
+    # The file lists the categories, not their columns: those are the columns that hold codes
+    # ("0:2:1") rather than a range ("[0.1:7]"), if there are as many.
+    coded = [
+        name
+        for name, info in zip(features, infos, strict=False)
+        if info != "none" and not info.startswith("[")
+    ]
+    if not values or len(coded) != len(values):
+        return {}
+    return dict(zip(coded, values, strict=True))
