@@ -25,6 +25,7 @@ Row = Sequence[float | None] | Rows
 YES, NO, MISSING = 0, 1, 2
 """The columns of :attr:`Forest.children`: the test holds; it does not; the value is NaN."""
 
+_MOST_NODES = (2**31 - 1) // 24
 _CELLS = 1 << 18  # of [rows, trees] that the numpy path walks at a time
 
 
@@ -36,6 +37,8 @@ class Forest:
     A child or root below zero is a leaf with the answer ``-child - 2``. An answer is the
     reader's own number for what a row ends at, -1 where it ends at nothing. Children come after
     their parents, so no walk can turn in a circle; a node may have several parents.
+
+    Keep answers dense: every number up to the largest takes room.
 
     Args:
         features: Columns of the matrix.
@@ -50,7 +53,8 @@ class Forest:
         words: The bits of all sets. Shape [words].
 
     Raises:
-        UnsupportedModel: an index is out of range, or a child comes before its parent.
+        UnsupportedModel: an index is out of range, a child comes before its parent, or nodes and
+            answers together are more than 89 million.
     """
 
     features: int
@@ -70,6 +74,10 @@ class Forest:
         self._check()
         last = min(int(self.children.min(initial=-1)), int(self.roots.min(initial=-1)))
         object.__setattr__(self, "answers", -last - 1)
+        if len(self.feature) - last > _MOST_NODES:
+            raise UnsupportedModel(
+                f"{len(self.feature)} tree nodes with answers up to {self.answers - 1} are too many"
+            )
         native = find("forest")
         object.__setattr__(
             self,

@@ -132,7 +132,10 @@ class Trees:
         return self._entry(None, _OPEN, (0, 0, 0))
 
     def leaf(self, answer: int = NO_ANSWER, at: int | None = None) -> int:
-        """Make a leaf: rows that come here are answered *answer*, >= 0, or -1 for no answer."""
+        """Make a leaf: rows that come here are answered *answer*, >= 0, or -1 for no answer.
+
+        Number answers from 0 without gaps: every number up to the largest takes room.
+        """
         if not NO_ANSWER <= answer <= 2**31 - 4:
             raise UnsupportedModel(f"answer {answer} of a leaf is out of range")
         return self._entry(at, _LEAF, (answer, 0, 0))

@@ -2,12 +2,13 @@
  * Decision trees over a float matrix: the compiled twin of martlet/formats/forest.py.
  *
  * A node sends a row to child[0] (x <= threshold, or x in a set of codes), child[1] (not) or
- * child[2] (x is NaN). A child below zero is a leaf whose answer is -child - 2, so answer -1 (no
- * answer) is child -1. Children come after their parents, which the constructor checks: every
- * walk ends, whatever the file held.
+ * child[2] (x is NaN). Inner nodes come first, each before its children, which the constructor
+ * checks: every walk ends, whatever the file held. After them comes one leaf for each answer
+ * (for -1, no answer, then 0, 1, ...), whose children are itself: a walk that has ended may go on
+ * stepping in place, so that LANES walks need no branch. Children are byte offsets into the nodes.
  *
- * A walk is a chain of dependent loads, so LANES of them run side by side: the rows of a block
- * down one tree, or the trees of a forest over one row.
+ * A walk is a chain of dependent loads, so LANES of them run side by side: rows down one tree, or
+ * trees over one row.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -16,23 +17,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES 8
-#define BLOCK_BYTES (1 << 18) /* of rows walked down one tree after the other */
-#define BLOCK_ROWS 256
-#define GIL_WORK 4000 /* row-tree pairs above which the GIL is let go: about 20 us */
+#define LANES 16
+#define MOST_GROUPS 16          /* of LANES rows, walked down one tree after the other */
+#define GROUPS_BYTES (1 << 18)  /* of all their values */
+#define WIDE_BYTES (1 << 20)    /* of one group: past this, rows are walked one by one */
+#define SURE_STEPS 6            /* before asking whether all lanes have ended */
+#define GIL_WORK 8000           /* row-tree pairs above which the GIL is let go: about 40 us */
 #define STACK_FEATURES 512
 #define STACK_OUTPUTS 64
 
 typedef struct {
-    double threshold; /* or, where feature < 0, the number of the set */
-    int32_t feature;  /* ~feature where the test is membership */
-    int32_t child[3];
+    double threshold; /* or the number of the set */
+    int32_t feature;  /* ~feature where the test is membership; 0 in leaves */
+    uint32_t child[3];
 } Node64;
 
 typedef struct {
     float threshold;
     int32_t feature;
-    int32_t child[3];
+    uint32_t child[3];
 } Node32;
 
 typedef struct {
@@ -44,10 +47,12 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     int32_t features, trees, nodes, answers;
-    int single; /* float32 nodes and rows */
-    int32_t *roots;
-    Node64 *node64;
-    Node32 *node32;
+    int single;      /* float32 nodes and rows */
+    int has_sets;
+    uint32_t leaf0;  /* offset of the first leaf */
+    uint32_t *roots; /* offsets, padded with leaf0 to a multiple of LANES */
+    int32_t *depth;  /* of each tree: the most steps to a leaf; padded with 0 */
+    void *tree_nodes; /* Node64 or Node32 [nodes + 1 + answers] */
     Set *sets;
     uint64_t *words;
 } Forest;
@@ -67,7 +72,7 @@ static PyTypeObject *forest_type, *sum_type;
 
 /* ---- walking ------------------------------------------------------------------------------ */
 
-static int is_member(const Forest *f, int64_t number, double x)
+static inline int is_member(const Forest *f, int64_t number, double x)
 {
     if (!(x >= 0.0 && x < 2147483648.0))
         return 0;
@@ -81,77 +86,78 @@ static int is_member(const Forest *f, int64_t number, double x)
     return (int)(f->words[set->start + word] >> (code & 63)) & 1;
 }
 
-/* Walks *lanes* (row, root) pairs to their leaves. Lane k reads the row x + k * stride. */
-#define DEFINE_WALK(NAME, NODE, REAL)                                                          \
-    static inline int32_t NAME##_next(const Forest *f, const NODE *node, const REAL *x)        \
-    {                                                                                          \
-        if (node->feature >= 0) {                                                              \
-            const REAL v = x[node->feature];                                                   \
-            return node->child[!(v <= node->threshold) + (v != v)];                            \
-        }                                                                                      \
-        const REAL v = x[~node->feature];                                                      \
-        return node->child[v != v ? 2 : !is_member(f, (int64_t)node->threshold, (double)v)];   \
-    }                                                                                          \
-    static void NAME(const Forest *f, const REAL *x, Py_ssize_t stride, int32_t *at, int lanes) \
-    {                                                                                          \
-        const NODE *nodes = f->NAME##_NODES;                                                   \
-        if (lanes == LANES) {                                                                  \
-            int32_t ended;                                                                     \
-            int32_t n[LANES];                                                                  \
-            memcpy(n, at, sizeof n);                                                           \
-            ended = n[0];                                                                      \
-            for (int k = 1; k < LANES; k++)                                                    \
-                ended &= n[k];                                                                 \
-            while (ended >= 0) {                                                               \
-                ended = -1;                                                                    \
-                for (int k = 0; k < LANES; k++) {                                              \
-                    if (n[k] >= 0)                                                             \
-                        n[k] = NAME##_next(f, nodes + n[k], x + k * stride);                   \
-                    ended &= n[k];                                                             \
-                }                                                                              \
-            }                                                                                  \
-            memcpy(at, n, sizeof n);                                                           \
-            return;                                                                            \
-        }                                                                                      \
-        for (int k = 0; k < lanes; k++)                                                        \
-            while (at[k] >= 0)                                                                 \
-                at[k] = NAME##_next(f, nodes + at[k], x + k * stride);                         \
+/*
+ * NAME takes LANES offsets in *at* to their leaves, in at most *depth* steps. Lane k reads feature
+ * i from x[i * SPREAD + k * APART]: a group of rows (LANES, 1), or one row for all lanes (1, 0).
+ */
+#define STEP_PLAIN(v, node) node->child[!(v <= node->threshold)]
+#define STEP_NAN(v, node) node->child[!(v <= node->threshold) + (v != v)]
+#define STEP_SETS(v, node)                                                                    \
+    node->child[v != v ? 2                                                                    \
+                : node->feature >= 0 ? !(v <= node->threshold)                                \
+                                     : !is_member(f, (int64_t)node->threshold, (double)v)]
+
+#define DEFINE_WALK(NAME, NODE, REAL, COLUMN, STEP, SPREAD, APART)                            \
+    static void NAME(const Forest *f, const void *rows, uint32_t *at, int32_t depth)          \
+    {                                                                                         \
+        const char *nodes = f->tree_nodes;                                                    \
+        const REAL *x = rows;                                                                 \
+        uint32_t n[LANES];                                                                    \
+        memcpy(n, at, sizeof n);                                                              \
+        for (int32_t left = depth; left > 0; left--) {                                        \
+            if (depth - left >= SURE_STEPS && (depth - left) % 2 == 0) {                      \
+                int32_t live = 0;                                                             \
+                for (int k = 0; k < LANES; k++)                                               \
+                    live |= (int32_t)(n[k] - f->leaf0);                                       \
+                if (live >= 0)                                                                \
+                    break;                                                                    \
+            }                                                                                 \
+            for (int k = 0; k < LANES; k++) {                                                 \
+                const NODE *node = (const NODE *)(nodes + n[k]);                              \
+                const int32_t column = COLUMN(node->feature);                                 \
+                const REAL v = x[(Py_ssize_t)column * (SPREAD) + k * (APART)];                \
+                n[k] = STEP(v, node);                                                         \
+            }                                                                                 \
+        }                                                                                     \
+        memcpy(at, n, sizeof n);                                                              \
     }
 
-#define walk64_NODES node64
-#define walk32_NODES node32
-DEFINE_WALK(walk64, Node64, double)
-DEFINE_WALK(walk32, Node32, float)
+#define PLAIN_COLUMN(feature) (feature)
+#define ANY_COLUMN(feature) ((feature) ^ ((feature) >> 31))
 
-static void walk(const Forest *f, const void *x, Py_ssize_t stride, int32_t *at, int lanes)
+#define DEFINE_WALKS(BITS, REAL)                                                              \
+    DEFINE_WALK(rows_plain##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_PLAIN, LANES, 1)       \
+    DEFINE_WALK(rows_nan##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_NAN, LANES, 1)           \
+    DEFINE_WALK(rows_sets##BITS, Node##BITS, REAL, ANY_COLUMN, STEP_SETS, LANES, 1)           \
+    DEFINE_WALK(row_plain##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_PLAIN, 1, 0)            \
+    DEFINE_WALK(row_nan##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_NAN, 1, 0)                \
+    DEFINE_WALK(row_sets##BITS, Node##BITS, REAL, ANY_COLUMN, STEP_SETS, 1, 0)
+
+DEFINE_WALKS(64, double)
+DEFINE_WALKS(32, float)
+
+typedef void (*Walk)(const Forest *, const void *, uint32_t *, int32_t);
+
+/* Indexed by [one row][float32][plain, with NaN, with sets]. */
+static const Walk WALKS[2][2][3] = {
+    {{rows_plain64, rows_nan64, rows_sets64}, {rows_plain32, rows_nan32, rows_sets32}},
+    {{row_plain64, row_nan64, row_sets64}, {row_plain32, row_nan32, row_sets32}}};
+
+static inline size_t node_size(const Forest *f)
 {
-    if (f->single)
-        walk32(f, x, stride, at, lanes);
-    else
-        walk64(f, x, stride, at, lanes);
+    return f->single ? sizeof(Node32) : sizeof(Node64);
 }
 
-static inline int32_t answer_of(int32_t at) { return -at - 2; }
-
-static const void *row_at(const Forest *f, const void *rows, Py_ssize_t row)
+static inline int32_t answer_of(const Forest *f, uint32_t at)
 {
-    const Py_ssize_t offset = row * f->features;
-    return f->single ? (const void *)((const float *)rows + offset)
-                     : (const void *)((const double *)rows + offset);
-}
-
-static Py_ssize_t block_rows(const Forest *f)
-{
-    const Py_ssize_t bytes = (Py_ssize_t)f->features * (Py_ssize_t)sizeof(double);
-    Py_ssize_t rows = bytes ? BLOCK_BYTES / bytes : BLOCK_ROWS;
-    rows -= rows % LANES;
-    return rows < LANES ? LANES : rows > BLOCK_ROWS ? BLOCK_ROWS : rows;
+    /* The sizes are constants, so that the divisions are multiplications. */
+    const uint32_t offset = at - f->leaf0;
+    return (int32_t)(f->single ? offset / sizeof(Node32) : offset / sizeof(Node64)) - 1;
 }
 
 /* Adds what *tree* says to the sums of one row: [outputs]. */
-static inline void add(const Sum *s, int32_t tree, int32_t at, double *sums)
+static inline void add(const Sum *s, int32_t tree, int32_t answer, double *sums)
 {
-    const int32_t answer = answer_of(at);
     const Py_ssize_t row = answer < 0 ? s->forest->answers : answer;
     const double weight = s->weights[tree];
     if (s->target) {
@@ -172,83 +178,132 @@ static inline void add(const Sum *s, int32_t tree, int32_t at, double *sums)
             sums[k] += weight * values[k];
 }
 
-/* One row over all trees: LANES trees at a time. *leaves* [trees] or *s* with *sums* [outputs]. */
+/* One row, in the forest's precision, over all trees: LANES trees at a time. */
 static void walk_row(const Forest *f, const void *x, int32_t *leaves, const Sum *s, double *sums)
 {
+    int has_nan = 0;
+    for (int32_t i = 0; i < f->features; i++)
+        has_nan |= f->single ? ((const float *)x)[i] != ((const float *)x)[i]
+                             : ((const double *)x)[i] != ((const double *)x)[i];
+    const Walk walk = WALKS[1][f->single][f->has_sets ? 2 : has_nan];
     for (int32_t tree = 0; tree < f->trees; tree += LANES) {
-        int32_t at[LANES];
+        uint32_t at[LANES];
+        int32_t depth = 0;
         const int lanes = f->trees - tree < LANES ? (int)(f->trees - tree) : LANES;
-        memcpy(at, f->roots + tree, (size_t)lanes * sizeof *at);
-        walk(f, x, 0, at, lanes);
+        memcpy(at, f->roots + tree, sizeof at);
+        for (int k = 0; k < LANES; k++)
+            depth = f->depth[tree + k] > depth ? f->depth[tree + k] : depth;
+        walk(f, x, at, depth);
         for (int k = 0; k < lanes; k++) {
+            const int32_t answer = answer_of(f, at[k]);
             if (leaves)
-                leaves[tree + k] = answer_of(at[k]);
+                leaves[tree + k] = answer;
             if (s)
-                add(s, tree + k, at[k], sums);
+                add(s, tree + k, answer, sums);
         }
     }
 }
 
-/* A block of rows, tree by tree, so that a tree's nodes stay in the cache. */
-static void walk_block(const Forest *f, const void *x, Py_ssize_t rows, int32_t *leaves,
-                       const Sum *s, double *sums)
+/* *groups* of LANES rows, tree by tree, so that a tree's nodes stay in the cache. */
+static void walk_groups(const Forest *f, const char *x, const uint8_t *has_nan, int groups,
+                        int32_t *leaves, const Sum *s, double *sums)
 {
+    const size_t group_bytes =
+        (size_t)f->features * LANES * (f->single ? sizeof(float) : sizeof(double));
     for (int32_t tree = 0; tree < f->trees; tree++)
-        for (Py_ssize_t row = 0; row < rows; row += LANES) {
-            int32_t at[LANES];
-            const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
-            for (int k = 0; k < lanes; k++)
+        for (int group = 0; group < groups; group++) {
+            uint32_t at[LANES];
+            for (int k = 0; k < LANES; k++)
                 at[k] = f->roots[tree];
-            walk(f, row_at(f, x, row), f->features, at, lanes);
-            for (int k = 0; k < lanes; k++) {
+            WALKS[0][f->single][f->has_sets ? 2 : has_nan[group]](
+                f, x + (size_t)group * group_bytes, at, f->depth[tree]);
+            for (int k = 0; k < LANES; k++) {
+                const Py_ssize_t row = (Py_ssize_t)group * LANES + k;
+                const int32_t answer = answer_of(f, at[k]);
                 if (leaves)
-                    leaves[(row + k) * f->trees + tree] = answer_of(at[k]);
+                    leaves[row * f->trees + tree] = answer;
                 if (s)
-                    add(s, tree, at[k], sums + (row + k) * s->outputs);
+                    add(s, tree, answer, sums + row * s->outputs);
             }
         }
 }
 
+/* Lays LANES rows out as [features, LANES] in the forest's precision; whether one has a NaN. */
+#define DEFINE_SPREAD(NAME, FROM, TO)                                                         \
+    static int NAME(const void *rows, void *group, Py_ssize_t features)                       \
+    {                                                                                         \
+        const FROM *from = rows;                                                              \
+        TO *to = group;                                                                       \
+        int has_nan = 0;                                                                      \
+        for (Py_ssize_t i = 0; i < features; i++, to += LANES)                                \
+            for (int k = 0; k < LANES; k++) {                                                 \
+                const FROM v = from[k * features + i];                                        \
+                to[k] = (TO)v;                                                                \
+                has_nan |= v != v;                                                            \
+            }                                                                                 \
+        return has_nan;                                                                       \
+    }
+
+DEFINE_SPREAD(spread_64_64, double, double)
+DEFINE_SPREAD(spread_64_32, double, float)
+DEFINE_SPREAD(spread_32_64, float, double)
+DEFINE_SPREAD(spread_32_32, float, float)
+
+typedef int (*Spread)(const void *, void *, Py_ssize_t);
+
+/* Indexed by [from float32][to float32]. */
+static const Spread SPREADS[2][2] = {{spread_64_64, spread_64_32}, {spread_32_64, spread_32_32}};
+
 /* Copies *count* values into the forest's own precision. */
 static void convert(const Forest *f, const void *from, int from_single, void *to, Py_ssize_t count)
 {
-    if (f->single && !from_single)
+    if (f->single == from_single)
+        memcpy(to, from, (size_t)count * (f->single ? sizeof(float) : sizeof(double)));
+    else if (f->single)
         for (Py_ssize_t i = 0; i < count; i++)
             ((float *)to)[i] = (float)((const double *)from)[i];
-    else if (!f->single && from_single)
+    else
         for (Py_ssize_t i = 0; i < count; i++)
             ((double *)to)[i] = ((const float *)from)[i];
 }
 
-/* All rows, block by block; returns -1 without memory. Needs no GIL. */
+/* All rows; returns -1 without memory. Needs no GIL. */
 static int walk_rows(const Forest *f, const char *x, int x_single, Py_ssize_t rows,
                      int32_t *leaves, const Sum *s, double *sums)
 {
-    const int converts = f->single != x_single;
-    const size_t item = x_single ? sizeof(float) : sizeof(double);
-    const Py_ssize_t most = block_rows(f);
-    void *scratch = NULL;
-    if (converts && f->features) {
-        const size_t block = (size_t)(rows < most ? rows : most);
-        scratch = malloc(block * (size_t)f->features * sizeof(double) + 1);
+    const size_t row_bytes = (size_t)f->features * (x_single ? sizeof(float) : sizeof(double));
+    const size_t group_bytes =
+        (size_t)f->features * LANES * (f->single ? sizeof(float) : sizeof(double));
+    const size_t fit = group_bytes ? GROUPS_BYTES / group_bytes : MOST_GROUPS;
+    const int most = fit > MOST_GROUPS ? MOST_GROUPS : fit < 1 ? 1 : (int)fit;
+    const Py_ssize_t in_groups = group_bytes > WIDE_BYTES ? 0 : rows - rows % LANES;
+    const int by_row = in_groups < rows && x_single != f->single;
+    uint8_t has_nan[MOST_GROUPS];
+    char *scratch = NULL;
+    if (in_groups || by_row) {
+        const Py_ssize_t groups = in_groups / LANES < most ? in_groups / LANES : most;
+        scratch = malloc(group_bytes * (size_t)(groups ? groups : 1) + 1);
         if (!scratch)
             return -1;
     }
-    for (Py_ssize_t row = 0; row < rows; row += most) {
-        const Py_ssize_t block = rows - row < most ? rows - row : most;
-        const void *from = x + (size_t)(row * f->features) * item;
-        if (scratch) {
-            convert(f, from, x_single, scratch, block * f->features);
-            from = scratch;
+    for (Py_ssize_t row = 0; row < in_groups;) {
+        int groups = 0;
+        for (; groups < most && row + groups * LANES < in_groups; groups++)
+            has_nan[groups] = (uint8_t)SPREADS[x_single][f->single](
+                x + (size_t)(row + groups * LANES) * row_bytes,
+                scratch + (size_t)groups * group_bytes, f->features);
+        walk_groups(f, scratch, has_nan, groups, leaves ? leaves + row * f->trees : NULL, s,
+                    s ? sums + row * s->outputs : NULL);
+        row += (Py_ssize_t)groups * LANES;
+    }
+    for (Py_ssize_t row = in_groups; row < rows; row++) {
+        const void *one = x + (size_t)row * row_bytes;
+        if (by_row) {
+            convert(f, one, x_single, scratch, f->features);
+            one = scratch;
         }
-        int32_t *to = leaves ? leaves + row * f->trees : NULL;
-        double *into = s ? sums + row * s->outputs : NULL;
-        if (block < LANES)
-            for (Py_ssize_t k = 0; k < block; k++)
-                walk_row(f, row_at(f, from, k), to ? to + k * f->trees : NULL, s,
-                         into ? into + k * s->outputs : NULL);
-        else
-            walk_block(f, from, block, to, s, into);
+        walk_row(f, one, leaves ? leaves + row * f->trees : NULL, s,
+                 s ? sums + row * s->outputs : NULL);
     }
     free(scratch);
     return 0;
@@ -336,10 +391,7 @@ static int read_row(const Forest *f, PyObject *object, void *to)
         PyErr_Format(PyExc_ValueError, "a row of %zd values where %d are wanted",
                      view.len / view.itemsize, (int)f->features);
     else {
-        if (from_single == f->single)
-            memcpy(to, view.buf, (size_t)view.len);
-        else
-            convert(f, view.buf, from_single, to, f->features);
+        convert(f, view.buf, from_single, to, f->features);
         result = 0;
     }
     PyBuffer_Release(&view);
@@ -363,8 +415,8 @@ static void forest_dealloc(PyObject *self)
     Forest *f = (Forest *)self;
     PyTypeObject *type = Py_TYPE(self);
     free(f->roots);
-    free(f->node64);
-    free(f->node32);
+    free(f->depth);
+    free(f->tree_nodes);
     free(f->sets);
     free(f->words);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
@@ -377,48 +429,88 @@ static int bad(const char *what, Py_ssize_t at)
     return -1;
 }
 
+/* Where a walk goes for *child* of node *parent*: the byte offset; or -1, out of range. */
+static int64_t offset_of(const Forest *f, int32_t child, int32_t parent)
+{
+    if (child >= 0)
+        return child > parent && child < f->nodes ? child * (int64_t)node_size(f) : -1;
+    /* Child -1 is the leaf of no answer, -2 that of answer 0. */
+    return -(int64_t)child - 1 <= f->answers
+               ? f->leaf0 + (-(int64_t)child - 1) * (int64_t)node_size(f)
+               : -1;
+}
+
 /* Packs and checks the nodes; every index that a walk follows is in range after this. */
-static int pack(Forest *f, const int32_t *feature, const double *threshold,
+static int pack(Forest *f, const int32_t *roots, const int32_t *feature, const double *threshold,
                 const int32_t *children, const int32_t *set_of, Py_ssize_t sets)
 {
-    const size_t count = (size_t)f->nodes;
-    int32_t answers = 0;
-    if (f->single)
-        f->node32 = malloc(count * sizeof(Node32) + 1);
-    else
-        f->node64 = malloc(count * sizeof(Node64) + 1);
-    if (f->single ? !f->node32 : !f->node64) {
+    int64_t lowest = -1;
+    for (int64_t i = 0; i < (int64_t)f->nodes * 3; i++)
+        lowest = children[i] < lowest ? children[i] : lowest;
+    for (int32_t i = 0; i < f->trees; i++)
+        lowest = roots[i] < lowest ? roots[i] : lowest;
+    const int64_t count = (int64_t)f->nodes - lowest; /* with no answer: -lowest leaves */
+    if (count * (int64_t)node_size(f) > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many nodes");
+        return -1;
+    }
+    f->answers = (int32_t)(-lowest - 1);
+    f->leaf0 = (uint32_t)((size_t)f->nodes * node_size(f));
+    const size_t padded = ((size_t)f->trees + LANES - 1) / LANES * LANES;
+    f->tree_nodes = calloc((size_t)count, node_size(f));
+    f->roots = calloc(padded + 1, sizeof *f->roots);
+    f->depth = calloc(padded + 1, sizeof *f->depth);
+    int32_t *depth = calloc((size_t)f->nodes + 1, sizeof *depth);
+    if (!f->tree_nodes || !f->roots || !f->depth || !depth) {
+        free(depth);
         PyErr_NoMemory();
         return -1;
     }
-    for (int32_t i = 0; i < f->nodes; i++) {
-        const int32_t *child = children + (Py_ssize_t)i * 3;
-        const int in_set = set_of[i] >= 0;
-        if (feature[i] < 0 || feature[i] >= f->features)
-            return bad("feature", i);
-        if (in_set && (set_of[i] >= sets || set_of[i] >= 1 << 24))
-            return bad("set", i);
-        for (int k = 0; k < 3; k++) {
-            if (child[k] >= 0 ? child[k] <= i || child[k] >= f->nodes : child[k] < -INT32_MAX)
-                return bad("child", i);
-            if (child[k] < 0 && answer_of(child[k]) >= answers)
-                answers = answer_of(child[k]) + 1;
-        }
-        const double t = in_set ? (double)set_of[i] : threshold[i];
-        const int32_t column = in_set ? ~feature[i] : feature[i];
-        if (f->single) {
-            f->node32[i] = (Node32){(float)t, column, {child[0], child[1], child[2]}};
+    int32_t i;
+    for (i = (int32_t)count - 1; i >= 0; i--) {
+        uint32_t child[3];
+        int32_t column = 0;
+        double t = 0.0;
+        if (i >= f->nodes) {
+            child[0] = child[1] = child[2] = (uint32_t)((size_t)i * node_size(f));
         } else {
-            f->node64[i] = (Node64){t, column, {child[0], child[1], child[2]}};
+            const int in_set = set_of[i] >= 0;
+            if (feature[i] < 0 || feature[i] >= f->features ||
+                (in_set && (set_of[i] >= sets || set_of[i] >= 1 << 24)))
+                break;
+            column = in_set ? ~feature[i] : feature[i];
+            t = in_set ? (double)set_of[i] : threshold[i];
+            for (int k = 0; k < 3; k++) {
+                const int32_t to = children[(Py_ssize_t)i * 3 + k];
+                const int64_t offset = offset_of(f, to, i);
+                if (offset < 0)
+                    goto bad_child;
+                child[k] = (uint32_t)offset;
+                const int32_t below = to >= 0 ? depth[to] : 0;
+                depth[i] = below + 1 > depth[i] ? below + 1 : depth[i];
+            }
         }
+        if (f->single)
+            ((Node32 *)f->tree_nodes)[i] = (Node32){(float)t, column, {child[0], child[1], child[2]}};
+        else
+            ((Node64 *)f->tree_nodes)[i] = (Node64){t, column, {child[0], child[1], child[2]}};
     }
-    for (int32_t i = 0; i < f->trees; i++) {
-        if (f->roots[i] >= f->nodes || f->roots[i] < -INT32_MAX)
-            return bad("root", i);
-        if (f->roots[i] < 0 && answer_of(f->roots[i]) >= answers)
-            answers = answer_of(f->roots[i]) + 1;
+bad_child:
+    if (i >= 0) {
+        free(depth);
+        return bad("node", i);
     }
-    f->answers = answers;
+    for (size_t tree = 0; tree < padded; tree++) {
+        const int64_t offset = tree < (size_t)f->trees ? offset_of(f, roots[tree], -1) : f->leaf0;
+        if (offset < 0) {
+            free(depth);
+            return bad("root", (Py_ssize_t)tree);
+        }
+        f->roots[tree] = (uint32_t)offset;
+        if (tree < (size_t)f->trees && roots[tree] >= 0)
+            f->depth[tree] = depth[roots[tree]];
+    }
+    free(depth);
     return 0;
 }
 
@@ -440,11 +532,11 @@ static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     f->features = features;
     f->single = single;
     Py_ssize_t trees = -1, nodes = -1, triples, sets = -1, words = -1;
-    int32_t *feature = NULL, *children = NULL, *set_of = NULL;
+    int32_t *roots = NULL, *feature = NULL, *children = NULL, *set_of = NULL;
     double *threshold = NULL;
     int64_t *set_rows = NULL;
     int ok = 0;
-    if (!(f->roots = copy_items(o_roots, "roots", 'i', &trees)))
+    if (!(roots = copy_items(o_roots, "roots", 'i', &trees)))
         goto done;
     if (!(feature = copy_items(o_feature, "feature", 'i', &nodes)))
         goto done;
@@ -478,8 +570,10 @@ static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     }
     f->trees = (int32_t)trees;
     f->nodes = (int32_t)nodes;
-    ok = pack(f, feature, threshold, children, set_of, sets) == 0;
+    f->has_sets = sets > 0;
+    ok = pack(f, roots, feature, threshold, children, set_of, sets) == 0;
 done:
+    free(roots);
     free(feature);
     free(threshold);
     free(children);

@@ -412,6 +412,12 @@ class TestRefusals:
             make(trees)
             trees.build()
 
+    def test_answers_past_all_reason(self):
+        trees = Trees(1)
+        trees.add(trees.leaf(2**31 - 4))
+        with pytest.raises(UnsupportedModel, match="too many"):
+            trees.build()
+
     def test_sets_past_all_reason(self):
         trees = Trees(1)
         leaf = trees.leaf(0)
