@@ -1,4 +1,4 @@
-"""Names of models, versions and labels; how they are written: ``ctr``, ``ctr@3``, ``ctr@stable``."""
+"""Names of models, versions and labels, written ``ctr``, ``ctr@3``, ``ctr@stable``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_name(name: str, kind: str = "model") -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model and one of its versions: by number, by label, or (neither) the latest that answers."""
+    """A model and a version of it: by number, by label, or (neither) the latest that answers."""
 
     name: str
     version: int | None = None

@@ -17,10 +17,10 @@ from martlet.errors import Code
 from martlet.fleet.policy import Life
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.roster import (
+    Listening,
     ListenOrder,
     Loaded,
     LoadOrder,
-    Listening,
     Order,
     Prepared,
     Report,

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from martlet.serving.manager import Manager
 from martlet.serving.roster import (
-    ListenOrder,
     Listening,
+    ListenOrder,
     LoadOrder,
     Prepared,
     RosterOrder,

@@ -54,6 +54,7 @@ BUILTIN: dict[str, str] = {
     "lightgbm": "martlet.formats.lightgbm",
     "xgboost": "martlet.formats.xgboost",
     "catboost": "martlet.formats.catboost",
+    "arrays": "martlet.formats.arrays",
 }
 
 

@@ -12,7 +12,6 @@ from martlet.errors import Code, ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
 
-
 Content = TypeVar("Content")
 """What a version is once open: a Servable, or a recommender."""
 
@@ -94,6 +93,13 @@ class Model(Generic[Content]):
     variants: Mapping[int, Variant[Content]] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     statuses: tuple[VersionStatus, ...] = ()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was asked to leave, and has."""
+        return not self.variants and all(
+            each.state is State.END and each.error is None for each in self.statuses
+        )
 
 
 @dataclass(frozen=True, slots=True)

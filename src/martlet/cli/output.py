@@ -1,0 +1,88 @@
+"""What commands print: tables and progress for people, JSON for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEFAULT_ROOT = Path("martlet-registry")
+
+
+def json_option(function: Function) -> Function:
+    """Add ``--json``: what a script reads."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(
+        function
+    )
+
+
+def root_option(function: Function) -> Function:
+    """Add ``--root``: the registry's folder."""
+    return click.option(
+        "--root",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_ROOT,
+        envvar="MARTLET_ROOT",
+        show_default=True,
+        show_envvar=True,
+        help="The registry's folder.",
+    )(function)
+
+
+def print_json(value: object) -> None:
+    """Print *value* as indented JSON on stdout."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
+    """Print *rows* under *columns*; a column whose name starts with ``#`` is right-aligned."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
+    for column in columns:
+        name = column.removeprefix("#")
+        table.add_column(name, justify="right" if column != name else "left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for ``update(done, total)`` on a terminal; nothing where there is none."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def size(count: int) -> str:
+    """
+    Return *count* bytes as a person writes it.
+
+    >>> [size(n) for n in (999, 1500, 73_400_000)]
+    ['999 B', '1.5 kB', '73.4 MB']
+    """
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,93 @@
+"""``martlet serve``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="Serve this file or folder as NAME; may be repeated.",
+)
+@click.option(
+    "--recommender",
+    "recommenders",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="Serve this recommender (a .toml declaration) as NAME; may be repeated.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="MARTLET_ROOT",
+    help="Serve the registry in this folder, and follow its changes.",
+)
+@click.option("--host", default="127.0.0.1", help="The address to listen on.")
+@click.option("--rest-port", default=8501, help="For HTTP; 0 picks a free one and prints it.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes.  [default: one for each core]"
+)
+@click.option("--threads", default=1, help="That one call of a model may use.")
+@click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
+@click.option("--max-body-bytes", default=64 << 20, help="A larger request body is refused.")
+@click.option("--drain-s", default=30.0, help="How long requests may finish after SIGTERM.")
+@click.option("--log-level", default="warning", help="debug, info, warning or error.")
+def serve(
+    models: tuple[str, ...],
+    recommenders: tuple[str, ...],
+    root: Path | None,
+    host: str,
+    rest_port: int,
+    workers: int | None,
+    threads: int,
+    trusted: bool,
+    max_body_bytes: int,
+    drain_s: float,
+    log_level: str,
+) -> None:
+    """Serve models and recommenders over HTTP until SIGTERM or Ctrl-C.
+
+    \b
+    Examples:
+      martlet serve --model ctr=model.onnx --model cvr=model.txt --rest-port 8501
+      martlet serve --root registry --workers 4
+      curl localhost:8501/v1/models/ctr:predict -d '{"instances": [{"x": 1.0}]}'
+    """
+    from martlet import assemble
+    from martlet.config import NamedPath, ServeConfig
+    from martlet.errors import InvalidInput
+    from martlet.servers.http import Limits
+
+    if not (models or recommenders or root):
+        raise InvalidInput("nothing to serve: give --model NAME=PATH, --recommender, or --root")
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    config = ServeConfig(
+        models=tuple(map(NamedPath.parse, models)),
+        recommenders=tuple(map(NamedPath.parse, recommenders)),
+        root=root,
+        host=host,
+        rest_port=rest_port,
+        workers=workers or len(os.sched_getaffinity(0)),
+        threads=threads,
+        trusted=trusted,
+        limits=Limits(body_bytes=max_body_bytes),
+        drain_s=drain_s,
+    )
+    sys.exit(assemble.serve(config, announce))
+
+
+def announce(url: str) -> None:
+    """Say where the server answers, on stdout: a script that asked for port 0 reads it."""
+    click.echo(f"martlet is ready at {url}")
+    sys.stdout.flush()

@@ -1,0 +1,63 @@
+"""The settings of a server: one frozen tree, read once, handed down as plain arguments."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from martlet.errors import InvalidInput
+from martlet.names import check_name
+from martlet.servers.http import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPath:
+    """``NAME=PATH`` of the command line: a model file, or a recommender's declaration."""
+
+    name: str
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> NamedPath:
+        """
+        Read ``NAME=PATH``.
+
+        Raises:
+            InvalidInput: it is written otherwise, or the name cannot be one.
+        """
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise InvalidInput(f"{text!r} is not NAME=PATH, as in ctr=models/ctr.onnx")
+        return cls(check_name(name), Path(path))
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """
+    What ``martlet serve`` was asked for.
+
+    Args:
+        models, recommenders: Files served without a registry, as version 1.
+        root: The registry whose models and recommenders are served, or None.
+        host: The address to listen on.
+        rest_port: 0 picks a free one.
+        grpc_port: 0 picks a free one; None serves no gRPC.
+        workers: Processes; each with its own socket on the port.
+        threads: That one call of a model may use.
+        trusted: The user vouches for the files.
+        limits: Of each HTTP connection.
+        drain_s: How long requests under way may take after SIGTERM.
+    """
+
+    models: tuple[NamedPath, ...] = ()
+    recommenders: tuple[NamedPath, ...] = ()
+    root: Path | None = None
+    host: str = "127.0.0.1"
+    rest_port: int = 8501
+    grpc_port: int | None = None
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    threads: int = 1
+    trusted: bool = False
+    limits: Limits = field(default_factory=Limits)
+    drain_s: float = 30.0

@@ -1,0 +1,1 @@
+"""The recommender: candidates, filters, features, ranking, re-ranking, from one declaration."""

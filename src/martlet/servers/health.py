@@ -1,0 +1,40 @@
+"""``/healthz``: the process lives. ``/readyz``: everything that should answer does."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from martlet.servers.routes import Request, Response, Route
+from martlet.serving.engine import Engine
+
+
+class Health:
+    """
+    The probes of an orchestrator.
+
+    A worker opens its doors only when what was wanted at the start answers, so no worker, no
+    ``/readyz``. It says 503 while a name has no version that answers, and which.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.routes = [
+            Route("GET", re.compile("/healthz"), lambda: self._live),
+            Route("GET", re.compile("/readyz"), lambda: self._ready),
+        ]
+
+    def unmatched(self, request: Request) -> None:
+        """Leave other paths to others."""
+
+    def _live(self, request: Request) -> Response:
+        return Response(200, b'{"live":true}')
+
+    def _ready(self, request: Request) -> Response:
+        table = self._engine.table
+        everything = [*table.models.values(), *table.recommenders.values()]
+        silent = sorted(each.name for each in everything if not each.variants and not each.gone)
+        if silent:
+            return Response(503, orjson.dumps({"ready": False, "waiting_for": silent}))
+        return Response(200, b'{"ready":true}')
