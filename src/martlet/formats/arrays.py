@@ -60,9 +60,9 @@ class ArraysServable:
             return -1
         if width <= 0 or width % vectors:
             raise UnsupportedModel(
-                f"{path}: w0 has {self._layers[0][0].shape[0]} rows, which {self._parts} do not fill"
+                f"{path}: w0 has {width} rows for vectors; {self._parts} cannot share them"
             )
-        return width // vectors
+        return int(width // vectors)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE

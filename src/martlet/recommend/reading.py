@@ -39,9 +39,10 @@ from martlet.recommend.part import Part
 
 def parse(text: str, where: str) -> Declaration:
     """
-    Read a declaration.
+    Read the declaration *text*.
 
     Args:
+        text: TOML.
         where: The file's name, for messages.
 
     Raises:
