@@ -1,0 +1,91 @@
+"""Imports point towards the ground; heavy libraries are imported when they are needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import martlet
+
+SOURCE = Path(martlet.__file__).parent
+
+# From the ground up; within a line, a room may import those to its left.
+ROOMS = [
+    ["errors", "names", "tensors", "servable", "events", "native"],
+    ["registry", "stores", "retrieval", "features"],
+    ["formats", "convert"],
+    ["serving", "recommend", "rollout"],
+    ["monitor", "learn", "jobs"],
+    ["wire", "client", "servers", "fleet"],
+    ["config", "wishes", "assemble", "demo", "cli"],
+]
+RANK = {room: (line, place) for line, rooms in enumerate(ROOMS) for place, room in enumerate(rooms)}
+TOP = {"__init__", "__main__"}
+
+# wire turns bytes into values: it knows the ground, and nothing of what is behind it.
+WIRE_MAY_IMPORT = set(ROOMS[0]) | {"wire"}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    return parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The rooms that *path* imports, at any depth of its code."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module]
+            if node.module == "martlet":
+                names = [f"martlet.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "martlet" and len(parts) > 1:
+                yield parts[1]
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_imports_point_towards_the_ground(path: Path):
+    room = room_of(path)
+    if room in TOP:
+        return
+    assert room in RANK, f"the room {room!r} has no place yet: give it one in ROOMS"
+    for found in imports_of(path):
+        if found == room or found not in RANK:
+            continue
+        assert RANK[found] < RANK[room], f"{room} imports {found}, which is above it"
+        if room == "wire":
+            assert found in WIRE_MAY_IMPORT, f"wire imports {found}: it must stay pure"
+
+
+def test_only_the_top_imports_the_command_line_or_the_assembly():
+    for path in FILES:
+        room = room_of(path)
+        if room in ("cli", "assemble", *TOP):
+            continue
+        assert not {"cli", "assemble"} & set(imports_of(path)), path
+
+
+@pytest.mark.parametrize("module", ["martlet", "martlet.formats", "martlet.cli"])
+def test_importing_it_loads_nothing_heavy(module: str):
+    heavy = (
+        "onnxruntime lightgbm sklearn scipy pandas torch tensorflow grpc google.protobuf pyarrow "
+        "xgboost catboost uvloop faiss"
+    ).split()
+    code = (
+        f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
