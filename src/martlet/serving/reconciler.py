@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from martlet.errors import Code
 from martlet.serving.roster import Entry, LoadOrder, Roster, UnloadOrder
-from martlet.serving.traffic import State, VersionStatus
 from martlet.serving.versions import (
     Desired,
     Drain,
@@ -19,6 +18,7 @@ from martlet.serving.versions import (
     next_step,
     retry_at,
 )
+from martlet.states import State, VersionStatus
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from martlet.errors import Code
-from martlet.serving.traffic import VersionStatus
 from martlet.serving.versions import Source
+from martlet.states import VersionStatus
 
 
 @dataclass(frozen=True, slots=True)

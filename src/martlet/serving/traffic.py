@@ -5,35 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Generic, TypeVar
 
-from martlet.errors import Code, ModelNotFound, NotAvailable
+from martlet.errors import ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
+from martlet.states import State, VersionStatus
 
 Content = TypeVar("Content")
 """What a version is once open: a Servable, or a recommender."""
-
-
-class State(Enum):
-    """Where a version is in its life. The names are TensorFlow Serving's."""
-
-    START = "START"
-    LOADING = "LOADING"
-    AVAILABLE = "AVAILABLE"
-    UNLOADING = "UNLOADING"
-    END = "END"
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """What a person asks of a version: its state and, where it failed, why."""
-
-    version: int
-    state: State
-    error: Code | None = None
-    message: str = ""
 
 
 class Variant(Generic[Content]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from martlet.serving.traffic import State
+from martlet.states import State
 
 MAX_RETRIES = 5
 FIRST_RETRY_S = 1.0

@@ -15,7 +15,8 @@ from martlet.servers.http import failed
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Request, Response, Router
 from martlet.serving.engine import Engine
-from martlet.serving.traffic import Model, State, Table, Variant, VersionStatus
+from martlet.serving.traffic import Model, Table, Variant
+from martlet.states import State, VersionStatus
 from martlet.tensors import DType, Signature, Spec, Tensors
 
 

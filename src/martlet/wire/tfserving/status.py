@@ -9,7 +9,8 @@ import orjson
 
 from martlet.errors import ModelNotFound
 from martlet.servable import Servable
-from martlet.serving.traffic import Model, VersionStatus
+from martlet.serving.traffic import Model
+from martlet.states import VersionStatus
 
 
 def statuses(
