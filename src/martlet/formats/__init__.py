@@ -50,6 +50,7 @@ class Format:
 
 # Asked in this order: the surest content first, formats with weak marks last.
 BUILTIN: dict[str, str] = {
+    "savedmodel": "martlet.formats.savedmodel",
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",
     "xgboost": "martlet.formats.xgboost",

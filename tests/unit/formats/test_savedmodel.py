@@ -1,0 +1,148 @@
+"""SavedModels of TensorFlow Serving's own tests answer as TensorFlow 2.21's session does."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from martlet import formats
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats import LoadOptions, savedmodel
+from martlet.tensors import DType, Tensor
+from martlet.wire.tfserving.messages import Example
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("tensorflow")
+
+VALUES = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+
+
+def example(**features: float) -> bytes:
+    made = Example()
+    for name, value in features.items():
+        feature = made.features.feature[name]
+        values = feature.int64_list if isinstance(value, int) else feature.float_list
+        values.value.append(value)
+    return made.SerializeToString()
+
+
+def inputs_of(case: str, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Read a case of expected.json, as ``x=[[1,2],[3,4]]``, ``x=1;2`` or ``missing x``."""
+    [(name, spec)] = inputs.items()
+    values = case.partition("=")[2]
+    if spec.dtype is DType.STRING:
+        features: list[dict[str, float]] = {
+            "missing x": [{"z": 2.0}],
+            "int x": [{"x": 2}],
+        }.get(case) or [{"x": float(each)} for each in values.split(";")]
+        return {name: np.array([example(**each) for each in features], object)}
+    known = {"empty": [], "scalar 2": 2.0, "[nan,inf,-inf]": [np.nan, np.inf, -np.inf]}
+    value = known[values] if values in known else ast.literal_eval(values)
+    return {name: np.array(value, np.float32)}
+
+
+def expected(shared: Path) -> Any:
+    return json.loads((shared / "checks/tfserving/expected.json").read_text())
+
+
+class TestUpstreamsModels:
+    def test_every_signature_answers_as_expected(self, shared):
+        checked = 0
+        answers = {k: v for k, v in expected(shared).items() if v.get("session_results")}
+        for folder, wanted in answers.items():
+            model = formats.load(shared / "models/tfserving" / folder)
+            for name, cases in wanted["session_results"].items():
+                inputs = model.signatures[name].inputs
+                for case in cases:
+                    if folder.startswith("saved_model_counter"):
+                        continue
+                    given = inputs_of(case["case"], inputs)
+                    if "error" in case:
+                        with pytest.raises(InvalidInput):
+                            model.predict(given, name)
+                    else:
+                        same(model.predict(given, name), case["outputs"])
+                    checked += 1
+            model.close()
+        assert checked > 100
+
+    def test_state_is_kept_between_calls(self, shared):
+        counter = formats.load(shared / "models/tfserving/saved_model_counter/00000123")
+        steps: list[tuple[str, dict[str, Tensor], float]] = [
+            ("reset_counter", {}, 0.0),
+            ("incr_counter", {}, 1.0),
+            ("incr_counter_by", {"delta": np.float32(2.5)}, 3.5),  # type: ignore[dict-item]
+            ("get_counter", {}, 3.5),
+        ]
+        for name, given, wanted in steps:
+            checked = counter.signatures[name].check(given)
+            assert counter.predict(checked, name)["output"] == np.float32(wanted)
+
+    def test_an_input_with_a_default_may_be_left_out(self, shared):
+        model = formats.load(shared / "models/tfserving/saved_model_half_plus_two_tf2_cpu/00000123")
+        assert model.predict({})["y"].tolist() == [2.0]
+
+    def test_strings_pass_as_bytes_of_any_kind(self, shared):
+        model = formats.load(shared / "models/tfserving/extra/echo/1")
+        given = np.array(["é", b"\xff\x00", ""], object)
+        [found] = model.predict({"x": given}, "t_string").values()
+        assert found.tolist() == ["é".encode(), b"\xff\x00", b""]
+
+    def test_the_files_own_words_are_kept_for_the_metadata(self, shared):
+        from martlet.wire.tfserving.metadata import metadata_json
+
+        root = shared / "models/tfserving"
+        model = formats.load(root / "saved_model_half_plus_two_cpu/00000123")
+        wanted = json.loads((root / "half_plus_two_model_metadata.json").read_text())
+        assert json.loads(metadata_json("default", 123, model.signatures)) == wanted
+
+    def test_a_folder_of_something_else_is_refused(self, shared):
+        with pytest.raises(UnsupportedModel):
+            formats.load(shared / "models/tfserving/bad_half_plus_two/00000123")
+
+
+def test_a_keras_3_export_answers_as_keras_did(shared):
+    folder = shared / "models/savedmodel/neumf_ml1m_twin"
+    model = formats.load(folder / "1")
+    given = json.loads((folder / "open.inputs.json").read_text())
+    wanted = json.loads((folder / "open.expected.json").read_text())["output"]
+    inputs = {name: np.array(each["data"], each["dtype"]) for name, each in given.items()}
+    found = model.predict(model.signatures["serving_default"].check(inputs))["output_0"]
+    np.testing.assert_allclose(found, np.array(wanted["data"], np.float32), rtol=1e-5, atol=1e-6)
+
+
+def same(found: dict[str, Tensor], wanted: Any) -> None:
+    assert set(found) == set(wanted)
+    for name, want in wanted.items():
+        values = np.array(tokens(want["value"]), np.float32).reshape(want["shape"])
+        assert found[name].shape == values.shape
+        np.testing.assert_array_equal(found[name], values)
+
+
+def tokens(value: Any) -> Any:
+    if isinstance(value, list):
+        return [tokens(each) for each in value]
+    return VALUES.get(value, value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(["saved_model.pb"], True), (["model.onnx"], False), ([], False)]
+)
+def test_a_folder_is_known_by_its_file(tmp_path, names, found):
+    for name in names:
+        (tmp_path / name).write_bytes(b"\x08\x01")
+    assert savedmodel.FORMAT.sniff(tmp_path) is found
+    for name in names:
+        assert savedmodel.FORMAT.sniff(tmp_path / name) is found
+
+
+def test_a_broken_file_is_refused(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 40)
+    with pytest.raises(UnsupportedModel, match="is not a SavedModel that loads"):
+        savedmodel.SavedModelServable(tmp_path, LoadOptions())
