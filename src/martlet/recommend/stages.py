@@ -162,4 +162,5 @@ def diversify(
         chosen.append(best)
         free[best] = False
         nearest = np.maximum(nearest, units @ units[best])
-    return order[np.concatenate([np.array(chosen, dtype=np.intp), np.flatnonzero(free)])]
+    ranked: Order = order[np.concatenate([np.array(chosen, dtype=np.intp), np.flatnonzero(free)])]
+    return ranked

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import orjson
 
 from martlet.servers.routes import Request, Response, Route
 from martlet.serving.engine import Engine
+from martlet.serving.traffic import Model
 
 
 class Health:
@@ -33,7 +35,7 @@ class Health:
 
     def _ready(self, request: Request) -> Response:
         table = self._engine.table
-        everything = [*table.models.values(), *table.recommenders.values()]
+        everything: list[Model[Any]] = [*table.models.values(), *table.recommenders.values()]
         silent = sorted(each.name for each in everything if not each.variants and not each.gone)
         if silent:
             return Response(503, orjson.dumps({"ready": False, "waiting_for": silent}))

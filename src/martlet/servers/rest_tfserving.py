@@ -99,7 +99,8 @@ class TFServing:
     def _status(self, ref: ModelRef) -> Handler:
         def handler(_: Request) -> Response:
             model = self._engine.table.models.get(ref.name)
-            return Response(200, status.status_json(status.statuses(ref.name, model, ref.version)))
+            known = () if model is None else model.statuses
+            return Response(200, status.status_json(status.choose(ref.name, known, ref.version)))
 
         return handler
 

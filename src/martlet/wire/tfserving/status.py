@@ -5,24 +5,23 @@ Source: tensorflow_serving/model_servers/get_model_status_impl.cc.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from martlet.errors import ModelNotFound
-from martlet.servable import Servable
-from martlet.serving.traffic import Model
 from martlet.states import VersionStatus
 
 
-def statuses(
-    name: str, model: Model[Servable] | None, version: int | None = None
-) -> list[VersionStatus]:
+def choose(
+    name: str, found: Sequence[VersionStatus], version: int | None = None
+) -> Sequence[VersionStatus]:
     """
-    Return the states of *model*'s versions, highest first, or that of *version* alone.
+    Return the states *found* of the model's versions, or that of *version* alone.
 
     Raises:
         ModelNotFound: in upstream's words: there is none.
     """
-    found = list(model.statuses) if model is not None else []
     if version is None:
         if not found:
             raise ModelNotFound(f"Could not find any versions of model {name}")
@@ -33,7 +32,7 @@ def statuses(
     return chosen
 
 
-def status_json(found: list[VersionStatus]) -> bytes:
+def status_json(found: Sequence[VersionStatus]) -> bytes:
     """Return the body of ``GET /v1/models/NAME``."""
     return orjson.dumps(
         {
