@@ -55,6 +55,7 @@ BUILTIN: dict[str, str] = {
     "lightgbm": "martlet.formats.lightgbm",
     "xgboost": "martlet.formats.xgboost",
     "catboost": "martlet.formats.catboost",
+    "sklearn": "martlet.formats.sklearn",
     "arrays": "martlet.formats.arrays",
 }
 
