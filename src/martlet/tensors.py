@@ -93,6 +93,8 @@ class Spec:
         description: For people: the field's valid values, unit or default.
         enforced: Whether another shape is refused here. False where the model's own code
             judges: TensorFlow takes what its operators take, whatever the file declares.
+        takes_numbers: Whether a STRING input takes numbers too, as they are: categories that
+            were learnt from text or from numbers (the id 1005 or "1005").
     """
 
     name: str
@@ -102,6 +104,7 @@ class Spec:
     nullable: bool = False
     description: str = ""
     enforced: bool = True
+    takes_numbers: bool = False
 
     def check(self, value: ArrayLike) -> Tensor:
         """
@@ -133,7 +136,7 @@ class Spec:
 
     def _cast(self, array: Tensor, wanted: np.dtype[Any]) -> Tensor:
         if self.dtype is DType.STRING:
-            if array.dtype.kind in "SU":
+            if array.dtype.kind in ("SUbiuf" if self.takes_numbers else "SU"):
                 return array.astype(object)
         elif array.dtype.kind not in "OSU" and np.can_cast(array.dtype, wanted, "safe"):
             return array.astype(wanted)

@@ -17,7 +17,6 @@ import numpy as np
 
 from martlet.demo.dataset import Dataset, Floats, Ints, Vectors
 from martlet.demo.features import Columns
-from martlet.demo.judge import Slates
 from martlet.demo.light import INPUTS, Light
 from martlet.demo.tables import Tables
 
@@ -59,16 +58,6 @@ def write_tables(dataset: Dataset, tables: Tables, folder: Path) -> None:
         {str(dataset.users.ids[row]): {"items": ids[tables.history(int(row))].tolist()}
          for row in users},
     )  # fmt: skip
-
-
-def write_slates(path: Path, slates: Slates) -> None:
-    """Write each user's slate as a stored list."""
-    write_lists(path, {str(user): scored(*slate) for user, slate in slates.items()})
-
-
-def write_liked_later(path: Path, liked: dict[int, set[int]]) -> None:
-    """Write what each user liked in the held-out part: what a server's answers are judged by."""
-    write_lists(path, {str(user): {"items": sorted(items)} for user, items in liked.items()})
 
 
 def scored(items: Ints, scores: Floats | Vectors) -> List:

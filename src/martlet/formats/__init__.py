@@ -53,9 +53,9 @@ BUILTIN: dict[str, str] = {
     "savedmodel": "martlet.formats.savedmodel",
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",
+    "spark": "martlet.formats.spark",
     "xgboost": "martlet.formats.xgboost",
     "catboost": "martlet.formats.catboost",
-    "sklearn": "martlet.formats.sklearn",
     "arrays": "martlet.formats.arrays",
 }
 

@@ -1,0 +1,419 @@
+"""Feature stages of Spark ML: from their folders to stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from martlet.errors import UnsupportedModel
+from martlet.formats.spark.columns import Columns
+from martlet.formats.spark.disk import Saved, matrix, number, vector
+from martlet.formats.stages import categories, hashing, numbers, scaling, shaping, sql, text
+from martlet.formats.stages.invalid import Invalid
+from martlet.formats.stages.plan import Kind, Port, Stage
+
+Reader = Callable[[Saved, Columns], list[Stage]]
+
+
+def _invalid(saved: Saved, default: str = "error") -> Invalid:
+    return Invalid.named(saved.text("handleInvalid", default), saved.name)
+
+
+def _in_out(saved: Saved) -> tuple[str, str]:
+    return saved.text("inputCol"), saved.text("outputCol", f"{saved.uid}__output")
+
+
+def _select_in_out(saved: Saved) -> tuple[str, str]:
+    return saved.text("featuresCol"), saved.text("outputCol", f"{saved.uid}__output")
+
+
+def string_indexer(saved: Saved, columns: Columns) -> list[Stage]:
+    """Spark 2 keeps one list of labels, Spark 3 and later one a column."""
+    row = saved.row()
+    labels = row["labelsArray"] if "labelsArray" in row else [row["labels"]]
+    inputs, outputs = saved.inputs(), saved.outputs()
+    invalid = _invalid(saved)
+    if len(labels) != len(inputs):
+        raise UnsupportedModel(f"{saved.name}: {len(labels)} lists of labels, {len(inputs)} inputs")
+    stage = categories.string_indexer(saved.name, inputs, outputs, labels, invalid)
+    columns.add(stage)
+    columns.index(outputs, [len(each) + (invalid is Invalid.KEEP) for each in labels])
+    return [stage]
+
+
+def index_to_string(saved: Saved, columns: Columns) -> list[Stage]:
+    source, output = _in_out(saved)
+    labels = saved.param("labels")
+    if not labels:
+        raise UnsupportedModel(
+            f"{saved.name} keeps no labels: it took them from its training data's schema, "
+            "which is not saved; set labels before saving"
+        )
+    return [categories.index_to_string(saved.name, source, output, labels)]
+
+
+def one_hot_model(saved: Saved, columns: Columns) -> list[Stage]:
+    sizes = [int(size) for size in saved.row()["categorySizes"]]
+    return [
+        categories.one_hot(
+            saved.name,
+            saved.inputs(),
+            saved.outputs(),
+            sizes,
+            bool(saved.param("dropLast", True)),
+            _invalid(saved),
+        )
+    ]
+
+
+def one_hot_spark2(saved: Saved, columns: Columns) -> list[Stage]:
+    """Spark 2's encoder keeps no size: it took that from its input's labels."""
+    source, output = _in_out(saved)
+    size = columns.categories(source)
+    if size is None:
+        raise UnsupportedModel(
+            f"{saved.name} keeps no number of categories, and no StringIndexer before it "
+            f"makes {source!r}"
+        )
+    drop_last = bool(saved.param("dropLast", True))
+    return [categories.one_hot(saved.name, [source], [output], [size], drop_last, Invalid.ERROR)]
+
+
+def target_encoder(saved: Saved, columns: Columns) -> list[Stage]:
+    """Each row of the data has a column's categories; the one past int32 stands for all."""
+    everything = float(2**31 - 1)
+    smoothing = saved.number("smoothing", 0.0)
+    binary = saved.text("targetType", "binary") == "binary"
+    tables, others, nulls = [], [], []
+    for row in sorted(saved.rows(), key=lambda row: row["index"]):
+        found = dict(
+            zip(row["categories"], zip(row["counts"], row["stats"], strict=True), strict=True)
+        )
+        total, overall = found[everything]
+        prior = overall / total if binary else overall
+
+        def encoded(count: float, stat: float, prior: float = prior) -> float:
+            if count <= 0:
+                return prior
+            weight = count / (count + smoothing)
+            return weight * (stat / count if binary else stat) + (1 - weight) * prior
+
+        known = {k: encoded(*v) for k, v in found.items() if k != everything}
+        nulls.append(known.pop(-1.0, math.nan))
+        tables.append(known)
+        others.append(prior)
+    return [
+        categories.target_encoder(
+            saved.name, saved.inputs(), saved.outputs(), tables, others, nulls, _invalid(saved)
+        )
+    ]
+
+
+def vector_assembler(saved: Saved, columns: Columns) -> list[Stage]:
+    inputs = saved.inputs()
+    ports = [columns.port(name) for name in inputs]
+    return [
+        shaping.assembler(
+            saved.name, inputs, saved.text("outputCol", f"{saved.uid}__output"), ports,
+            _invalid(saved),
+        )
+    ]  # fmt: skip
+
+
+def bucketizer(saved: Saved, columns: Columns) -> list[Stage]:
+    splits = saved.param("splitsArray") or [saved.param("splits")]
+    edges = [[number(v, f"{saved.name}: splits") for v in each] for each in splits]
+    stage = numbers.bucketizer(saved.name, saved.inputs(), saved.outputs(), edges, _invalid(saved))
+    columns.add(stage)
+    columns.index(saved.outputs(), [len(each) - 1 for each in edges])
+    return [stage]
+
+
+def binarizer(saved: Saved, columns: Columns) -> list[Stage]:
+    inputs = saved.inputs()
+    limits = saved.numbers("thresholds")
+    if limits is None or "inputCols" not in saved.params:
+        limits = [saved.number("threshold", 0.0)] * len(inputs)
+    widths = [columns.width(name) if columns.is_vector(name) else None for name in inputs]
+    if not any(map(columns.made, inputs)) and len(inputs) == 1:
+        # A raw column: a number, or a vector that only the caller knows to be one.
+        stage = numbers.binarizer(saved.name, inputs, saved.outputs(), limits, widths)
+        return [_either(stage)]
+    return [numbers.binarizer(saved.name, inputs, saved.outputs(), limits, widths)]
+
+
+def _either(stage: Stage) -> Stage:
+    return Stage(
+        stage.name,
+        tuple(Port(port.name, Kind.ANY) for port in stage.inputs),
+        tuple(Port(port.name, Kind.ANY) for port in stage.outputs),
+        stage.run,
+    )
+
+
+def imputer(saved: Saved, columns: Columns) -> list[Stage]:
+    row = saved.row()
+    inputs = saved.inputs()
+    return [
+        numbers.imputer(
+            saved.name,
+            inputs,
+            saved.outputs(),
+            [number(row[name], f"{saved.name}: {name}") for name in inputs],
+            saved.number("missingValue", math.nan),
+        )
+    ]
+
+
+def standard_scaler(saved: Saved, columns: Columns) -> list[Stage]:
+    row = saved.row()
+    mean = vector(row["mean"], saved.name) if saved.param("withMean", False) else None
+    std = vector(row["std"], saved.name) if saved.param("withStd", True) else None
+    return [scaling.standard_scaler(saved.name, *_in_out(saved), mean, std)]
+
+
+def min_max_scaler(saved: Saved, columns: Columns) -> list[Stage]:
+    row = saved.row()
+    low, high = vector(row["originalMin"], saved.name), vector(row["originalMax"], saved.name)
+    to = saved.number("min", 0.0), saved.number("max", 1.0)
+    return [scaling.min_max_scaler(saved.name, *_in_out(saved), low, high, *to)]
+
+
+def max_abs_scaler(saved: Saved, columns: Columns) -> list[Stage]:
+    size = vector(saved.row()["maxAbs"], saved.name)
+    factors = 1.0 / np.where(size == 0, 1.0, size)
+    return [scaling.scaler(saved.name, *_in_out(saved), factors)]
+
+
+def robust_scaler(saved: Saved, columns: Columns) -> list[Stage]:
+    row = saved.row()
+    median = vector(row["median"], saved.name) if saved.param("withCentering", False) else None
+    span = vector(row["range"], saved.name) if saved.param("withScaling", True) else None
+    return [scaling.standard_scaler(saved.name, *_in_out(saved), median, span)]
+
+
+def normalizer(saved: Saved, columns: Columns) -> list[Stage]:
+    return [scaling.normalizer(saved.name, *_in_out(saved), saved.number("p", 2.0))]
+
+
+def elementwise_product(saved: Saved, columns: Columns) -> list[Stage]:
+    factors = vector(saved.param("scalingVec"), f"{saved.name}: scalingVec")
+    return [scaling.scaler(saved.name, *_in_out(saved), factors)]
+
+
+def vector_indexer(saved: Saved, columns: Columns) -> list[Stage]:
+    row = saved.row()
+    maps = {int(column): dict(table) for column, table in dict(row["categoryMaps"]).items()}
+    return [
+        scaling.vector_indexer(
+            saved.name, *_in_out(saved), int(row["numFeatures"]), maps, _invalid(saved)
+        )
+    ]
+
+
+def selector(saved: Saved, columns: Columns) -> list[Stage]:
+    """The indices are kept sorted, as Spark applies them."""
+    chosen = sorted(int(i) for i in saved.row()["selectedFeatures"])
+    source, output = _select_in_out(saved)
+    width = saved.extra.get("numFeatures", columns.width(source))
+    return [shaping.slicer(saved.name, source, output, chosen, int(width))]
+
+
+def vector_slicer(saved: Saved, columns: Columns) -> list[Stage]:
+    if saved.param("names"):
+        raise UnsupportedModel(
+            f"{saved.name} chooses elements by name; only indices survive saving"
+        )
+    source, output = _in_out(saved)
+    chosen = [int(i) for i in saved.param("indices", [])]
+    return [shaping.slicer(saved.name, source, output, chosen, columns.width(source))]
+
+
+def pca(saved: Saved, columns: Columns) -> list[Stage]:
+    components = matrix(saved.row()["pc"], saved.name)
+    return [shaping.projection(saved.name, *_in_out(saved), components)]
+
+
+def polynomial_expansion(saved: Saved, columns: Columns) -> list[Stage]:
+    source, output = _in_out(saved)
+    degree = int(saved.number("degree", 2))
+    return [shaping.polynomial_expansion(saved.name, source, output, degree, columns.width(source))]
+
+
+def dct(saved: Saved, columns: Columns) -> list[Stage]:
+    return [shaping.dct(saved.name, *_in_out(saved), bool(saved.param("inverse", False)))]
+
+
+def interaction(saved: Saved, columns: Columns) -> list[Stage]:
+    inputs = saved.inputs()
+    ports = [
+        columns.port(name) if columns.made(name) else Port(name, Kind.NUMBER) for name in inputs
+    ]
+    sizes = [None if columns.is_vector(name) else columns.categories(name) for name in inputs]
+    return [shaping.interaction(saved.name, ports, saved.text("outputCol"), sizes)]
+
+
+def size_hint(saved: Saved, columns: Columns) -> list[Stage]:
+    return [shaping.size_hint(saved.name, saved.text("inputCol"), int(saved.number("size")))]
+
+
+def feature_hasher(saved: Saved, columns: Columns) -> list[Stage]:
+    return [
+        hashing.feature_hasher(
+            saved.name,
+            saved.inputs(),
+            saved.text("outputCol", f"{saved.uid}__output"),
+            _width(saved),
+            saved.param("categoricalCols", []),
+        )
+    ]
+
+
+def _width(saved: Saved) -> int:
+    width = int(saved.number("numFeatures", 1 << 18))
+    if not 0 < width <= 1 << 31:
+        raise UnsupportedModel(f"{saved.name}: numFeatures is {width}")
+    return width
+
+
+def hashing_tf(saved: Saved, columns: Columns) -> list[Stage]:
+    return [
+        hashing.hashing_tf(
+            saved.name, *_in_out(saved), _width(saved), bool(saved.param("binary", False)),
+            legacy=saved.spark < (3, 0),
+        )
+    ]  # fmt: skip
+
+
+def idf(saved: Saved, columns: Columns) -> list[Stage]:
+    return [scaling.scaler(saved.name, *_in_out(saved), vector(saved.row()["idf"], saved.name))]
+
+
+def tokenizer(saved: Saved, columns: Columns) -> list[Stage]:
+    return [text.tokenizer(saved.name, *_in_out(saved))]
+
+
+def regex_tokenizer(saved: Saved, columns: Columns) -> list[Stage]:
+    return [
+        text.regex_tokenizer(
+            saved.name,
+            *_in_out(saved),
+            saved.text("pattern", r"\s+"),
+            bool(saved.param("gaps", True)),
+            int(saved.number("minTokenLength", 1)),
+            bool(saved.param("toLowercase", True)),
+        )
+    ]
+
+
+def stop_words_remover(saved: Saved, columns: Columns) -> list[Stage]:
+    words = saved.param("stopWords")
+    if words is None:
+        raise UnsupportedModel(f"{saved.name} keeps no list of stop words; set it before saving")
+    sensitive = bool(saved.param("caseSensitive", False))
+    return [text.stop_words_remover(saved.name, saved.inputs(), saved.outputs(), words, sensitive)]
+
+
+def ngram(saved: Saved, columns: Columns) -> list[Stage]:
+    return [text.ngram(saved.name, *_in_out(saved), int(saved.number("n", 2)))]
+
+
+def count_vectorizer(saved: Saved, columns: Columns) -> list[Stage]:
+    return [
+        text.count_vectorizer(
+            saved.name,
+            *_in_out(saved),
+            saved.row()["vocabulary"],
+            bool(saved.param("binary", False)),
+            saved.number("minTF", 1.0),
+        )
+    ]
+
+
+def word2vec(saved: Saved, columns: Columns) -> list[Stage]:
+    """Spark 2 and later keep a word a row; 1.6 kept two long lists."""
+    table = saved.table("data")
+    if "wordVectors" in table.column_names:
+        row = saved.row()
+        words = [word for word, _ in sorted(dict(row["wordIndex"]).items(), key=lambda p: p[1])]
+        vectors = np.array(row["wordVectors"], dtype=np.float64).reshape(len(words), -1)
+    else:
+        words = table.column("word").to_pylist()
+        vectors = np.array(table.column("vector").to_pylist(), dtype=np.float64)
+    if vectors.ndim != 2:
+        raise UnsupportedModel(f"{saved.name}: its word vectors differ in length")
+    return [text.mean_vector(saved.name, *_in_out(saved), words, vectors)]
+
+
+def random_projection(saved: Saved, columns: Columns) -> list[Stage]:
+    """A matrix with a row a table; Spark 2.1 kept a vector a row of data."""
+    rows = saved.rows()
+    cell = rows[0]["randUnitVectors"]
+    if isinstance(cell, list):
+        directions = np.stack([vector(each, saved.name) for each in cell])
+    else:
+        directions = matrix(cell, saved.name)
+    length = saved.number("bucketLength")
+    return [hashing.random_projection(saved.name, *_in_out(saved), directions.T.copy(), length)]
+
+
+def min_hash(saved: Saved, columns: Columns) -> list[Stage]:
+    flat: list[Any] = saved.row()["randCoefficients"]
+    pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    return [hashing.min_hash(saved.name, *_in_out(saved), pairs)]
+
+
+def sql_transformer(saved: Saved, columns: Columns) -> list[Stage]:
+    return sql.select(saved.name, saved.text("statement"), columns.port)
+
+
+def nothing(saved: Saved, columns: Columns) -> list[Stage]:
+    """A stage that only names columns, or drops some: there is nothing to compute."""
+    return []
+
+
+READERS: Mapping[str, Reader] = {
+    "StringIndexerModel": string_indexer,
+    "IndexToString": index_to_string,
+    "OneHotEncoderModel": one_hot_model,
+    "OneHotEncoder": one_hot_spark2,
+    "TargetEncoderModel": target_encoder,
+    "VectorAssembler": vector_assembler,
+    "Bucketizer": bucketizer,
+    "QuantileDiscretizer": bucketizer,
+    "Binarizer": binarizer,
+    "ImputerModel": imputer,
+    "StandardScalerModel": standard_scaler,
+    "MinMaxScalerModel": min_max_scaler,
+    "MaxAbsScalerModel": max_abs_scaler,
+    "RobustScalerModel": robust_scaler,
+    "Normalizer": normalizer,
+    "ElementwiseProduct": elementwise_product,
+    "VectorIndexerModel": vector_indexer,
+    "ChiSqSelectorModel": selector,
+    "UnivariateFeatureSelectorModel": selector,
+    "VarianceThresholdSelectorModel": selector,
+    "VectorSlicer": vector_slicer,
+    "PCAModel": pca,
+    "PolynomialExpansion": polynomial_expansion,
+    "DCT": dct,
+    "Interaction": interaction,
+    "VectorSizeHint": size_hint,
+    "FeatureHasher": feature_hasher,
+    "HashingTF": hashing_tf,
+    "IDFModel": idf,
+    "Tokenizer": tokenizer,
+    "RegexTokenizer": regex_tokenizer,
+    "StopWordsRemover": stop_words_remover,
+    "NGram": ngram,
+    "CountVectorizerModel": count_vectorizer,
+    "Word2VecModel": word2vec,
+    "BucketedRandomProjectionLSHModel": random_projection,
+    "MinHashLSHModel": min_hash,
+    "SQLTransformer": sql_transformer,
+    "VectorAttributeRewriter": nothing,
+    "ColumnPruner": nothing,
+}

@@ -1,0 +1,159 @@
+"""From scores to classes: probabilities, thresholds, the label that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from martlet.errors import UnsupportedModel
+from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.vectors import Dense, Floats, Vector
+
+
+def sigmoid(x: Floats) -> Floats:
+    """Return ``1 / (1 + exp(-x))``; far below 0 it is 0, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(-x)))
+
+
+def softmax(x: Floats) -> Floats:
+    """Return each row's exponentials over their sum. A row with an infinity is 1 there."""
+    with np.errstate(invalid="ignore"):
+        top = x.max(axis=1, keepdims=True)
+        e = np.where(np.isposinf(top), np.isposinf(x), np.exp(x - top))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def mirrored(margin: Floats) -> Floats:
+    """Return ``[-m, m]`` for each margin: the scores of two classes."""
+    return np.stack([-margin, margin], axis=1)
+
+
+def complemented(p: Floats) -> Floats:
+    """Return ``[1 - p, p]`` for each probability."""
+    return np.stack([1.0 - p, p], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The columns a classifier takes and gives; "" where it gives none."""
+
+    features: str
+    raw: str
+    probability: str
+    prediction: str
+
+
+Chooser = Callable[[Floats, Floats | None], Floats]
+"""From scores and probabilities [rows, classes] to the class that wins, float64 [rows]."""
+
+
+def argmax_choice(raw: Floats, probability: Floats | None) -> Floats:
+    """Return the class with the highest score, the first of equals."""
+    return np.asarray(raw.argmax(axis=1), dtype=np.float64)
+
+
+def threshold_choice(name: str, thresholds: Sequence[float]) -> Chooser:
+    """Return the choice of the class whose probability over its threshold is highest."""
+    limits = np.asarray(thresholds, dtype=np.float64)
+    if (limits < 0).any() or np.count_nonzero(limits == 0) > 1:
+        raise UnsupportedModel(f"{name}: thresholds {list(thresholds)} are not usable")
+
+    def choose(raw: Floats, probability: Floats | None) -> Floats:
+        assert probability is not None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scaled = np.where(
+                limits == 0, np.where(probability == 0, 0.0, np.inf), probability / limits
+            )
+        return np.asarray(scaled.argmax(axis=1), dtype=np.float64)
+
+    return choose
+
+
+def margin_choice(limit: float) -> Chooser:
+    """Return the choice of class 1 where its score is above *limit*."""
+    return lambda raw, probability: np.asarray(raw[:, 1] > limit, dtype=np.float64)
+
+
+def logit_limit(threshold: float) -> float:
+    """Return the margin at which the probability is *threshold*."""
+    if threshold <= 0:
+        return -np.inf
+    return np.inf if threshold >= 1 else float(np.log(threshold / (1.0 - threshold)))
+
+
+def classifier(
+    name: str,
+    names: Names,
+    width: int,
+    classes: int,
+    score: Callable[[Vector], Floats],
+    probability: Callable[[Floats], Floats] | None,
+    choose: Chooser,
+    extra: tuple[Port, ...] = (),
+    more: Callable[[Vector], tuple[Any, ...]] | None = None,
+) -> Stage:
+    """
+    Return a model stage that gives scores, probabilities (if it has them) and the class.
+
+    Args:
+        width: Of the features.
+        classes: How many.
+        score: The scores, ``[rows, classes]``.
+        probability: Of the scores.
+        choose: The class, from both.
+        extra, more: Columns beside these, and what computes them.
+    """
+    outputs: list[Port] = []
+    if names.raw:
+        outputs.append(Port(names.raw, Kind.VECTOR, classes))
+    if names.probability and probability is not None:
+        outputs.append(Port(names.probability, Kind.VECTOR, classes))
+    if names.prediction:
+        outputs.append(Port(names.prediction, Kind.NUMBER))
+    outputs.extend(extra)
+
+    def run(features: Vector) -> Any:
+        raw = score(features)
+        chances = None if probability is None else probability(raw)
+        found: list[Any] = []
+        if names.raw:
+            found.append(Dense(raw))
+        if names.probability and chances is not None:
+            found.append(Dense(chances))
+        if names.prediction:
+            found.append(choose(raw, chances))
+        if more is not None:
+            found.extend(more(features))
+        return found[0] if len(found) == 1 else tuple(found)
+
+    return Stage(
+        name, (Port(names.features, Kind.VECTOR, width),), tuple(outputs), run, predicts=True
+    )
+
+
+def regressor(
+    name: str,
+    features: str,
+    width: int,
+    prediction: str,
+    score: Callable[[Vector], Floats],
+    extra: tuple[Port, ...] = (),
+    more: Callable[[Vector], tuple[Any, ...]] | None = None,
+) -> Stage:
+    """Return a model stage that gives one number a row."""
+
+    def run(column: Vector) -> Any:
+        found = score(column)
+        return found if more is None else (found, *more(column))
+
+    return Stage(
+        name,
+        (Port(features, Kind.VECTOR, width),),
+        (Port(prediction, Kind.NUMBER), *extra),
+        run,
+        predicts=True,
+    )

@@ -1,0 +1,312 @@
+"""Models whose score is a formula: linear, bayes, perceptron, factorisation, clusters, factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.stages.classes import sigmoid
+from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.vectors import Blocks, Dense, Floats, Vector
+
+Score = Callable[[Vector], Floats]
+
+
+def linear(coefficients: Floats, intercept: float) -> Score:
+    """Return ``x . coefficients + intercept``, [rows]."""
+    weights = np.ascontiguousarray(coefficients)[:, None]
+    return lambda x: np.asarray(x.dot(weights)[:, 0] + intercept)
+
+
+def affine(matrix: Floats, intercepts: Floats) -> Score:
+    """Return ``matrix @ x + intercepts``, [rows, classes], of *matrix* [classes, width]."""
+    weights = np.ascontiguousarray(matrix.T)
+    return lambda x: np.asarray(x.dot(weights) + intercepts)
+
+
+def naive_bayes(name: str, kind: str, pi: Floats, theta: Floats, sigma: Floats | None) -> Score:
+    """
+    Return the log-likelihood of each class, [rows, classes].
+
+    Args:
+        kind: ``multinomial``, ``complement``, ``bernoulli`` or ``gaussian``.
+        pi: Log priors [classes].
+        theta: [classes, width] log probabilities; of ``gaussian`` the means.
+        sigma: Of ``gaussian`` the variances.
+    """
+    if kind == "multinomial":
+        score = affine(theta, pi)
+        return lambda x: score(_not_negative(x))
+    if kind == "complement":
+        weights = affine(theta, np.zeros(len(theta)))
+
+        def complement(x: Vector) -> Floats:
+            found = weights(_not_negative(x))
+            top = found.max(axis=1, keepdims=True)
+            return np.asarray(found - top - np.log(np.exp(found - top).sum(axis=1, keepdims=True)))
+
+        return complement
+    if kind == "bernoulli":
+        absent = np.log1p(-np.exp(theta))
+        score = affine(theta - absent, pi + absent.sum(axis=1))
+        return lambda x: score(_zero_or_one(x))
+    if kind == "gaussian" and sigma is not None:
+        constant = pi - 0.5 * np.log(sigma).sum(axis=1)
+
+        def gaussian(x: Vector) -> Floats:
+            away = x.dense()[:, None, :] - theta
+            return np.asarray(constant - 0.5 * (away * away / sigma).sum(axis=2))
+
+        return gaussian
+    raise UnsupportedModel(f"{name}: naive Bayes of the kind {kind!r} is not supported")
+
+
+def _numbers(x: Vector) -> Floats:
+    if isinstance(x, Blocks):
+        return np.concatenate([_numbers(part).ravel() for part in x.parts])
+    return getattr(x, "values", np.zeros(0))
+
+
+def _not_negative(x: Vector) -> Vector:
+    values = _numbers(x)
+    if not (values >= 0).all():
+        raise InvalidInput("naive Bayes takes numbers of 0 or more")
+    return x
+
+
+def _zero_or_one(x: Vector) -> Vector:
+    values = _numbers(x)
+    if not ((values == 0) | (values == 1)).all():
+        raise InvalidInput("Bernoulli naive Bayes takes 0 and 1 only")
+    return x
+
+
+def perceptron(name: str, layers: Sequence[int], weights: Floats) -> Score:
+    """
+    Return the last layer's sums, [rows, classes], of a perceptron with sigmoids between layers.
+
+    *weights* holds for each layer its matrix, column by column [out, in], then its biases.
+    """
+    steps: list[tuple[Floats, Floats]] = []
+    at = 0
+    for size, out in pairwise(layers):
+        matrix = weights[at : at + size * out].reshape(size, out)
+        at += size * out
+        steps.append((np.ascontiguousarray(matrix), weights[at : at + out]))
+        at += out
+    if at != len(weights) or not steps:
+        raise UnsupportedModel(f"{name}: {len(weights)} weights do not fit layers {list(layers)}")
+
+    def score(x: Vector) -> Floats:
+        matrix, bias = steps[0]
+        found = x.dot(matrix) + bias
+        for matrix, bias in steps[1:]:
+            found = sigmoid(found) @ matrix + bias
+        return found
+
+    return score
+
+
+def factorisation_machine(intercept: float, linear: Floats, factors: Floats) -> Score:
+    """
+    Return a factorisation machine's score, [rows].
+
+    Args:
+        factors: [width, k].
+
+    Source: Rendle, "Factorization Machines", ICDM 2010, lemma 3.1.
+    """
+    weights = np.ascontiguousarray(np.column_stack([linear, factors]))
+    squares = np.ascontiguousarray((factors * factors).sum(axis=1)[:, None])
+
+    def squared(x: Vector) -> Vector:
+        if isinstance(x, Blocks):
+            return Blocks([squared(part) for part in x.parts])
+        if isinstance(x, Dense):
+            return Dense(x.values * x.values)
+        entries = x.sparse()
+        return type(entries)(
+            entries.at, entries.column, entries.values**2, entries.rows, entries.width
+        )
+
+    def score(x: Vector) -> Floats:
+        sums = x.dot(weights)
+        pairs = np.square(sums[:, 1:]).sum(axis=1) - squared(x).dot(squares)[:, 0]
+        return np.asarray(intercept + sums[:, 0] + 0.5 * pairs)
+
+    return score
+
+
+def nearest(centres: Floats, cosine: bool) -> Callable[[Vector], NDArray[np.int32]]:
+    """Return the number of the nearest of *centres* [k, width], the first of equals. [rows]."""
+    if cosine:
+        lengths = np.sqrt(np.square(centres).sum(axis=1, keepdims=True))
+        centres = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths != 0)
+
+    def find(x: Vector) -> NDArray[np.int32]:
+        values = x.dense()
+        if cosine:
+            size = np.sqrt(np.square(values).sum(axis=1))
+            if not size.all():
+                raise InvalidInput("the cosine to a vector of zeros is not defined")
+            return np.asarray((values @ centres.T).argmax(axis=1), dtype=np.int32)
+        # The differences, not the expanded square: no digits lost far from the origin.
+        away = values[:, None, :] - centres
+        return np.asarray(np.square(away).sum(axis=2).argmin(axis=1), dtype=np.int32)
+
+    return find
+
+
+def gaussian_mixture(weights: Floats, means: Floats, covariances: Floats) -> Score:
+    """
+    Return the probability of each component, [rows, k].
+
+    Args:
+        means: [k, width]. covariances: [k, width, width]; singular ones by pseudo-inverse.
+    """
+    roots: list[Floats] = []
+    constants: list[float] = []
+    for covariance in covariances:
+        values, vectors = np.linalg.eigh(covariance)
+        tolerance = np.finfo(np.float64).eps * max(float(values.max()), 0.0) * len(values)
+        used = values > tolerance
+        if not used.any():
+            raise UnsupportedModel("a component's covariance matrix is zero")
+        roots.append(vectors[:, used] / np.sqrt(values[used]))
+        constants.append(
+            -0.5 * (len(values) * np.log(2 * np.pi) + float(np.log(values[used]).sum()))
+        )
+
+    def score(x: Vector) -> Floats:
+        values = x.dense()
+        found = np.empty((len(values), len(weights)))
+        for j, (root, constant) in enumerate(zip(roots, constants, strict=True)):
+            away = (values - means[j]) @ root
+            density = np.exp(constant - 0.5 * np.square(away).sum(axis=1))
+            # Spark adds the smallest step of a double, so that no row sums to 0.
+            found[:, j] = np.finfo(np.float64).eps + weights[j] * density
+        return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+    return score
+
+
+def bisecting(
+    name: str,
+    root: int,
+    centres: dict[int, Floats],
+    children: Mapping[int, Sequence[int]],
+    cosine: bool,
+) -> Callable[[Vector], NDArray[np.int32]]:
+    """Return the leaf that a walk from *root* to the nearest child each time ends in."""
+    leaf_number: dict[int, int] = {}
+
+    # Spark numbers the leaves in the order in which a walk of the tree meets them.
+    pending, seen = [root], 0
+    while pending:
+        node = pending.pop()
+        seen += 1
+        if seen > len(centres):
+            raise UnsupportedModel(f"{name}: its tree of clusters has a loop")
+        if children.get(node):
+            pending.extend(reversed(list(children[node])))
+        else:
+            leaf_number[node] = len(leaf_number)
+    steps = {
+        node: (list(below), nearest(np.stack([centres[each] for each in below]), cosine))
+        for node, below in children.items()
+        if below
+    }
+
+    def find(x: Vector) -> NDArray[np.int32]:
+        values = x.dense()
+        out = np.empty(len(values), dtype=np.int32)
+        waiting = [(root, np.arange(len(values)))]
+        while waiting:
+            node, rows = waiting.pop()
+            if node not in steps:
+                out[rows] = leaf_number[node]
+                continue
+            below, choose = steps[node]
+            chosen = choose(Dense(values[rows]))
+            for j, child in enumerate(below):
+                here = rows[chosen == j]
+                if here.size:
+                    waiting.append((child, here))
+        return out
+
+    return find
+
+
+def clusterer(
+    name: str,
+    features: str,
+    width: int,
+    prediction: str,
+    find: Callable[[Vector], NDArray[np.int32]],
+) -> Stage:
+    """Return a model stage that gives the number of a cluster, int32."""
+    return Stage(
+        name,
+        (Port(features, Kind.VECTOR, width),),
+        (Port(prediction, Kind.INTEGER),),
+        find,
+        predicts=True,
+    )
+
+
+def isotonic(boundaries: Floats, predictions: Floats) -> Callable[[Floats], Floats]:
+    """Return the value that *predictions* take at x: linear between boundaries, flat outside."""
+    return lambda x: np.asarray(np.interp(x, boundaries, predictions))
+
+
+def factors(
+    name: str,
+    user: str,
+    item: str,
+    prediction: str,
+    users: tuple[NDArray[np.int64], NDArray[np.float32]],
+    items: tuple[NDArray[np.int64], NDArray[np.float32]],
+) -> Stage:
+    """
+    Return the stage that multiplies a user's factors with an item's, float32.
+
+    Args:
+        users, items: Ids [n] and factors [n, rank]. An id outside them answers NaN.
+    """
+    user_ids, user_table = _by_id(name, users)
+    item_ids, item_table = _by_id(name, items)
+
+    def run(users: Any, items: Any) -> NDArray[np.float32]:
+        i, known_users = _places(user_ids, users)
+        j, known_items = _places(item_ids, items)
+        scores = np.einsum("ij,ij->i", user_table[i], item_table[j], dtype=np.float32)
+        return np.where(known_users & known_items, scores, np.float32(np.nan))
+
+    return Stage(
+        name,
+        (Port(user, Kind.LONG), Port(item, Kind.LONG)),
+        (Port(prediction, Kind.SINGLE),),
+        run,
+        predicts=True,
+    )
+
+
+def _by_id(
+    name: str, table: tuple[NDArray[np.int64], NDArray[np.float32]]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids, rows = table
+    if len(ids) == 0 or rows.ndim != 2:
+        raise UnsupportedModel(f"{name}: a table of factors is empty")
+    order = np.argsort(ids, kind="stable")
+    return ids[order], np.ascontiguousarray(rows[order])
+
+
+def _places(ids: NDArray[np.int64], wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    place = np.searchsorted(ids, wanted)
+    place[place == len(ids)] = 0
+    return place, np.asarray(ids[place] == wanted)

@@ -1,0 +1,133 @@
+"""Vectors to vectors of the same width: scalers, normaliser, products, category maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from martlet.errors import InvalidInput
+from martlet.formats.stages.invalid import Invalid
+from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.vectors import Bools, Dense, Floats, Vector
+
+
+def elementwise(
+    name: str, source: str, output: str, width: int, run: Callable[[Vector], Vector]
+) -> Stage:
+    """Return a stage whose output vector is as wide as its input vector."""
+    return Stage(
+        name,
+        (Port(source, Kind.VECTOR, width),),
+        (Port(output, Kind.VECTOR, width),),
+        run,
+        same_width=True,
+    )
+
+
+def standard_scaler(
+    name: str, source: str, output: str, mean: Floats | None, std: Floats | None
+) -> Stage:
+    """Return ``(x - mean) / std``; a column whose std is 0 becomes 0. None leaves that part out."""
+    width = len(mean) if mean is not None else len(std) if std is not None else -1
+    factors = None
+    if std is not None:
+        factors = np.divide(1.0, std, out=np.zeros_like(std), where=std != 0)
+
+    def run(column: Vector) -> Vector:
+        if mean is not None:
+            column = Dense(column.dense() - mean)
+        return column if factors is None else column.scale(factors)
+
+    return elementwise(name, source, output, width, run)
+
+
+def min_max_scaler(
+    name: str, source: str, output: str, low: Floats, high: Floats, to_min: float, to_max: float
+) -> Stage:
+    """Return the stage that maps *low*..*high* to *to_min*..*to_max*; a constant to the middle."""
+    span = high - low
+    constant = span == 0
+    factors = np.divide(to_max - to_min, span, out=np.zeros_like(span), where=~constant)
+    middle = 0.5 * (to_max + to_min)
+
+    def run(column: Vector) -> Vector:
+        values = column.dense()
+        scaled = (values - low) * factors + to_min
+        # NaN stays NaN, in a constant column too.
+        return Dense(np.where(constant & ~np.isnan(values), middle, scaled))
+
+    return elementwise(name, source, output, len(low), run)
+
+
+def scaler(name: str, source: str, output: str, factors: Floats) -> Stage:
+    """Return the stage that multiplies each column by its factor."""
+    return elementwise(name, source, output, len(factors), lambda column: column.scale(factors))
+
+
+def normalizer(name: str, source: str, output: str, p: float) -> Stage:
+    """Return the stage that divides each row by its p-norm; a row of zeros stays."""
+
+    def run(column: Vector) -> Vector:
+        values = column.dense()
+        size = np.abs(values)
+        if p == 2:
+            norm = np.sqrt(np.square(values).sum(axis=1))
+        elif p == 1:
+            norm = size.sum(axis=1)
+        elif p == np.inf:
+            norm = size.max(axis=1, initial=0.0)
+        else:
+            norm = np.power(np.power(size, p).sum(axis=1), 1.0 / p)
+        inverse = np.divide(1.0, norm, out=np.ones_like(norm), where=norm != 0)
+        return Dense(values * inverse[:, None])
+
+    return elementwise(name, source, output, -1, run)
+
+
+def vector_indexer(
+    name: str,
+    source: str,
+    output: str,
+    width: int,
+    maps: Mapping[int, Mapping[float, int]],
+    invalid: Invalid,
+) -> Stage:
+    """Return the stage that numbers the values of the columns in *maps*; others stay."""
+    tables = {column: dict(table) for column, table in maps.items()}
+
+    def coded(values: Floats, column: int) -> Floats:
+        find = tables[column].get
+        return np.array([find(v, -1) for v in values[:, column].tolist()], dtype=np.float64)
+
+    def run(column: Vector) -> Vector:
+        values = column.dense()
+        out = values.copy()
+        for j, table in tables.items():
+            codes = coded(values, j)
+            unseen = codes < 0
+            if unseen.any():
+                if invalid is Invalid.ERROR:
+                    value = values[int(np.argmax(unseen)), j]
+                    raise InvalidInput(
+                        f"element {j} of column {source!r} is {value}, which the model has not seen"
+                    )
+                codes[unseen] = len(table)
+            out[:, j] = codes
+        return Dense(out)
+
+    def keep(column: Vector) -> Bools:
+        values = column.dense()
+        stay = np.ones(column.rows, dtype=np.bool_)
+        for j in tables:
+            stay &= coded(values, j) >= 0
+        return stay
+
+    return Stage(
+        name,
+        (Port(source, Kind.VECTOR, width),),
+        (Port(output, Kind.VECTOR, width),),
+        run,
+        keep if invalid is Invalid.SKIP else None,
+        same_width=True,
+    )

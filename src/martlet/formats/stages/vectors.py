@@ -1,0 +1,228 @@
+"""Columns of vectors: dense, one-hot, sparse, or several side by side. Wide ones stay sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Vector(Protocol):
+    """A column whose every row is a vector of ``width`` numbers."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row."""
+        ...
+
+    def dense(self) -> Floats:
+        """Return all numbers. Shape [rows, width]."""
+        ...
+
+    def dot(self, weights: Floats) -> Floats:
+        """Return each row's product with *weights* [width, k]. Shape [rows, k]."""
+        ...
+
+    def scale(self, factors: Floats) -> Vector:
+        """Return the rows times *factors* [width], element by element."""
+        ...
+
+    def take(self, rows: Bools) -> Vector:
+        """Return the rows where *rows* is true."""
+        ...
+
+    def sparse(self) -> Sparse:
+        """Return the entries that are not zero, row by row, columns ascending."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Every number held. ``values`` is float64 [rows, width]."""
+
+    values: Floats
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.values)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row."""
+        return int(self.values.shape[1])
+
+    def dense(self) -> Floats:
+        """Return the numbers themselves, not a copy."""
+        return self.values
+
+    def dot(self, weights: Floats) -> Floats:
+        """Multiply."""
+        return self.values @ weights
+
+    def scale(self, factors: Floats) -> Vector:
+        """Multiply each column by its factor."""
+        return Dense(self.values * factors)
+
+    def take(self, rows: Bools) -> Vector:
+        """Keep some rows."""
+        return Dense(self.values[rows])
+
+    def sparse(self) -> Sparse:
+        """Drop the zeros."""
+        at, column = np.nonzero(self.values)
+        return Sparse(at, column, self.values[at, column], self.rows, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class OneHot:
+    """At most one number a row: ``values[i]`` in column ``codes[i]``; none where that is -1."""
+
+    codes: Ints
+    values: Floats
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.codes)
+
+    def dense(self) -> Floats:
+        """Spread the numbers out."""
+        out = np.zeros((len(self.codes), self.width))
+        at = np.flatnonzero(self.codes >= 0)
+        out[at, self.codes[at]] = self.values[at]
+        return out
+
+    def dot(self, weights: Floats) -> Floats:
+        """Look one row of *weights* up for each row."""
+        if self.width == 0:
+            return np.zeros((len(self.codes), weights.shape[1]))
+        # Where the code is -1 the value is 0, and the row it reads does not matter.
+        return weights.take(self.codes, axis=0, mode="wrap") * self.values[:, None]
+
+    def scale(self, factors: Floats) -> Vector:
+        """Scale the numbers that are there."""
+        if self.width == 0:
+            return self
+        return OneHot(self.codes, self.values * factors.take(self.codes, mode="wrap"), self.width)
+
+    def take(self, rows: Bools) -> Vector:
+        """Keep some rows."""
+        return OneHot(self.codes[rows], self.values[rows], self.width)
+
+    def sparse(self) -> Sparse:
+        """List the numbers that are there."""
+        at = np.flatnonzero(self.codes >= 0)
+        return Sparse(at, self.codes[at], self.values[at], len(self.codes), self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """The numbers that are not zero: ``values[i]`` at row ``at[i]``, column ``column[i]``."""
+
+    at: Ints
+    column: Ints
+    values: Floats
+    rows: int
+    width: int
+
+    def dense(self) -> Floats:
+        """Spread the numbers out."""
+        out = np.zeros((self.rows, self.width))
+        out[self.at, self.column] = self.values
+        return out
+
+    def dot(self, weights: Floats) -> Floats:
+        """Sum, for each row, the weights of its columns times its numbers."""
+        terms = weights.take(self.column, axis=0) * self.values[:, None]
+        out = np.empty((self.rows, weights.shape[1]))
+        for k in range(weights.shape[1]):
+            out[:, k] = np.bincount(self.at, terms[:, k], self.rows)
+        return out
+
+    def scale(self, factors: Floats) -> Vector:
+        """Scale the numbers that are there."""
+        return Sparse(
+            self.at, self.column, self.values * factors.take(self.column), self.rows, self.width
+        )
+
+    def take(self, rows: Bools) -> Vector:
+        """Keep some rows, and renumber them."""
+        kept = rows[self.at]
+        number = np.cumsum(rows) - 1
+        return Sparse(
+            number[self.at[kept]],
+            self.column[kept],
+            self.values[kept],
+            int(np.count_nonzero(rows)),
+            self.width,
+        )
+
+    def sparse(self) -> Sparse:
+        """Return itself."""
+        return self
+
+
+class Blocks:
+    """Vectors side by side, none of them copied: what an assembler makes."""
+
+    __slots__ = ("bounds", "parts", "rows", "width")
+
+    def __init__(self, parts: Sequence[Vector]) -> None:
+        self.parts = parts
+        self.rows = parts[0].rows if parts else 0
+        self.bounds = [0]
+        for part in parts:
+            self.bounds.append(self.bounds[-1] + part.width)
+        self.width = self.bounds[-1]
+
+    def dense(self) -> Floats:
+        """Copy all parts into one matrix."""
+        out = np.empty((self.rows, self.width))
+        for part, start in zip(self.parts, self.bounds, strict=False):
+            out[:, start : start + part.width] = part.dense()
+        return out
+
+    def dot(self, weights: Floats) -> Floats:
+        """Sum what each part makes of its slice of *weights*."""
+        total = np.zeros((self.rows, weights.shape[1]))
+        for part, start in zip(self.parts, self.bounds, strict=False):
+            total += part.dot(weights[start : start + part.width])
+        return total
+
+    def scale(self, factors: Floats) -> Vector:
+        """Scale each part by its slice."""
+        return Blocks(
+            [
+                part.scale(factors[start : start + part.width])
+                for part, start in zip(self.parts, self.bounds, strict=False)
+            ]
+        )
+
+    def take(self, rows: Bools) -> Vector:
+        """Keep some rows of each part."""
+        return Blocks([part.take(rows) for part in self.parts])
+
+    def sparse(self) -> Sparse:
+        """List the numbers that are there, in all parts."""
+        parts = [part.sparse() for part in self.parts]
+        at = np.concatenate([part.at for part in parts])
+        column = np.concatenate(
+            [part.column + start for part, start in zip(parts, self.bounds, strict=False)]
+        )
+        order = np.lexsort((column, at))
+        values = np.concatenate([part.values for part in parts])
+        return Sparse(at[order], column[order], values[order], self.rows, self.width)

@@ -1,0 +1,222 @@
+"""Spark ML folders: Spark's own answers on models that it trained, and files that are broken."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import martlet
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.tensors import DType
+
+pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "spark"
+# `make spark-parity` trains them anew and points here.
+MODELS = Path(os.environ.get("MARTLET_SPARK_MODELS", FIXTURES)).absolute()
+CASES = sorted(path.parent.name for path in MODELS.glob("*/expected.json"))
+
+
+def numbers(value: Any) -> Any:
+    if isinstance(value, list):
+        return [numbers(each) for each in value]
+    special = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+    return special.get(value, value) if isinstance(value, str) else value
+
+
+def rows_for(model: martlet.Checked, signature: str, some: slice = slice(None)) -> dict[str, Any]:
+    rows = json.loads((MODELS / "rows.json").read_text(encoding="utf-8"))
+    return {
+        name: (rows[name] if spec.dtype is DType.STRING else numbers(rows[name]))[some]
+        for name, spec in model.signatures[signature].inputs.items()
+    }
+
+
+def same(found: np.ndarray, wanted: Any) -> bool:
+    if found.dtype == object:
+        lists = [
+            [word for word in row if word is not None] if isinstance(row, list) else row
+            for row in found.tolist()
+        ]
+        return bool(lists == wanted)
+    expected = np.array(numbers(wanted), dtype=np.float64)
+    return found.shape == expected.shape and np.allclose(
+        found, expected, rtol=1e-9, atol=1e-12, equal_nan=True
+    )
+
+
+def _text(values: list[Any]) -> bool:
+    return isinstance(values[0], str)
+
+
+class TestModelsThatSparkTrained:
+    def test_there_are_some(self) -> None:
+        assert len(CASES) > 50
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_answer_as_spark_does(self, case: str) -> None:
+        with martlet.load(MODELS / case / "model") as model:
+            found = model.predict(rows_for(model, "columns"), "columns")
+        wanted = json.loads((MODELS / case / "expected.json").read_text(encoding="utf-8"))
+        assert set(wanted) <= set(found)
+        wrong = [name for name in wanted if not same(found[name], wanted[name])]
+        assert not wrong, f"{wrong[0]}: {found[wrong[0]]} is not {wanted[wrong[0]]}"
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_a_row_alone_and_no_row_answer_as_in_a_batch(self, case: str) -> None:
+        with martlet.load(MODELS / case / "model") as model:
+            for signature in model.signatures:
+                whole = model.predict(rows_for(model, signature), signature)
+                alone = model.predict(rows_for(model, signature, slice(2, 3)), signature)
+                for name in whole:
+                    if whole[name].dtype == object:
+                        width = alone[name].shape[1:]
+                        first = whole[name][2:3, : width[0]] if width else whole[name][2:3]
+                        assert alone[name].tolist() == first.tolist()
+                        continue
+                    np.testing.assert_allclose(
+                        alone[name], whole[name][2:3], rtol=1e-12, atol=1e-13
+                    )
+                nothing = {
+                    name: np.array(value, dtype=object if _text(value) else None)[:0]
+                    for name, value in rows_for(model, signature).items()
+                }
+                none = model.predict(nothing, signature)
+                assert all(len(each) == 0 for each in none.values())
+
+
+class TestTheSignature:
+    def test_asks_for_raw_columns_and_answers_what_the_model_and_its_indexers_give(self) -> None:
+        model = martlet.load(FIXTURES / "ctr" / "model")
+        default, lean = model.signatures["serving_default"], model.signatures["prediction"]
+        assert {name: str(spec) for name, spec in default.inputs.items()} == {
+            "city": "string [-1]",
+            "device": "string [-1]",
+            "zone": "string [-1]",
+            "age": "float64 [-1]",
+            "price": "float64 [-1]",
+            "count": "float64 [-1]",
+        }
+        assert list(lean.outputs) == ["rawPrediction", "probability", "prediction"]
+        assert list(default.outputs) == [*lean.outputs, "city_i", "device_i", "zone_i"]
+
+    def test_a_category_learnt_from_numbers_is_found_by_number_and_by_text(self) -> None:
+        model = martlet.load(FIXTURES / "index_and_back" / "model")
+        rows = rows_for(model, "columns", slice(0, 2))
+        found = [
+            model.predict({**rows, "zone": zone}, "columns")["zone_i"].tolist()
+            for zone in ([1005, 12], ["1005", "12"], np.array([1005.0, 12.0]), [b"1005", b"12"])
+        ]
+        assert found[0] == found[1] == found[2] == found[3]
+
+    def test_numbers_of_an_assembler_are_told_from_vectors_by_the_width_the_model_wants(
+        self,
+    ) -> None:
+        model = martlet.load(FIXTURES / "minhash" / "model")
+        assert str(model.signatures["serving_default"].inputs["bits"]) == "float64 of any shape"
+
+
+class TestValuesThatAModelHasNotSeen:
+    def test_are_kept_apart_refused_or_dropped_as_the_stage_says(self, tmp_path: Path) -> None:
+        rows = {"city": ["oslo", "atlantis"], "age": [30.0, 40.0]}
+        for way, second in (("keep", 4.0), ("skip", math.nan)):
+            model = martlet.load(_with_invalid(tmp_path / way, way))
+            index = model.predict({"city": rows["city"]})["city_i"]
+            assert index[0] == 0.0
+            assert index[1] == second or (math.isnan(second) and math.isnan(index[1]))
+        model = martlet.load(_with_invalid(tmp_path / "error", "error"))
+        with pytest.raises(InvalidInput, match=r"StringIndexerModel .*'city' holds 'atlantis'"):
+            model.predict({"city": rows["city"]})
+
+    def test_an_id_that_als_did_not_train_answers_nan(self) -> None:
+        model = martlet.load(FIXTURES / "als_drop" / "model")
+        found = model.predict({"user": [0, 10_000], "item": [0, 0]})["prediction"]
+        assert not math.isnan(found[0])
+        assert math.isnan(found[1])
+
+
+def _with_invalid(target: Path, way: str) -> Path:
+    stage = next((FIXTURES / "target_encoder" / "model" / "stages").glob("0_*"))
+    shutil.copytree(stage, target)
+    part = next((target / "metadata").iterdir())
+    part.write_text(part.read_text().replace('"handleInvalid":"keep"', f'"handleInvalid":"{way}"'))
+    return target
+
+
+def truncate(model: Path) -> None:
+    part = next(model.rglob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-40])
+
+
+def flip(model: Path) -> None:
+    part = next(model.rglob("*.parquet"))
+    data = bytearray(part.read_bytes())
+    for i in range(len(data) // 2, len(data) - 8, 7):
+        data[i] ^= 0xA5
+    part.write_bytes(bytes(data))
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def run(model: Path) -> None:
+        for part in model.rglob("metadata/part-*"):
+            part.write_text(part.read_text().replace(old, new))
+
+    return run
+
+
+def nest(model: Path) -> None:
+    part = next((model / "metadata").iterdir())
+    part.write_text('{"class":"org.apache.spark.ml.PipelineModel","paramMap":' + "[" * 200_000)
+
+
+def empty_data(model: Path) -> None:
+    shutil.rmtree(next(model.glob("stages/*LogisticRegression*/data")))
+
+
+class TestBrokenFiles:
+    @pytest.mark.parametrize(
+        ("spoil", "says"),
+        [
+            (truncate, "Parquet"),
+            (flip, "Parquet|does not hold"),
+            (nest, "JSON"),
+            (empty_data, "missing"),
+            (edit("StringIndexerModel", "MagicModel"), "MagicModel is not supported"),
+            (edit("org.apache.spark.ml.feature.StringIndexerModel", "com.acme.Stage"), "com.acme"),
+            (edit("OneHotEncoder_", "../../etc/"), "no folder for the stage"),
+            (edit('"inputCol":', '"inputCool":'), "inputCol"),
+            (edit('"handleInvalid":"keep"', '"handleInvalid":"maybe"'), "maybe"),
+        ],
+        ids=lambda each: getattr(each, "__name__", "") if callable(each) else str(each),
+    )
+    def test_are_refused_in_a_sentence(
+        self, tmp_path: Path, spoil: Callable[[Path], None], says: str
+    ) -> None:
+        model = tmp_path / "model"
+        shutil.copytree(FIXTURES / "ctr" / "model", model)
+        spoil(model)
+        with pytest.raises(UnsupportedModel, match=says):
+            martlet.load(model)
+
+    def test_a_tree_that_points_back_is_refused(self, tmp_path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        model = tmp_path / "model"
+        shutil.copytree(FIXTURES / "tree_class" / "model", model)
+        part = next(model.glob("stages/3_*/data/part-*"))
+        rows = pq.read_table(part).to_pylist()
+        for row in rows:
+            if row["leftChild"] > 0:
+                row["leftChild"] = 0
+        pq.write_table(pa.Table.from_pylist(rows), part)
+        with pytest.raises(UnsupportedModel, match="point to node 0"):
+            martlet.load(model)
