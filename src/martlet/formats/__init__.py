@@ -56,6 +56,10 @@ BUILTIN: dict[str, str] = {
     "spark": "martlet.formats.spark",
     "xgboost": "martlet.formats.xgboost",
     "catboost": "martlet.formats.catboost",
+    "tflite": "martlet.formats.tflite",
+    "torch_export": "martlet.formats.torch_export",
+    "torchscript": "martlet.formats.torchscript",
+    "sklearn": "martlet.formats.sklearn",
     "arrays": "martlet.formats.arrays",
 }
 

@@ -110,7 +110,7 @@ class CatBoostServable:
     def _table(self, inputs: Tensors, signature_name: str) -> Tensor:
         if not self._texts:
             return np.ascontiguousarray(self._rows.matrix(inputs, signature_name), np.float32)
-        columns = self._rows.columns(inputs)
+        columns = self._rows.columns(inputs, signature_name)
         rows = np.empty((len(columns[0]), len(columns)), object)
         for at, column in enumerate(columns):
             if at in self._texts and any(value is None for value in column):

@@ -99,16 +99,18 @@ class Rows:
         if signature_name in self._matrices:
             rows = inputs[MATRIX]
             return rows if rows.flags.forc else np.ascontiguousarray(rows)
-        columns = self.columns(inputs)
+        columns = self.columns(inputs, signature_name)
         return np.concatenate(columns).reshape(len(columns), len(columns[0])).T
 
-    def columns(self, inputs: Tensors) -> list[Tensor]:
+    def columns(self, inputs: Tensors, signature_name: str) -> list[Tensor]:
         """
         Return the columns, of one length; a category's as its codes.
 
         Raises:
             InvalidInput: they differ in length.
         """
+        if signature_name in self._matrices:
+            return list(inputs[MATRIX].T)
         columns = [inputs[name] for name in self.names]
         if self._categories:
             columns = [

@@ -1,0 +1,309 @@
+"""A servable in a process of its own: for files whose reader runs code that they contain."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import mmap
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from martlet import errors
+from martlet.errors import DeadlineExceeded, MartletError, ServableFailed, UnsupportedModel
+from martlet.formats import LoadOptions
+from martlet.servable import DEFAULT_SIGNATURE, Servable
+from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+
+_FIRST_SIZE = 1 << 20
+_KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+
+
+class Isolated:
+    """
+    The servable that ``opener(path, options)`` makes, living in another process.
+
+    That process sees no environment of ours beyond paths and locale and, where the kernel lets
+    it, no network. Tensors cross in shared memory, never as pickles: what it sends back is
+    data. It ends when we do. When it dies it is started anew for the next call.
+
+    Args:
+        opener: ``module:function`` that opens *path* there.
+        timeout_s: How long a load or a call may take before the process is ended.
+
+    Raises:
+        UnsupportedModel: the file does not load there; says why.
+    """
+
+    def __init__(
+        self, opener: str, path: Path, options: LoadOptions, timeout_s: float = 60.0
+    ) -> None:
+        self._opener = opener
+        self._path = path.absolute()
+        self._options = options
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.signatures: Mapping[str, Signature] = _signatures(self._start())
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """Predict in the other process; one call at a time."""
+        with self._lock:
+            if self._process is None:
+                self._start()
+            try:
+                self._channel.send({"signature": signature_name}, inputs)
+                told, outputs = self._channel.receive(self._timeout_s)
+            except TimeoutError as exc:
+                self._end()
+                raise DeadlineExceeded(
+                    f"the model took longer than {self._timeout_s:g} s and was ended"
+                ) from exc
+            except (EOFError, OSError) as exc:
+                raise ServableFailed(f"the model's process died: {self._end()}") from exc
+            if "error" in told:
+                raise _error(told)
+            return {name: value.copy() for name, value in outputs.items()}
+
+    def _start(self) -> Any:
+        ours, theirs = socket.socketpair()
+        memory = os.memfd_create("martlet")
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-c"),
+                "import sys; from martlet.formats.isolated import serve; "
+                "serve(int(sys.argv[1]), int(sys.argv[2]))",
+                *(str(theirs.fileno()), str(memory)),
+            ],
+            env={k: os.environ[k] for k in _KEPT if k in os.environ}
+            | {"OMP_NUM_THREADS": str(self._options.threads)},
+            pass_fds=(theirs.fileno(), memory),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._channel = _Channel(ours, memory)
+        try:
+            self._channel.send(
+                {"opener": self._opener, "path": str(self._path), "threads": self._options.threads}
+            )
+            told, _ = self._channel.receive(self._timeout_s)
+        except (TimeoutError, EOFError, OSError) as exc:
+            raise UnsupportedModel(
+                f"{self._path} did not load in its own process: {self._end()}"
+            ) from exc
+        if "error" in told:
+            self._end()
+            raise _error(told)
+        return told["signatures"]
+
+    def _end(self) -> str:
+        process, self._process = self._process, None
+        if process is None:
+            return "it had ended"
+        self._channel.close()
+        ended = process.poll()
+        if ended is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                ended = process.wait(0.2)  # it ends by itself when the channel closes
+        if ended is None:
+            process.kill()
+            process.wait()
+            return "it was ended"
+        return f"signal {signal.Signals(-ended).name}" if ended < 0 else f"exit status {ended}"
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._end()
+
+
+class _Channel:
+    """
+    One message at a time between two processes: a header and tensors, in memory that both map.
+
+    The socket carries the message's length alone, and so wakes the other side.
+    """
+
+    def __init__(self, other: socket.socket, memory: int) -> None:
+        self._other = other
+        self._fd = memory
+        size = os.fstat(memory).st_size
+        if not size:
+            size = _FIRST_SIZE
+            os.ftruncate(memory, size)
+        self._map = mmap.mmap(memory, size)
+
+    def send(self, header: dict[str, Any], tensors: Mapping[str, Tensor] | None = None) -> None:
+        described, arrays, at = [], [], 0
+        for name, value in (tensors or {}).items():
+            entry: dict[str, Any] = {"name": name, "shape": value.shape}
+            if value.dtype.kind in "OSU":
+                entry["text"] = [_plain(each) for each in value.ravel().tolist()]
+            else:
+                array = np.ascontiguousarray(value)
+                entry |= {"dtype": array.dtype.str, "at": at}
+                arrays.append((at, array))
+                at += -(-array.nbytes // 64) * 64
+            described.append(entry)
+        text = orjson.dumps({**header, "tensors": described})
+        start = -(-(4 + len(text)) // 64) * 64
+        self._grow(start + at)
+        self._map[:4] = len(text).to_bytes(4, "little")
+        self._map[4 : 4 + len(text)] = text
+        for offset, array in arrays:
+            if array.nbytes:
+                place = np.frombuffer(self._map, array.dtype, array.size, start + offset)
+                place[:] = array.ravel()
+        self._other.sendall((start + at).to_bytes(8, "little"))
+
+    def receive(self, timeout_s: float | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """
+        Return the next header, and tensors that are views: copy what must outlive the next send.
+
+        Raises:
+            TimeoutError, EOFError, OSError: none came, the other side is gone.
+        """
+        self._other.settimeout(timeout_s)
+        word = self._other.recv(8, socket.MSG_WAITALL)
+        if len(word) != 8:
+            raise EOFError("the other process closed the channel")
+        self._grow(int.from_bytes(word, "little"))
+        length = int.from_bytes(self._map[:4], "little")
+        header: dict[str, Any] = orjson.loads(self._map[4 : 4 + length])
+        start = -(-(4 + length) // 64) * 64
+        tensors: dict[str, Tensor] = {}
+        for entry in header.pop("tensors"):
+            shape = entry["shape"]
+            if "text" in entry:
+                value = np.empty(len(entry["text"]), object)
+                value[:] = entry["text"]
+            else:
+                dtype = np.dtype(entry["dtype"])
+                if dtype.hasobject:
+                    raise OSError("the other process sent what is no tensor")
+                value = np.frombuffer(
+                    self._map, dtype, int(np.prod(shape)), start + int(entry["at"])
+                )
+            tensors[entry["name"]] = value.reshape(shape)
+        return header, tensors
+
+    def _grow(self, size: int) -> None:
+        if size > len(self._map):
+            if os.fstat(self._fd).st_size < size:
+                os.ftruncate(self._fd, max(size, 2 * len(self._map)))
+            # Not resized: views of the last message may live still.
+            self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size)
+
+    def close(self) -> None:
+        self._other.close()
+        os.close(self._fd)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if value is None or isinstance(value, str) else None
+
+
+def _described(signatures: Mapping[str, Signature]) -> Any:
+    def spec(s: Spec) -> list[Any]:
+        return [s.name, s.dtype.value, s.shape, s.required, s.nullable, s.description]
+
+    return {
+        name: {
+            "inputs": [spec(s) for s in signature.inputs.values()],
+            "outputs": [spec(s) for s in signature.outputs.values()],
+            "also": signature.also,
+        }
+        for name, signature in signatures.items()
+    }
+
+
+def _signatures(described: Any) -> dict[str, Signature]:
+    def spec(fields: list[Any]) -> Spec:
+        name, dtype, shape, required, nullable, description = fields
+        sizes = None if shape is None else tuple(map(int, shape))
+        return Spec(str(name), DType(dtype), sizes, required, nullable, str(description))
+
+    return {
+        name: Signature.of(
+            [spec(s) for s in each["inputs"]],
+            [spec(s) for s in each["outputs"]],
+            also=each["also"],
+        )
+        for name, each in described.items()
+    }
+
+
+def _error(told: Mapping[str, Any]) -> MartletError:
+    kind = getattr(errors, str(told["error"]), ServableFailed)
+    known = isinstance(kind, type) and issubclass(kind, MartletError)
+    if not known or kind is errors.MissingExtra:
+        kind = UnsupportedModel
+    return kind(str(told["message"]))
+
+
+def serve(socket_fd: int, memory: int) -> None:
+    """Open a model and answer calls for it until the other process is gone: the child's life."""
+    _confine()
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    channel = _Channel(socket.socket(fileno=socket_fd), memory)
+    asked, _ = channel.receive()
+    servable: Servable
+    try:
+        module, _, function = asked["opener"].partition(":")
+        opener = getattr(importlib.import_module(module), function)
+        options = LoadOptions(trusted=True, threads=asked["threads"])
+        servable = opener(Path(asked["path"]), options)
+        channel.send({"signatures": _described(servable.signatures)})
+    except BaseException as exc:
+        _tell(channel, exc, "UnsupportedModel", f"{asked['path']} does not load: ")
+        return
+    while True:
+        try:
+            asked, inputs = channel.receive()
+        except (EOFError, OSError):
+            return
+        try:
+            channel.send({}, servable.predict(inputs, asked["signature"]))
+        except Exception as exc:
+            _tell(channel, exc, "ServableFailed", "the model failed: ")
+
+
+def _tell(channel: _Channel, exc: BaseException, kind: str, prefix: str) -> None:
+    if isinstance(exc, MartletError):
+        kind, prefix = type(exc).__name__, ""
+    name = "" if isinstance(exc, MartletError) else f"{type(exc).__name__}: "
+    channel.send({"error": kind, "message": f"{prefix}{name}{exc}"})
+
+
+def _confine() -> None:
+    """Give up what a model does not need; what the kernel refuses to take is kept."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    library = ctypes.CDLL(None, use_errno=True)
+    with contextlib.suppress(AttributeError, OSError):
+        library.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+        library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+
+
+def _follow(parent: int) -> None:
+    # Not PR_SET_PDEATHSIG: it fires when the thread that loaded the model ends.
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)

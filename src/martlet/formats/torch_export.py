@@ -1,0 +1,260 @@
+"""torch.export's ``.pt2`` archives, run by PyTorch; opened only where they hold a graph alone."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.formats import Format, LoadOptions, pickles
+from martlet.formats.torchscript import named, tensor, translated
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+
+_MAX_BYTES = 16 << 30
+
+
+class ExportedServable:
+    """
+    One exported program, as its graph module.
+
+    Inputs have the argument's names, dtypes and shapes of the program; a dictionary of outputs
+    its keys, else ``output`` or ``output_0`` and so on.
+    """
+
+    def __init__(self, path: Path, options: LoadOptions) -> None:
+        import torch
+
+        if not options.trusted:
+            check(path)
+        self._torch = torch
+        torch.set_num_threads(options.threads)  # PyTorch has one number for the process
+        try:
+            program = torch.export.load(path)
+            self._module = program.module()
+            inputs = _inputs(program)
+        except Exception as exc:  # of torch, sympy, json and zipfile, on a damaged file
+            raise UnsupportedModel(f"{path} is not a .pt2 program that loads: {exc}") from exc
+        self._names = [spec.name for spec in inputs]
+        outputs = self._probe(path, program, inputs)
+        self.signatures: Mapping[str, Signature] = {
+            DEFAULT_SIGNATURE: Signature.of(inputs, outputs)
+        }
+
+    def _probe(self, path: Path, program: Any, inputs: list[Spec]) -> list[Spec]:
+        failed: Exception | None = None
+        for size in (2, 8, 32, 1):
+            sample = {
+                s.name: np.zeros([size if d == -1 else d for d in s.shape or ()], s.dtype.numpy)
+                for s in inputs
+            }
+            try:
+                found = self.predict(sample)
+            except (InvalidInput, ServableFailed) as exc:
+                failed = exc
+                continue
+            shapes = list(_user_outputs(program))
+            return [
+                Spec(n, DType.of(v.dtype), shapes[i] if len(shapes) == len(found) else None)
+                for i, (n, v) in enumerate(found.items())
+            ]
+        raise UnsupportedModel(f"{path} fails on zeros of its own shapes: {failed}")
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """Run the program."""
+        torch = self._torch
+        try:
+            with torch.inference_mode():
+                given = [tensor(torch, inputs[name]) for name in self._names]
+                return named(self._module(*given))
+        except (IndexError, AssertionError) as exc:
+            raise InvalidInput(f"the model refuses these values: {exc}") from exc
+        except RuntimeError as exc:
+            raise translated(exc) from exc
+
+    def close(self) -> None:
+        """Free the weights."""
+        del self._module
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(d if isinstance(d, int) else -1 for d in value.shape)
+
+
+def _placeholders(program: Any) -> Iterator[Any]:
+    wanted = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in wanted:
+            yield node
+
+
+def _inputs(program: Any) -> list[Spec]:
+    told = getattr(program.module_call_graph[0].signature, "forward_arg_names", None) or []
+    nodes = list(_placeholders(program))
+    names = told if len(told) == len(nodes) else [node.name for node in nodes]
+    found = []
+    for name, node in zip(names, nodes, strict=True):
+        value = node.meta["val"]
+        if not hasattr(value, "dtype"):
+            raise ValueError(f"input {name!r} is a {type(value).__name__}, not a tensor")
+        dtype = str(value.dtype).removeprefix("torch.")
+        found.append(Spec(name, DType(dtype), _sizes(value)))
+    return found
+
+
+def _user_outputs(program: Any) -> Iterator[tuple[int, ...]]:
+    wanted = set(program.graph_signature.user_outputs)
+    for node in program.graph.nodes:
+        if node.op == "output":
+            for each in node.args[0]:
+                if getattr(each, "name", None) in wanted and "val" in each.meta:
+                    yield _sizes(each.meta["val"])
+
+
+# What torch.export.load would evaluate, import or unpickle. It resolves targets by attribute
+# from the torch module, reads shapes with sympy's sympify (which calls eval), runs the guards
+# with exec, and unpickles what the archive says is pickled: so only these forms are let in.
+_TARGET = re.compile(
+    r"torch\.ops\.(aten|prims|higher_order)\.\w+(\.\w+)?"
+    r"|torch\.sym_\w+|_operator\.\w+|math\.(ceil|floor|trunc|sqrt|pow)"
+    r"|torch\._(sym_\w+|check)|torch\.\_check_is_size"
+)
+_EXPRESSION = re.compile(r"[\w\s()+\-*/%,.=<>!&|~'\[\]]*")
+_WORDS = frozenset(
+    {
+        *("Symbol", "Integer", "Rational", "Float", "Max", "Min", "Mod", "FloorDiv", "CeilDiv"),
+        *("PythonMod", "CleanDiv", "IntTrueDiv", "Pow", "PowByNatural", "Add", "Mul", "Ne", "Eq"),
+        *("Gt", "Ge", "Lt", "Le", "And", "Or", "Not", "True", "False", "positive", "integer"),
+        *("nonnegative", "TruncToInt", "ToFloat", "ModularIndexing", "Where", "zoo", "oo"),
+    }
+)
+_DATA = re.compile(
+    r"data/(weights/weight|constants/tensor)_\d+|archive_format|archive_version|byteorder"
+    r"|version|\.data/\w+"
+)
+_GUARD_NODES = (
+    *(ast.Expression, ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Load),
+    *(ast.cmpop, ast.boolop, ast.operator, ast.unaryop, ast.Subscript, ast.Name, ast.Attribute),
+    ast.Call,
+)
+
+
+def check(path: Path) -> None:
+    """
+    Check that loading the archive at *path* runs nothing but torch's own operators.
+
+    Raises:
+        UnsupportedModel: it does not say so; names the part.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(each.file_size for each in archive.infolist()) > _MAX_BYTES:
+                raise ValueError("it would unpack to more than 16 GB")
+            for name in archive.namelist():
+                _check_member(name, archive)
+    except (ValueError, OSError, KeyError, RecursionError, zipfile.BadZipFile) as exc:
+        raise UnsupportedModel(
+            f"{path} is not a .pt2 program that is safe to open ({exc}): load it with "
+            "trusted=True (--trusted) if you made it"
+        ) from exc
+
+
+def _check_member(name: str, archive: zipfile.ZipFile) -> None:
+    _, _, inner = name.partition("/")
+    if inner.startswith("data/") and inner.endswith("_config.json"):
+        for tensor_name, each in orjson.loads(archive.read(name))["config"].items():
+            if each.get("use_pickle") or not each["path_name"].startswith(("weight_", "tensor_")):
+                raise ValueError(f"{tensor_name!r} is pickled")
+    elif inner.startswith("data/sample_inputs/"):
+        content = archive.read(name)
+        if content and not _tensors_alone(content):
+            raise ValueError("its sample inputs are no plain tensors")
+    elif inner.startswith("models/") and inner.endswith(".json"):
+        for key, text in _texts(orjson.loads(archive.read(name)), ""):
+            _check_text(key, text)
+    elif not _DATA.fullmatch(inner):
+        raise ValueError(f"it has a part {name!r}")
+
+
+def _tensors_alone(content: bytes) -> bool:
+    allowed = re.compile(
+        r"torch\._utils\._rebuild_tensor_v2|collections\.OrderedDict|torch\.\w*Storage"
+        r"|torch\.\w*[Tt]ensor\w*|torch\.(device|Size|int\w+|float\w+)|torch\.serialization\.\w+"
+    )
+    with zipfile.ZipFile(io.BytesIO(content)) as inner:
+        pickled = [n for n in inner.namelist() if n.endswith("data.pkl")]
+        return all(
+            allowed.fullmatch(each) for n in pickled for each in pickles.found_in(inner.read(n))
+        )
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name == "range_constraints":
+                yield from (("expr_str", symbol) for symbol in each)
+            yield from _texts(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _check_text(key: str, text: str) -> None:
+    if key == "target" and not _TARGET.fullmatch(text):
+        raise ValueError(f"it calls {text!r}")
+    if key == "expr_str":
+        words = set(re.findall(r"[A-Za-z_]\w*", text))
+        unknown = {w for w in words - _WORDS if not re.fullmatch(r"[suz][fi]?\d+|u", w)}
+        if not _EXPRESSION.fullmatch(text) or "__" in text or unknown:
+            raise ValueError(f"a size is {text!r}")
+    if key == "guards_code":
+        _check_guard(text)
+    if key in ("as_custom_obj", "as_operator") and not _TARGET.fullmatch(text):
+        raise ValueError(f"it has an object {text!r}")
+
+
+def _check_guard(text: str) -> None:
+    tree = ast.parse(text, mode="eval")
+    for node in ast.walk(tree):
+        known = isinstance(node, _GUARD_NODES)
+        if isinstance(node, ast.Attribute):
+            known = node.attr in ("size", "stride", "storage_offset")
+        if isinstance(node, ast.Name):
+            known = node.id == "L" or node.id in _WORDS or node.id == "math"
+        if isinstance(node, ast.Call):
+            known = isinstance(node.func, ast.Attribute | ast.Name)
+        if not known:
+            raise ValueError(f"a guard is {text!r}")
+
+
+def _sniff(path: Path) -> bool:
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            inner = {name.partition("/")[2] for name in names} | set(names)
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return "archive_format" in inner or "serialized_exported_program.json" in inner
+
+
+FORMAT = Format(
+    name="torch_export",
+    suffixes=(".pt2",),
+    sniff=_sniff,
+    load=ExportedServable,
+    extra="torch",
+)
