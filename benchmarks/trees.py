@@ -154,7 +154,8 @@ def measure(arguments: argparse.Namespace) -> Iterator[str]:
             "lightgbm": lambda b=booster, a=one: b.predict(a, raw_score=True, num_threads=1),
             "martlet, numpy": lambda s=twin, f=few[0]: s.of(f),
         }
-        yield f"\n{arguments.trees} trees, {leaves} leaves, depth {depth}: {len(forest.feature)} nodes"
+        shape = f"{leaves} leaves, depth {depth}: {len(forest.feature)} nodes"
+        yield f"\n{arguments.trees} trees, {shape}"
         yield f"  onnxruntime's float32 moves {int((off > 1e-3).sum())} rows of {len(asked)}"
         for name, call in batches.items():
             rows = 1000 if "numpy" in name else len(asked)
