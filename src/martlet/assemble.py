@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from multiprocessing.connection import Connection
 
 from martlet import formats
 from martlet.config import ServeConfig
+from martlet.events import Sink
+from martlet.fleet.mail import Mail
 from martlet.fleet.supervisor import Supervisor
 from martlet.fleet.swap import Fleet, shared_word
 from martlet.fleet.worker import Door, WorkerLoop
+from martlet.folders import FoldersWish
+from martlet.monitor.counts import Counts
 from martlet.servable import Servable
+from martlet.servers.control import Control
 from martlet.servers.health import Health
 from martlet.servers.http import HttpServer, reserve, run
+from martlet.servers.metrics import Metrics
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Router
 from martlet.serving.engine import Engine
 from martlet.serving.manager import Manager
 from martlet.serving.reconciler import Reconciler
-from martlet.serving.versions import Desired, Source
+from martlet.serving.versions import Source
+from martlet.watch import Watch, Wish
 from martlet.wishes import FilesWish, RegistryWish
 
 log = logging.getLogger(__name__)
@@ -35,45 +43,80 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     """
     holder = reserve(config.host, config.rest_port)
     port = holder.getsockname()[1]
+    grpc_holder = None if config.grpc_port is None else reserve(config.host, config.grpc_port)
+    grpc_port = None if grpc_holder is None else grpc_holder.getsockname()[1]
+    also = "" if grpc_port is None else f" (gRPC at {config.host}:{grpc_port})"
     word = shared_word()
-    wishes: list[FilesWish | RegistryWish] = [FilesWish(config.models, config.trusted)]
+    folders = FoldersWish(
+        config.folders.entries,
+        config.trusted,
+        config.folders.file,
+        config.folders.file_poll_s,
+        config.folders.poll_s,
+    )
+    wishes: list[Wish] = [FilesWish(config.models, config.trusted), folders]
     if config.root is not None:
         wishes.append(RegistryWish(config.root, config.trusted))
+    watch = Watch(wishes, folders)
     supervisor = Supervisor(
         count=config.workers,
         fleet=Fleet(word, Reconciler()),
-        work=partial(_work, config, word, port),
-        watch=partial(_merged, wishes, {}),
-        on_ready=lambda: announce(f"http://{config.host}:{port}"),
+        work=partial(_work, config, word, port, grpc_port),
+        watch=watch.poll,
+        asked=watch.ask,
+        on_ready=lambda: announce(f"http://{config.host}:{port}{also}"),
         drain_s=config.drain_s,
         strict=config.root is None,
     )
-    with holder:
+    with holder, grpc_holder or nullcontext():
         return supervisor.run()
 
 
-def _merged(wishes: list[FilesWish | RegistryWish], known: dict[int, Desired]) -> Desired | None:
-    """Return all wishes together if one has changed; *known* remembers the last of each."""
-    changed = False
-    for index, wish in enumerate(wishes):
-        desired = wish.poll()
-        if desired is not None:
-            known[index] = desired
-            changed = True
-    if not changed:
-        return None
-    return {name: wanted for desired in known.values() for name, wanted in desired.items()}
-
-
-def _work(config: ServeConfig, word: memoryview, port: int, index: int, pipe: Connection) -> int:
+def _work(
+    config: ServeConfig,
+    word: memoryview,
+    port: int,
+    grpc_port: int | None,
+    index: int,
+    pipe: Connection,
+) -> int:
     """Be worker *index*: the parts of one process, put together."""
     engine = Engine(word)
     manager = Manager(engine, {"model": partial(_open_model, config.threads)})
-    router = Router()
-    for dialect in (Health(engine), TFServing(engine)):
+    settings, counts = config.protocols, Counts()
+    router = Router(body_bytes=config.limits.body_bytes)
+    for dialect in (Health(engine), TFServing(engine, counts, settings.timeout_s, settings.cors)):
         router.mount(dialect)
+    if settings.metrics_path is not None:
+        router.mount(Metrics(counts, settings.metrics_path))
     doors: list[Door] = [HttpServer(router, config.host, port, config.limits)]
-    return run(WorkerLoop(pipe, manager, doors, config.drain_s).run())
+    mail = Mail(pipe)
+    control = Control(engine, mail.send, config.folders.unavailable_labels)
+    if grpc_port is not None:
+        doors.append(_grpc_door(config, engine, control, counts, grpc_port))
+    return run(WorkerLoop(mail, manager, doors, config.drain_s).run())
+
+
+def _grpc_door(
+    config: ServeConfig, engine: Engine, control: Control, sink: Sink, port: int
+) -> Door:
+    # grpcio keeps threads, which do not survive a fork: it is imported in the worker alone.
+    from martlet.servers.grpc.door import Limits, threads_for
+    from martlet.servers.grpc.services import door
+
+    addresses = [f"{config.host}:{port}"]
+    if config.protocols.grpc_socket:
+        addresses.append(f"unix:{config.protocols.grpc_socket}")
+    return door(
+        engine,
+        control,
+        addresses,
+        Limits(config.protocols.grpc_message_bytes, threads_for()),
+        max_elements=config.limits.body_bytes,
+        as_content=config.protocols.tensor_content,
+        tls=config.protocols.tls,
+        sink=sink,
+    )
 
 
 def _open_model(threads: int, source: Source) -> Servable:

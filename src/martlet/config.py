@@ -9,6 +9,7 @@ from pathlib import Path
 from martlet.errors import InvalidInput
 from martlet.names import check_name
 from martlet.servers.http import Limits
+from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,49 @@ class NamedPath:
 
 
 @dataclass(frozen=True, slots=True)
+class FolderConfig:
+    """
+    Models kept as TensorFlow Serving keeps them: a folder each, its numbered children the versions.
+
+    Args:
+        entries: Them.
+        file: The model config that they were read from; read again every *file_poll_s*, 0 never.
+        poll_s: How often the folders are looked at; 0 looks once, less never.
+        unavailable_labels: A new label may point at a version that does not answer yet.
+    """
+
+    entries: tuple[ModelEntry, ...] = ()
+    file: Path | None = None
+    file_poll_s: float = 0.0
+    poll_s: float = 1.0
+    unavailable_labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolConfig:
+    """
+    What a client of TensorFlow Serving or Open Inference can notice.
+
+    Args:
+        timeout_s: A REST answer that takes longer is 504.
+        metrics_path: Where Prometheus reads; None: nowhere.
+        cors: Whether browsers of other origins may call.
+        tensor_content: TensorFlow Serving's gRPC answers come in ``tensor_content``.
+        grpc_socket: A Unix socket for gRPC beside the port; "" for none.
+        grpc_message_bytes: Of one gRPC message; -1 is no limit but protobuf's own.
+        tls: gRPC's certificates; None speaks plain text.
+    """
+
+    timeout_s: float = 30.0
+    metrics_path: str | None = METRICS_PATH
+    cors: bool = False
+    tensor_content: bool = False
+    grpc_socket: str = ""
+    grpc_message_bytes: int = -1
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServeConfig:
     """
     What ``martlet serve`` was asked for.
@@ -48,6 +92,8 @@ class ServeConfig:
         trusted: The user vouches for the files.
         limits: Of each HTTP connection.
         drain_s: How long requests under way may take after SIGTERM.
+        folders: Models whose versions are the numbered children of a folder.
+        protocols: What a client of TensorFlow Serving or Open Inference can notice.
     """
 
     models: tuple[NamedPath, ...] = ()
@@ -61,3 +107,5 @@ class ServeConfig:
     trusted: bool = False
     limits: Limits = field(default_factory=Limits)
     drain_s: float = 30.0
+    folders: FolderConfig = field(default_factory=lambda: FolderConfig())
+    protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())

@@ -10,6 +10,7 @@
     |-- Overloaded          resource_exhausted   back off: a bounded queue is full
     |-- DeadlineExceeded    deadline_exceeded    allow more time, or ask for less
     |-- UnsupportedModel    failed_precondition  convert the file; says which part, and where in it
+    |-- WrongState          failed_precondition  change the server's or the model's state first
     |-- MissingExtra        failed_precondition  install the extra it names
     |-- Unimplemented       unimplemented        ask for something else
     `-- ServableFailed      internal             report it: the model's own code raised
@@ -81,6 +82,12 @@ class DeadlineExceeded(MartletError):
 
 class UnsupportedModel(MartletError):
     """The file is broken, or uses something that its reader does not know."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class WrongState(MartletError):
+    """It would be right in another state: a label moved to a version that is not loaded."""
 
     code = Code.FAILED_PRECONDITION
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(context_settings={"show_default": True, "ignore_unknown_options": True})
 @click.option(
     "--model",
     "models",
@@ -33,6 +33,7 @@ import click
 )
 @click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option("--rest-port", default=8501, help="For HTTP; 0 picks a free one and prints it.")
+@click.option("--grpc-port", type=int, help="For gRPC; 0 picks a free one.  [default: no gRPC]")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes.  [default: one for each core]"
 )
@@ -41,20 +42,26 @@ import click
 @click.option("--max-body-bytes", default=64 << 20, help="A larger request body is refused.")
 @click.option("--drain-s", default=30.0, help="How long requests may finish after SIGTERM.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
+@click.argument("tensorflow_flags", nargs=-1, type=click.UNPROCESSED)
 def serve(
     models: tuple[str, ...],
     recommenders: tuple[str, ...],
     root: Path | None,
     host: str,
     rest_port: int,
+    grpc_port: int | None,
     workers: int | None,
     threads: int,
     trusted: bool,
     max_body_bytes: int,
     drain_s: float,
     log_level: str,
+    tensorflow_flags: tuple[str, ...],
 ) -> None:
-    """Serve models and recommenders over HTTP until SIGTERM or Ctrl-C.
+    """Serve models and recommenders over HTTP and gRPC until SIGTERM or Ctrl-C.
+
+    The flags of tensorflow_model_server are taken under their own names (--port,
+    --rest_api_port, --model_name, --model_base_path, --model_config_file, ...).
 
     \b
     Examples:
@@ -63,26 +70,37 @@ def serve(
       curl localhost:8501/v1/models/ctr:predict -d '{"instances": [{"x": 1.0}]}'
     """
     from martlet import assemble
+    from martlet.cli import tfserving_flags, tfserving_settings
     from martlet.config import NamedPath, ServeConfig
     from martlet.errors import InvalidInput
     from martlet.servers.http import Limits
 
-    if not (models or recommenders or root):
-        raise InvalidInput("nothing to serve: give --model NAME=PATH, --recommender, or --root")
+    flags = tfserving_flags.read(tensorflow_flags)
+    folders = tfserving_settings.folders(flags)
+    if not (models or recommenders or root or folders.entries or folders.file):
+        raise InvalidInput(
+            "nothing to serve: give --model NAME=PATH, --recommender, --root, "
+            "--model_config_file or --model_base_path"
+        )
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for each in flags.ignored:
+        logging.getLogger(__name__).warning("%s has no meaning here, and is ignored", each)
     config = ServeConfig(
         models=tuple(map(NamedPath.parse, models)),
         recommenders=tuple(map(NamedPath.parse, recommenders)),
         root=root,
         host=host,
-        rest_port=rest_port,
+        rest_port=flags.rest_api_port or rest_port,
+        grpc_port=flags.port if flags.port is not None else grpc_port,
         workers=workers or len(os.sched_getaffinity(0)),
         threads=threads,
         trusted=trusted,
         limits=Limits(body_bytes=max_body_bytes),
         drain_s=drain_s,
+        folders=folders,
+        protocols=tfserving_settings.protocols(flags),
     )
     sys.exit(assemble.serve(config, announce))
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from martlet.fleet.policy import Life, respawn_at
 from martlet.fleet.swap import Fleet, Worker
+from martlet.servers.control import Ask, LoadModel, ServeModels, UnloadModel
 from martlet.serving.versions import Desired
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Supervisor:
         on_ready: Called when the server answers for the first time.
         drain_s: How long workers may take to drain before they are killed.
         strict: Whether a name with no version that answers stops the start.
+        asked: Called with what a client asked of the server, from a worker; *watch* comes next.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Supervisor:
         on_ready: Callable[[], None],
         drain_s: float,
         strict: bool = True,
+        asked: Callable[[Ask], None] | None = None,
     ) -> None:
         self._count = count
         self._fleet = fleet
@@ -55,6 +58,7 @@ class Supervisor:
         self._on_ready = on_ready
         self._drain_s = drain_s
         self._strict = strict
+        self._asked = asked
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._stops = 0
@@ -136,6 +140,10 @@ class Supervisor:
                 if isinstance(report, str):
                     worker.said = report
                     log.error("%s", report)
+                elif isinstance(report, (ServeModels, LoadModel, UnloadModel)):
+                    if self._asked is not None:
+                        self._asked(report)
+                        self._reload = True
                 else:
                     self._fleet.heard(worker, report, time.monotonic())
         except (EOFError, OSError):

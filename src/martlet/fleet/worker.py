@@ -7,9 +7,9 @@ import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
-from multiprocessing.connection import Connection
 from typing import Protocol
 
+from martlet.fleet.mail import Mail
 from martlet.serving.manager import Manager
 from martlet.serving.roster import (
     Listening,
@@ -45,9 +45,7 @@ class WorkerLoop:
         drain_s: How long that may take.
     """
 
-    def __init__(
-        self, pipe: Connection, manager: Manager, doors: list[Door], drain_s: float
-    ) -> None:
+    def __init__(self, pipe: Mail, manager: Manager, doors: list[Door], drain_s: float) -> None:
         self._pipe = pipe
         self._manager = manager
         self._doors = doors

@@ -131,10 +131,17 @@ class _Call:
         if len(inputs) < len(self._names):
             inputs = {**self._defaults, **inputs}
         values = self._run(*[inputs[name] for name in self._names]) if self._run else []
-        outputs = {name: values[at] for name, at in self._found.items()}
+        outputs = {name: _array(values[at]) for name, at in self._found.items()}
         for name, source in self._passed.items():
             outputs[name] = inputs[source]
         return outputs
+
+
+def _array(value: Any) -> Tensor:
+    """A scalar comes back bare: a number of numpy's, or the bytes of a string."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, dtype=object if isinstance(value, bytes) else None)
 
 
 def _load(session: Any, folder: Path) -> Any:

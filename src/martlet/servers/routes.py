@@ -11,6 +11,9 @@ from urllib.parse import unquote
 
 import orjson
 
+from martlet.errors import Overloaded, Unimplemented
+from martlet.wire import compression
+
 MAX_PATHS_REMEMBERED = 4096
 
 JSON = b"application/json"
@@ -25,7 +28,7 @@ class Request:
         method: In capitals.
         target: Path and query as they came, not decoded.
         headers: Names in lower case; of repeated ones the last.
-        body: After any chunked framing; Content-Encoding is not yet undone.
+        body: After any chunked framing; the router undoes its Content-Encoding.
     """
 
     method: str
@@ -73,9 +76,16 @@ class Dialect(Protocol):
 
 @dataclass(slots=True)
 class Router:
-    """Finds the handler of a request; remembers the paths that it has seen."""
+    """
+    Finds the handler of a request; remembers the paths that it has seen.
+
+    Args:
+        dialects: Asked in this order.
+        body_bytes: Of a body once its Content-Encoding is undone; more is 413.
+    """
 
     dialects: list[Dialect] = field(default_factory=list)
+    body_bytes: int = 64 << 20
     _seen: dict[tuple[str, str], Handler] = field(default_factory=dict)
 
     def mount(self, dialect: Dialect) -> None:
@@ -90,10 +100,25 @@ class Router:
         Raises:
             MartletError: what the handler raised.
         """
+        if b"content-encoding" in request.headers:
+            refusal = self._unpack(request)
+            if refusal is not None:
+                return refusal
         handler = self._seen.get((request.method, request.target))
         if handler is None:
             handler = self._find(request)
         return handler(request)
+
+    def _unpack(self, request: Request) -> Response | None:
+        """Undo the body's Content-Encoding in place; return the refusal if that cannot be."""
+        encoding = request.headers[b"content-encoding"]
+        try:
+            request.body = compression.inflate(request.body, encoding, self.body_bytes)
+        except Unimplemented as exc:
+            return failure(415, str(exc), ((b"Accept-Encoding", b"gzip, deflate"),))
+        except Overloaded as exc:
+            return failure(413, str(exc))
+        return None
 
     def _find(self, request: Request) -> Handler:
         path, _, query = request.target.partition("?")

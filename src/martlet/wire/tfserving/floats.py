@@ -24,11 +24,12 @@ an exponent, which orjson does not."""
 
 
 def is_plain(flat: Tensor) -> bool:
-    """Whether orjson may write *flat* (rank 1): all finite, and below PLAIN_BELOW."""
-    # A NaN or an infinity makes the product one, which is below nothing.
-    if flat.itemsize > 2 and flat.dot(flat) < PLAIN_BELOW**2:
+    """Whether orjson may write *flat* (rank 1): all finite, and within PLAIN_BELOW."""
+    if flat.size == 0:
         return True
-    return bool(flat.size == 0 or np.abs(flat).max() < PLAIN_BELOW)
+    # A NaN is the greatest and the least of all, and below nothing.
+    top, bottom = np.maximum.reduce(flat), np.minimum.reduce(flat)
+    return bool(top < PLAIN_BELOW and bottom > -PLAIN_BELOW)
 
 
 def decimal(value: float, itemsize: int = 8) -> str:

@@ -14,22 +14,22 @@ from martlet.states import VersionStatus
 
 
 def choose(
-    name: str, found: Sequence[VersionStatus], version: int | None = None
-) -> Sequence[VersionStatus]:
+    name: str, known: Sequence[VersionStatus], version: int | None = None
+) -> list[VersionStatus]:
     """
-    Return the states *found* of the model's versions, or that of *version* alone.
+    Return the states that are *known* of a model's versions, or that of *version* alone.
 
     Raises:
         ModelNotFound: in upstream's words: there is none.
     """
     if version is None:
-        if not found:
+        if not known:
             raise ModelNotFound(f"Could not find any versions of model {name}")
-        return found
-    chosen = [each for each in found if each.version == version]
-    if not chosen:
+        return list(known)
+    found = [each for each in known if each.version == version]
+    if not found:
         raise ModelNotFound(f"Could not find version {version} of model {name}")
-    return chosen
+    return found
 
 
 def status_json(found: Sequence[VersionStatus]) -> bytes:

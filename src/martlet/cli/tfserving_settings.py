@@ -1,0 +1,66 @@
+"""From ``tensorflow_model_server``'s flags to our settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from martlet.cli.tfserving_flags import Flags, contents
+from martlet.config import FolderConfig, ProtocolConfig
+from martlet.errors import InvalidInput
+from martlet.wire.tfserving.config import (
+    METRICS_PATH,
+    ModelEntry,
+    read_metrics_path,
+    read_model_config,
+    read_ssl,
+)
+
+
+def folders(flags: Flags) -> FolderConfig:
+    """
+    Return the models that *flags* name: those of the config file, else the one base path.
+
+    Raises:
+        InvalidInput: the config file is broken.
+    """
+    entries: list[ModelEntry] = []
+    file = None
+    if flags.model_config_file:
+        file = Path(flags.model_config_file)
+        entries = read_model_config(contents("model_config_file", flags.model_config_file))
+    elif flags.model_base_path:
+        path = str(Path(flags.model_base_path).absolute())
+        entries = [ModelEntry(flags.model_name, path)]
+    return FolderConfig(
+        tuple(entries),
+        file,
+        flags.model_config_file_poll_wait_seconds,
+        flags.file_system_poll_wait_seconds,
+        flags.allow_version_labels_for_unavailable_models,
+    )
+
+
+def protocols(flags: Flags) -> ProtocolConfig:
+    """
+    Return what *flags* change for a client.
+
+    Raises:
+        InvalidInput: a file that they name is broken, or they contradict each other.
+    """
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise InvalidInput("--batching_parameters_file is set without --enable_batching")
+    metrics: str | None = METRICS_PATH
+    if flags.monitoring_config_file:
+        text = contents("monitoring_config_file", flags.monitoring_config_file)
+        metrics = read_metrics_path(text)
+    tls = None
+    if flags.ssl_config_file:
+        tls = read_ssl(contents("ssl_config_file", flags.ssl_config_file))
+    return ProtocolConfig(
+        timeout_s=flags.rest_api_timeout_in_ms / 1000,
+        metrics_path=metrics,
+        cors=flags.rest_api_enable_cors_support,
+        tensor_content=flags.enable_serialization_as_tensor_content,
+        grpc_socket=flags.grpc_socket_path,
+        tls=tls,
+    )

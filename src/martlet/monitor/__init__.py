@@ -1,0 +1,1 @@
+"""After the answer: what was counted."""

@@ -1,0 +1,168 @@
+"""What a client may ask of the server itself: other models, a model loaded or unloaded.
+
+A door is in a worker; what should answer is decided in the supervisor. So an ask is sent there,
+and its effect is seen in the worker's own table, like everybody's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from martlet.errors import DeadlineExceeded, NotAvailable, Unimplemented, WrongState
+from martlet.servable import Servable
+from martlet.serving.engine import Engine
+from martlet.serving.traffic import Model
+from martlet.states import State
+from martlet.wire.tfserving.config import ModelEntry
+
+_LOOK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ServeModels:
+    """Make exactly these the models that come from a model config."""
+
+    entries: tuple[ModelEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Load a model that was unloaded, or look again for the versions of one that is loaded."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadModel:
+    """Unload a model until a LoadModel names it."""
+
+    name: str
+
+
+Ask = ServeModels | LoadModel | UnloadModel
+
+
+class Control:
+    """
+    Asks, and waits until it is so. Called from the threads of doors, one ask at a time.
+
+    Args:
+        engine: In whose table the effect is seen.
+        send: Carries an ask to who decides; None: nobody does, and every ask is refused.
+        unavailable_labels: A new label may point at a version that does not answer yet.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        send: Callable[[Ask], None] | None,
+        unavailable_labels: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._send = send
+        self._unavailable_labels = unavailable_labels
+
+    @property
+    def models(self) -> Mapping[str, Model[Servable]]:
+        """Every model ever seen, by name."""
+        return self._engine.table.models
+
+    def serve(self, entries: Sequence[ModelEntry], until: float | None = None) -> None:
+        """
+        Make exactly *entries* true; returns once every new model answers.
+
+        Args:
+            until: As time.monotonic(); None waits for ever.
+
+        Raises:
+            WrongState: a label would point at a version that does not answer.
+            NotAvailable: a new model cannot be loaded; the text says why.
+            DeadlineExceeded: a new model does not answer by *until*.
+        """
+        before = self.models
+        self._check_labels(entries, before)
+        new = [e.name for e in entries if not _answers(before.get(e.name))]
+        self._ask(ServeModels(tuple(entries)))
+        for name in new:
+            self._wait(name, _answers, until)
+        for entry in entries:
+            self._wait(entry.name, _labelled(entry), until)
+
+    def load(self, name: str, until: float | None = None) -> None:
+        """
+        Load *name*, and return once it answers.
+
+        Raises:
+            NotAvailable: it cannot be loaded; the text says why.
+        """
+        self._ask(LoadModel(name))
+        self._wait(name, _answers, until)
+
+    def unload(self, name: str, until: float | None = None) -> None:
+        """Unload *name*, and return once it no longer answers."""
+        self._ask(UnloadModel(name))
+        self._wait(name, lambda model: not _answers(model), until)
+
+    def _ask(self, ask: Ask) -> None:
+        if self._send is None:
+            raise Unimplemented("this server's models are fixed: nobody can change them")
+        self._send(ask)
+
+    def _check_labels(
+        self, entries: Sequence[ModelEntry], before: Mapping[str, Model[Servable]]
+    ) -> None:
+        for entry in entries:
+            model = before.get(entry.name)
+            for label, version in entry.labels.items():
+                if model is not None and version in model.variants:
+                    continue
+                moved = model is not None and label in model.labels
+                if moved or not self._unavailable_labels:
+                    raise WrongState(
+                        f"Request to assign label to version {version} of model {entry.name}, "
+                        "which is not currently available for inference"
+                    )
+
+    def _wait(
+        self,
+        name: str,
+        done: Callable[[Model[Servable] | None], bool],
+        until: float | None,
+    ) -> None:
+        failed_at = {v.version: v for v in _failed(self.models.get(name))}
+        while not done(self.models.get(name)):
+            model = self.models.get(name)
+            for each in _failed(model):
+                if failed_at.get(each.version) is not each and not _answers(model):
+                    raise NotAvailable(f"{name!r} cannot be loaded: {each.message}")
+            if until is not None and time.monotonic() > until:
+                raise DeadlineExceeded(f"{name!r} is still not as asked")
+            time.sleep(_LOOK_S)
+
+
+def _answers(model: Model[Servable] | None) -> bool:
+    return model is not None and bool(model.variants)
+
+
+def _labelled(entry: ModelEntry) -> Callable[[Model[Servable] | None], bool]:
+    """Whether a model's labels are those of *entry*, where their versions answer."""
+
+    def done(model: Model[Servable] | None) -> bool:
+        if model is None:
+            return False
+        return all(
+            model.labels.get(label) == version
+            for label, version in entry.labels.items()
+            if version in model.variants
+        )
+
+    return done
+
+
+def _failed(model: Model[Servable] | None) -> list[Any]:
+    if model is None:
+        return []
+    return [v for v in model.statuses if v.state is State.END and v.error is not None]

@@ -1,0 +1,129 @@
+"""The gRPC port of one worker: every service on it, opened and drained with the other doors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from martlet.errors import NotAvailable
+from martlet.wire.protos import pool
+from martlet.wire.tfserving.config import Tls
+
+HEALTH = "grpc.health.v1.Health"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What the port carries.
+
+    Args:
+        message_bytes: Of one request or response; -1 is no limit but protobuf's 2 GiB.
+        threads: Calls that are answered at once.
+        waiting: Calls that may wait for a thread; more are refused with RESOURCE_EXHAUSTED.
+    """
+
+    message_bytes: int = -1
+    threads: int = 4
+    waiting: int = 1024
+
+
+class GrpcDoor:
+    """
+    One port, many services.
+
+    The workers of a server bind the same port, and the kernel spreads connections over them
+    (SO_REUSEPORT).
+
+    Args:
+        services: By full name: the methods of each.
+        address: ``host:port``, or ``unix:path``.
+        tls: Certificates; None speaks plain text.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
+        addresses: Sequence[str],
+        limits: Limits,
+        tls: Tls | None = None,
+    ) -> None:
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="grpc")
+        self._server = grpc.server(
+            self._pool,
+            options=[
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", limits.message_bytes),
+                ("grpc.max_send_message_length", limits.message_bytes),
+            ],
+            maximum_concurrent_rpcs=limits.threads + limits.waiting,
+        )
+        for name, methods in services.items():
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(name, methods),)
+            )
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._reflect([*services, HEALTH])
+        self._names = ["", *services, *(name.rpartition(".")[2] for name in services)]
+        self._addresses = addresses
+        self._credentials = None if tls is None else _credentials(tls)
+
+    def _reflect(self, names: Sequence[str]) -> None:
+        found = pool()
+        file = health_pb2.DESCRIPTOR
+        try:
+            found.FindFileByName(file.name)
+        except KeyError:
+            found.AddSerializedFile(file.serialized_pb)
+        reflection.enable_server_reflection(
+            [*names, reflection.SERVICE_NAME], self._server, pool=found
+        )
+
+    async def open(self) -> None:
+        """
+        Bind and listen.
+
+        Raises:
+            NotAvailable: the address is taken.
+        """
+        for address in self._addresses:
+            try:
+                if self._credentials is None or address.startswith("unix:"):
+                    self._server.add_insecure_port(address)
+                else:
+                    self._server.add_secure_port(address, self._credentials)
+            except RuntimeError as exc:
+                raise NotAvailable(f"cannot listen on {address}: {exc}") from exc
+        for name in self._names:
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._server.start()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take nothing new, finish what is under way; True if nothing was cut off."""
+        self._health.enter_graceful_shutdown()
+        stopped = self._server.stop(timeout_s)
+        loop = asyncio.get_running_loop()
+        clean = await loop.run_in_executor(None, stopped.wait, timeout_s)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return bool(clean)
+
+
+def threads_for(cores: int | None = None) -> int:
+    """Return how many calls one worker answers at once: few, for they share one interpreter."""
+    return max(4, 2 * (cores or os.cpu_count() or 1))
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.server_key.encode(), tls.server_cert.encode())],
+        root_certificates=tls.custom_ca.encode() or None,
+        require_client_auth=tls.client_verify,
+    )

@@ -1,0 +1,102 @@
+"""One gRPC method: bytes in, a handler of ours, bytes out; our errors as gRPC's codes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, EncodeError
+
+from martlet.errors import DeadlineExceeded, InvalidInput, MartletError
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Any, grpc.ServicerContext], Any]
+"""Takes a request message and the call's context, gives the response message. May raise any
+MartletError."""
+
+
+class Gone(Exception):
+    """The caller has cancelled, or its connection is lost: nobody waits for an answer."""
+
+
+def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.RpcMethodHandler:
+    """
+    Return the handler of a unary method.
+
+    Args:
+        request_type: The request's message class.
+        answer: Ours.
+        cut: Characters of an error's text that are sent; None sends all that fit a header.
+    """
+
+    def call(raw: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            # It may have waited for a thread: what nobody waits for is not begun.
+            check_wanted(context)
+            return bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+        except MartletError as exc:
+            return abort(context, exc, cut)
+        except Gone:
+            context.cancel()
+            return b""
+        except EncodeError as exc:
+            return abort(context, MartletError(f"the answer cannot be written: {exc}"), cut)
+        except Exception:
+            if context.code() is not None:
+                raise
+            log.exception("a gRPC call failed")
+            return abort(context, MartletError("the server failed; its log says why"), cut)
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def stream(
+    request_type: Any, answer: Callable[[Any, grpc.ServicerContext], Any]
+) -> grpc.RpcMethodHandler:
+    """Return the handler of a stream of requests, each with one response in its turn."""
+
+    def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        for raw in requests:
+            yield bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+def check_wanted(context: grpc.ServicerContext) -> None:
+    """
+    Check that the caller still waits.
+
+    Raises:
+        DeadlineExceeded: its deadline has passed.
+        Gone: it has cancelled.
+    """
+    left = context.time_remaining()
+    if left is not None and left <= 0:
+        raise DeadlineExceeded("the deadline passed before the call was begun")
+    if not context.is_active():
+        raise Gone
+
+
+def _parsed(request_type: Any, raw: bytes) -> Any:
+    try:
+        return request_type.FromString(raw)
+    except DecodeError as exc:
+        name = request_type.DESCRIPTOR.full_name
+        raise InvalidInput(f"the request is no {name}: {exc}") from None
+
+
+# HTTP/2 limits a header block to about 8 KiB, and the text travels percent-encoded.
+_LONGEST = 2000
+
+
+def abort(context: grpc.ServicerContext, exc: MartletError, cut: int | None) -> bytes:
+    """End the call with *exc*'s code and text. Never returns: grpc raises."""
+    text = str(exc).encode("utf-8", "replace").decode()
+    limit = cut or _LONGEST
+    if len(text) > limit:
+        text = text[:limit] + "...TRUNCATED"
+    context.abort(grpc.StatusCode[exc.code.name], text)
+    raise AssertionError("abort returned")

@@ -1,0 +1,247 @@
+"""``tensorflow.serving.PredictionService``: Predict, Classify, Regress, MultiInference, metadata.
+
+Source: tensorflow_serving/model_servers/prediction_service_impl.cc and
+servables/tensorflow/{predict_util,multi_inference,get_model_metadata_impl}.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter_ns
+from typing import Any
+
+import grpc
+
+from martlet.errors import InvalidInput, MartletError, Unimplemented, WrongState
+from martlet.events import NOBODY, Sink
+from martlet.names import ModelRef
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.servers import tfserving_calls
+from martlet.servers.grpc.method import unary
+from martlet.serving.engine import Engine, score
+from martlet.tensors import Signature, Tensor
+from martlet.wire.tfserving import examples, inference, messages, metadata, predict
+
+SERVICE = "tensorflow.serving.PredictionService"
+CUT = 1024
+"""Characters of an error's text that upstream sends."""
+
+_METHODS = {
+    "tensorflow/serving/classify": "classification_result",
+    "tensorflow/serving/regress": "regression_result",
+}
+
+
+class _Timing:
+    """What is told of one call: which model it asked for, who answered, how long that took."""
+
+    __slots__ = ("model", "model_ns", "rows", "version")
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.version = self.rows = self.model_ns = 0
+
+    def of(self, ref: ModelRef) -> ModelRef:
+        """Note which model is asked for."""
+        self.model = ref.name
+        return ref
+
+    @contextmanager
+    def model_time(self, inputs: Mapping[str, Tensor]) -> Iterator[None]:
+        """Count the block as the model's time."""
+        started = perf_counter_ns()
+        yield
+        self.model_ns += perf_counter_ns() - started
+        self.rows = next((len(each) for each in inputs.values() if each.ndim), 1)
+
+
+class PredictionService:
+    """
+    Answers from one engine.
+
+    Args:
+        engine: Whose models.
+        max_elements: Of one tensor in a request.
+        as_content: Answer in ``tensor_content``, as ``--enable_serialization_as_tensor_content``.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        max_elements: int,
+        as_content: bool = False,
+        sink: Sink = NOBODY,
+    ) -> None:
+        self._engine = engine
+        self._sink = sink
+        self._max_elements = max_elements
+        self._as_content = as_content
+
+    def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:
+        """Return the service's methods by name."""
+        return {
+            "Predict": self._timed("Predict", messages.PredictRequest, self._predict),
+            "Classify": self._timed("Classify", messages.ClassificationRequest, self._classify),
+            "Regress": self._timed("Regress", messages.RegressionRequest, self._regress),
+            "MultiInference": self._timed(
+                "MultiInference", messages.MultiInferenceRequest, self._multi
+            ),
+            "GetModelMetadata": unary(messages.GetModelMetadataRequest, self._metadata, CUT),
+        }
+
+    def _timed(
+        self, api: str, request_type: Any, answer: Callable[[Any, _Timing], Any]
+    ) -> grpc.RpcMethodHandler:
+        def timed(request: Any, context: grpc.ServicerContext) -> Any:
+            timing, started = _Timing(), perf_counter_ns()
+            code = None
+            try:
+                return answer(request, timing)
+            except MartletError as exc:
+                code = exc.code
+                raise
+            finally:
+                if timing.model in self._engine.table.models:
+                    self._sink.answered(
+                        "GRPC",
+                        api,
+                        timing.model,
+                        timing.version,
+                        code,
+                        timing.rows,
+                        perf_counter_ns() - started,
+                        timing.model_ns,
+                    )
+
+        return unary(request_type, timed, CUT)
+
+    def _predict(self, request: Any, timing: _Timing) -> Any:
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        ref = timing.of(ref_of(request))
+        with tfserving_calls.lease(self._engine, ref) as variant:
+            timing.version = variant.version
+            signature = variant.servable.signatures.get(name)
+            if signature is None:
+                raise WrongState(f'Serving signature key "{name}" not found.')
+            inputs = predict.inputs(request, signature, self._max_elements)
+            wanted = predict.wanted(request, signature)
+            with timing.model_time(inputs):
+                outputs = score(variant, inputs, name).outputs
+            response = predict.response(outputs, wanted, self._as_content)
+            fill_spec(response.model_spec, variant.name, variant.version, name)
+        return response
+
+    def _classify(self, request: Any, timing: _Timing) -> Any:
+        ref, name = timing.of(ref_of(request)), request.model_spec.signature_name
+        with tfserving_calls.lease(self._engine, ref) as variant:
+            tfserving_calls.signature_of(variant, name)
+            timing.version = variant.version
+            given = examples.of_input(request.input)
+            with timing.model_time({"": given}):
+                found = tfserving_calls.classify(variant, name, given)
+            response = messages.ClassificationResponse(result=inference.classify_message(found))
+            fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
+        return response
+
+    def _regress(self, request: Any, timing: _Timing) -> Any:
+        ref, name = timing.of(ref_of(request)), request.model_spec.signature_name
+        with tfserving_calls.lease(self._engine, ref) as variant:
+            tfserving_calls.signature_of(variant, name)
+            timing.version = variant.version
+            given = examples.of_input(request.input)
+            with timing.model_time({"": given}):
+                found = tfserving_calls.regress(variant, name, given)
+            response = messages.RegressionResponse(result=inference.regress_message(found))
+            fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
+        return response
+
+    def _multi(self, request: Any, timing: _Timing) -> Any:
+        # The first task's spec picks the model and its version for all of them.
+        if not request.tasks:
+            raise InvalidInput(_NO_NAME)
+        ref = timing.of(ref_of(request.tasks[0]))
+        response = messages.MultiInferenceResponse()
+        with tfserving_calls.lease(self._engine, ref) as variant:
+            self._check_tasks(request, variant.servable.signatures)
+            timing.version = variant.version
+            given = examples.of_input(request.input)
+            for task in request.tasks:
+                name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+                result = response.results.add()
+                fill_spec(result.model_spec, ref.name, variant.version, name)
+                getattr(result, _METHODS[task.method_name]).CopyFrom(
+                    self._result(variant, name, task.method_name, given)
+                )
+        return response
+
+    @staticmethod
+    def _check_tasks(request: Any, signatures: Mapping[str, Signature]) -> None:
+        seen = set()
+        for task in request.tasks:
+            name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+            if not task.model_spec.name:
+                raise InvalidInput(_NO_NAME)
+            if task.model_spec.name != request.tasks[0].model_spec.name:
+                raise InvalidInput(
+                    "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+                )
+            if name in seen:
+                raise InvalidInput(f"Duplicate evaluation of signature: {name}")
+            seen.add(name)
+            if name not in signatures:
+                raise InvalidInput(f"Requested signature not found in model graph: {name}")
+            if task.method_name not in _METHODS:
+                raise Unimplemented(f"Unsupported signature method_name: {task.method_name}")
+
+    @staticmethod
+    def _result(variant: Any, name: str, method: str, given: Tensor) -> Any:
+        if method.endswith("classify"):
+            return inference.classify_message(tfserving_calls.classify(variant, name, given))
+        return inference.regress_message(tfserving_calls.regress(variant, name, given))
+
+    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        ref = ref_of(request)
+        if not request.metadata_field:
+            raise InvalidInput("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != metadata.FIELD:
+                raise InvalidInput(f"Metadata field {field} is not supported")
+        response = messages.GetModelMetadataResponse()
+        with tfserving_calls.lease(self._engine, ref) as variant:
+            found = metadata.signature_def_map(variant.servable.signatures)
+            fill_spec(response.model_spec, ref.name, variant.version, "")
+        packed = response.metadata[metadata.FIELD]
+        packed.type_url = f"type.googleapis.com/{found.DESCRIPTOR.full_name}"
+        packed.value = found.SerializeToString()
+        return response
+
+
+_NO_NAME = "ModelSpec has no name specified."
+
+
+def ref_of(request: Any) -> ModelRef:
+    """
+    Return the model that *request* names.
+
+    Raises:
+        InvalidInput: it names none.
+    """
+    if not request.HasField("model_spec"):
+        raise InvalidInput("Missing ModelSpec")
+    spec = request.model_spec
+    if not spec.name:
+        raise InvalidInput(_NO_NAME)
+    which = spec.WhichOneof("version_choice")
+    return ModelRef(
+        spec.name,
+        version=spec.version.value if which == "version" else None,
+        label=spec.version_label if which == "version_label" else None,
+    )
+
+
+def fill_spec(spec: Any, name: str, version: int, signature_name: str) -> None:
+    """Say in *spec* who answered."""
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = signature_name

@@ -1,0 +1,40 @@
+"""Every gRPC service of martlet, over one engine, on one port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from martlet.events import NOBODY, Sink
+from martlet.servers.control import Control
+from martlet.servers.grpc import models, prediction
+from martlet.servers.grpc.door import GrpcDoor, Limits
+from martlet.serving.engine import Engine
+from martlet.wire.tfserving.config import Tls
+
+
+def door(
+    engine: Engine,
+    control: Control,
+    addresses: Sequence[str],
+    limits: Limits,
+    max_elements: int,
+    as_content: bool = False,
+    tls: Tls | None = None,
+    sink: Sink = NOBODY,
+) -> GrpcDoor:
+    """
+    Return the door, not yet open.
+
+    Args:
+        addresses: Each ``host:port`` or ``unix:path``.
+        max_elements: Of one tensor in a request, however few bytes ask for it.
+        as_content: TensorFlow Serving's answers come in ``tensor_content``.
+        sink: Hears of every answer.
+    """
+    services = {
+        prediction.SERVICE: prediction.PredictionService(
+            engine, max_elements, as_content, sink
+        ).handlers(),
+        models.SERVICE: models.ModelService(engine, control).handlers(),
+    }
+    return GrpcDoor(services, addresses, limits, tls)

@@ -1,0 +1,76 @@
+"""Where a request is worked on: on the loop, or in a thread beside it when its model is slow.
+
+A hop to a thread costs as much as a small request, so a call stays on the loop until its model
+has shown that it would hold the loop up. In a thread, a deadline can be kept: work that has not
+begun when its time has passed, or when its caller has gone, is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from martlet.errors import DeadlineExceeded, Overloaded
+
+Result = TypeVar("Result")
+
+SLOW_NS = 3_000_000
+"""A call that took longer goes to a thread next time. Probes wait no longer than this."""
+
+_WEIGHT = 0.25
+
+
+class Pace:
+    """How long one path's calls take of late."""
+
+    __slots__ = ("_mean_ns", "slow")
+
+    def __init__(self) -> None:
+        self._mean_ns = 0.0
+        self.slow = False
+
+    def note(self, took_ns: int) -> None:
+        """Take in one call."""
+        # One slow call suffices; it takes several quick ones to come back.
+        if took_ns > self._mean_ns:
+            self._mean_ns = took_ns
+        else:
+            self._mean_ns += _WEIGHT * (took_ns - self._mean_ns)
+        self.slow = self._mean_ns > SLOW_NS
+
+
+class Offload:
+    """
+    Threads for slow calls.
+
+    Args:
+        threads: Calls at once.
+        waiting: Calls that may wait for a thread; more are refused.
+    """
+
+    def __init__(self, threads: int = 4, waiting: int = 512) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="slow")
+        self._room = threads + waiting
+
+    async def run(self, work: Callable[[], Result], timeout_s: float) -> Result:
+        """
+        Return what *work* returns, called in a thread. Cancelled, or late, it is not begun.
+
+        Raises:
+            Overloaded: too many wait already.
+            DeadlineExceeded: *timeout_s* has passed.
+        """
+        if self._room <= 0:
+            raise Overloaded("too many calls of slow models wait already; try again later")
+        self._room -= 1
+        try:
+            future = asyncio.wrap_future(self._pool.submit(work))
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"no answer after {timeout_s * 1000:g} ms, which is the server's limit"
+            ) from None
+        finally:
+            self._room += 1

@@ -1,0 +1,73 @@
+"""All that should answer, from every side that has a say, and what clients asked of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from martlet.servers.control import Ask, LoadModel, ServeModels, UnloadModel
+from martlet.serving.versions import Desired, Wanted
+
+
+class Wish(Protocol):
+    """One side that has a say. Called by the supervisor alone."""
+
+    def poll(self) -> Desired | None:
+        """Return what should answer, if it has changed since the last call."""
+        ...
+
+
+class Folders(Wish, Protocol):
+    """The side that a model config speaks for."""
+
+    def ask(self, ask: Ask) -> None:
+        """Take other models, or look at the folders at once."""
+        ...
+
+
+class Watch:
+    """
+    Merges the wishes; of two that name the same model the later one holds.
+
+    Args:
+        wishes: All of them, *folders* too.
+        folders: Which of them takes a ServeModels.
+    """
+
+    def __init__(self, wishes: Sequence[Wish], folders: Folders) -> None:
+        self._wishes = wishes
+        self._folders = folders
+        self._known: dict[int, Desired] = {}
+        self._unloaded: set[str] = set()
+        self._changed = False
+
+    def ask(self, ask: Ask) -> None:
+        """Take what a client asked; the next ``poll`` tells."""
+        match ask:
+            case LoadModel(name):
+                self._unloaded.discard(name)
+            case UnloadModel(name):
+                self._unloaded.add(name)
+            case ServeModels(entries):
+                # Who lists a model wants it, whatever was said of it before.
+                self._unloaded -= {entry.name for entry in entries}
+        self._folders.ask(ask)
+        self._changed = True
+
+    def poll(self) -> Desired | None:
+        """Return everything that should answer, if that may have changed since the last call."""
+        changed, self._changed = self._changed, False
+        for index, wish in enumerate(self._wishes):
+            desired = wish.poll()
+            if desired is not None:
+                self._known[index] = desired
+                changed = True
+        return self._merged() if changed else None
+
+    def _merged(self) -> Mapping[str, Wanted]:
+        return {
+            name: wanted
+            for desired in self._known.values()
+            for name, wanted in desired.items()
+            if name not in self._unloaded
+        }
