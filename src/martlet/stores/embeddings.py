@@ -56,6 +56,11 @@ class Embeddings:
         return self._file.generation
 
     @property
+    def digest(self) -> str:
+        """The sha256 of the stored vectors, in hex, as it was when they were written."""
+        return self._file.digest("vectors")
+
+    @property
     def dim(self) -> int:
         """How long a vector is."""
         return int(self._stored.shape[1])

@@ -89,6 +89,10 @@ class TableFile:
         """Return a section that not every file of this kind has."""
         return self[name] if name in self._sections else None
 
+    def digest(self, name: str) -> str:
+        """Return the sha256 of a section, in hex, as it was when it was written."""
+        return str(self._sections[name]["sha256"])
+
     def verify(self) -> None:
         """
         Read the whole file and compare every section's digest.
