@@ -52,6 +52,13 @@ class Candidates:
         """The row of each pair's user. Shape [n]."""
         return self.users[self.row]
 
+    def of(self, users: Ints) -> Candidates:
+        """Return the pairs of *users* (rows) alone, in the same order."""
+        kept = np.isin(self.users, users)
+        renumbered = np.cumsum(kept) - 1
+        mine = kept[self.row]
+        return Candidates(self.users[kept], renumbered[self.row[mine]], self.item[mine])
+
 
 def retrieve(tables: Tables, users: Ints, sources: Sources = Sources()) -> Candidates:
     """Return what *sources* propose to *users*, without what they have seen."""
@@ -77,7 +84,7 @@ def _proposed(tables: Tables, users: Ints, sources: Sources) -> NDArray[np.bool_
     _take(found, np.where(alike > 0, alike, -np.inf), sources.neighbours)
     place = np.empty(seen.shape[1])
     place[tables.popular] = np.arange(seen.shape[1])
-    _take(found, np.where(seen, -np.inf, -place), sources.popular)
+    _take(found, np.where(seen | (tables.liked <= 0), -np.inf, -place), sources.popular)
     return found
 
 

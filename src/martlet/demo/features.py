@@ -13,7 +13,9 @@ import numpy as np
 from martlet.demo.dataset import Dataset, Floats, Ints, Ratings, Vectors
 
 _YEAR_S = 365.25 * 86_400
-_HALF_LIFE_S = 365 * 86_400.0
+_DAY_S = 86_400.0
+_RECENT_DAYS = 365.0
+_NEW_DAYS = 45.0
 _PRIOR = 10.0
 """Means are shrunk as if this many average ratings had come before."""
 
@@ -64,14 +66,18 @@ def item_columns(dataset: Dataset, past: Ratings) -> Columns:
     rows, items = len(dataset.items), dataset.items
     ratings = count(past.item, rows)
     seen = np.where(ratings > 0, ratings, np.nan)
-    mean = _mean(past.item, past.value, rows)
+    first = np.full(rows, np.nan)
+    first[past.item[::-1]] = past.time[::-1]  # in order of time: the first one stays
+    now = past.time.max(initial=0)
     return _columns({
         "item_year": items.year,
         "item_genres": items.genres.sum(axis=1).astype(float),
         "item_ratings": np.log1p(ratings),
         "item_recent_ratings": np.log1p(count(past.item, rows, recency(past))),
+        "item_new_ratings": np.log1p(count(past.item, rows, recency(past, _NEW_DAYS))),
+        "item_days": (now - first) / _DAY_S,
         "item_liked": np.log1p(count(past.item, rows, past.liked.astype(float))),
-        "item_mean_rating": mean,
+        "item_mean_rating": _mean(past.item, past.value, rows),
         "item_liked_share": _mean(past.item, past.liked.astype(float), rows),
         "item_rated_year": 1970 + count(past.item, rows, past.time / _YEAR_S) / seen,
     })  # fmt: skip
@@ -97,11 +103,10 @@ def item_genres(dataset: Dataset) -> Floats:
     return np.asarray(flags / np.sqrt(flags.sum(axis=1, keepdims=True).clip(min=1)))
 
 
-def recency(past: Ratings) -> Floats:
-    """Return the weight of each rating by its age: 1 for the newest, half for a year before."""
-    if len(past) == 0:
-        return np.zeros(0)
-    return np.asarray(0.5 ** ((past.time.max() - past.time) / _HALF_LIFE_S))
+def recency(past: Ratings, half_life_days: float = _RECENT_DAYS) -> Floats:
+    """Return the weight of each rating by its age: 1 for the newest, half for a half-life older."""
+    age_days = (past.time.max(initial=0) - past.time) / _DAY_S
+    return np.asarray(0.5 ** (age_days / half_life_days))
 
 
 def _columns(values: dict[str, Floats]) -> Columns:

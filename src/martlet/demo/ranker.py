@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from martlet.demo.candidates import Candidates
 from martlet.demo.dataset import Dataset, Floats, Ratings
+from martlet.demo.evaluate import Progress, silent
 from martlet.demo.tables import Tables
 from martlet.errors import InvalidInput
 
@@ -60,7 +61,11 @@ def labels(dataset: Dataset, pairs: Candidates, future: Ratings) -> NDArray[np.b
 
 
 def train(
-    columns: dict[str, Floats], label: NDArray[np.bool_], pairs: Candidates, seed: int
+    tables: Tables,
+    pairs: Candidates,
+    label: NDArray[np.bool_],
+    seed: int,
+    progress: Progress = silent,
 ) -> Any:
     """
     Return a LightGBM booster that gives the chance that a candidate is liked later.
@@ -81,20 +86,32 @@ def train(
                 f"{int(label.sum())} of {len(label)} candidates of {len(pairs.users)} users were "
                 "liked later: too few to train a ranker on; give more ratings"
             )
-    rows = np.column_stack(list(columns.values()))
-    names = list(columns)
+    columns = feature_columns(tables, pairs)
+    rows, names = np.column_stack(list(columns.values())), list(columns)
     train_set = lightgbm.Dataset(rows[~held], label[~held].astype(float), feature_name=names)
     held_set = lightgbm.Dataset(rows[held], label[held].astype(float), reference=train_set)
-    return lightgbm.train(
+    booster = lightgbm.train(
         {**_PARAMETERS, "seed": seed},
         train_set,
         _TREES,
         valid_sets=[held_set],
-        callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
+        callbacks=[
+            lightgbm.early_stopping(_PATIENCE, verbose=False),
+            lambda now: progress("ranker", 0.99 * (now.iteration + 1) / _TREES),
+        ],
     )
+    progress("ranker", 1.0)
+    return booster
 
 
-def score(booster: Any, columns: dict[str, Floats]) -> Floats:
-    """Return the booster's chance for each row of *columns*."""
-    rows = np.column_stack(list(columns.values()))
-    return np.asarray(booster.predict(rows, num_threads=1))
+def score(booster: Any, tables: Tables, pairs: Candidates, progress: Progress = silent) -> Floats:
+    """Return the chance that each pair is liked later. Shape [n]."""
+    found = np.zeros(len(pairs.item))
+    step = 100_000  # pairs at a time: a million rows of features would need half a gigabyte
+    for start in range(0, len(found), step):
+        part = slice(start, start + step)
+        some = Candidates(pairs.users, pairs.row[part], pairs.item[part])
+        rows = np.column_stack(list(feature_columns(tables, some).values()))
+        found[part] = booster.predict(rows, num_threads=1)
+        progress("score", min(start + step, len(found)) / len(found))
+    return found

@@ -17,6 +17,7 @@ import numpy as np
 
 from martlet.demo.dataset import Dataset, Floats, Ints, Vectors
 from martlet.demo.features import Columns
+from martlet.demo.judge import Slates
 from martlet.demo.light import INPUTS, Light
 from martlet.demo.tables import Tables
 
@@ -60,12 +61,22 @@ def write_tables(dataset: Dataset, tables: Tables, folder: Path) -> None:
     )  # fmt: skip
 
 
+def write_slates(path: Path, slates: Slates) -> None:
+    """Write each user's slate as a stored list."""
+    write_lists(path, {str(user): scored(*slate) for user, slate in slates.items()})
+
+
+def write_liked_later(path: Path, liked: dict[int, set[int]]) -> None:
+    """Write what each user liked in the held-out part: what a server's answers are judged by."""
+    write_lists(path, {str(user): {"items": sorted(items)} for user, items in liked.items()})
+
+
 def scored(items: Ints, scores: Floats | Vectors) -> List:
     """Return the list of *items* with positive *scores*, which are written as float32."""
     good = scores > 0
     return {
         "items": items[good].tolist(),
-        "scores": [float(str(score)) for score in scores[good].astype(np.float32)],
+        "scores": scores[good].astype(np.float32).astype(np.float64).tolist(),
     }
 
 
@@ -104,5 +115,6 @@ def _write_columns(
 
 
 def _number(value: np.float32) -> str:
-    # The shortest text that reads back as the same float32.
-    return "" if np.isnan(value) else str(value).removesuffix(".0")
+    # In full: it is the same number, whether it is read as float32 or as float64. A shorter text
+    # is not, and the last digit can send a tree the other way.
+    return "" if np.isnan(value) else repr(float(value)).removesuffix(".0")
