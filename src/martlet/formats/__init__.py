@@ -50,6 +50,7 @@ class Format:
 
 # Asked in this order: the surest content first, formats with weak marks last.
 BUILTIN: dict[str, str] = {
+    "mlflow": "martlet.formats.mlflow",
     "savedmodel": "martlet.formats.savedmodel",
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",
@@ -59,6 +60,7 @@ BUILTIN: dict[str, str] = {
     "tflite": "martlet.formats.tflite",
     "torch_export": "martlet.formats.torch_export",
     "torchscript": "martlet.formats.torchscript",
+    "keras": "martlet.formats.keras",
     "sklearn": "martlet.formats.sklearn",
     "arrays": "martlet.formats.arrays",
 }

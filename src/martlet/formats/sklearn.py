@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats import Format, LoadOptions, pickles
+from martlet.formats import Format, LoadOptions, archives, pickles
 from martlet.formats.estimator import EstimatorServable, parts
 from martlet.formats.isolated import Isolated
 from martlet.servable import Servable
-
-_MAX_BYTES = 8 << 30
-_MAX_RATIO = 1000
 
 # Types of scikit-learn that hold data alone, which skops asks the user about; those whose
 # compiled code follows indices in their data are checked after loading.
@@ -76,7 +73,7 @@ def open_pickle(path: Path, options: LoadOptions) -> Servable:
 def _skops(path: Path, options: LoadOptions) -> Any:
     import skops.io
 
-    _check_archive(path)
+    archives.check(path)
     try:
         unknown = set(skops.io.get_untrusted_types(file=path))
         refused = sorted(unknown - _DATA)
@@ -92,13 +89,6 @@ def _skops(path: Path, options: LoadOptions) -> Any:
     except Exception as exc:  # of skops, zipfile, json and numpy, on a damaged file
         raise UnsupportedModel(f"{path} is not a skops file that loads: {exc!r}") from exc
     return model
-
-
-def _check_archive(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(each.file_size for each in archive.infolist())
-    if size > _MAX_BYTES or size > _MAX_RATIO * max(path.stat().st_size, 1):
-        raise UnsupportedModel(f"{path} would unpack to {size} bytes, which is too many")
 
 
 def check_trees(model: Any) -> None:
@@ -134,12 +124,9 @@ def _check_tree(left: Any, right: Any, feature: Any, features: int) -> None:
 def _sniff(path: Path) -> bool:
     if not path.is_file():
         return False
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return "schema.json" in archive.namelist()
-        except (OSError, zipfile.BadZipFile):
-            return False
+    names = archives.members(path)
+    if names:
+        return "schema.json" in names
     return bool(pickles.imports(path))
 
 

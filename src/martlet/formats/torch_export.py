@@ -14,12 +14,10 @@ import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import Format, LoadOptions, pickles
+from martlet.formats import Format, LoadOptions, archives, pickles
 from martlet.formats.torchscript import named, tensor, translated
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
-
-_MAX_BYTES = 16 << 30
 
 
 class ExportedServable:
@@ -156,10 +154,9 @@ def check(path: Path) -> None:
     Raises:
         UnsupportedModel: it does not say so; names the part.
     """
+    archives.check(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(each.file_size for each in archive.infolist()) > _MAX_BYTES:
-                raise ValueError("it would unpack to more than 16 GB")
             for name in archive.namelist():
                 _check_member(name, archive)
     except (ValueError, OSError, KeyError, RecursionError, zipfile.BadZipFile) as exc:
@@ -240,14 +237,8 @@ def _check_guard(text: str) -> None:
 
 
 def _sniff(path: Path) -> bool:
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            inner = {name.partition("/")[2] for name in names} | set(names)
-    except (OSError, zipfile.BadZipFile):
-        return False
+    names = archives.members(path)
+    inner = {name.partition("/")[2] for name in names} | set(names)
     return "archive_format" in inner or "serialized_exported_program.json" in inner
 
 

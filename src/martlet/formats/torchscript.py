@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import Format, LoadOptions
+from martlet.formats import Format, LoadOptions, archives
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Shape, Signature, Spec, Tensor, Tensors
 
@@ -42,11 +41,8 @@ class TorchScriptServable:
         import torch
 
         self._torch = torch
-        if not zipfile.is_zipfile(path):
-            raise UnsupportedModel(f"{path} is not a zip archive, as TorchScript files are")
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if not _is_script(names):
+        archives.check(path)
+        if not _is_script(archives.members(path)):
             raise UnsupportedModel(
                 f"{path} holds weights without a graph (a state_dict or a pickled module): save "
                 "torch.jit.script(model), torch.export or ONNX instead"
@@ -225,15 +221,9 @@ def _is_script(names: list[str]) -> bool:
 
 
 def _sniff(path: Path) -> bool:
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            inner = {name.partition("/")[2] for name in names}
-            return _is_script(names) or ("data.pkl" in inner and "archive_format" not in inner)
-    except (OSError, zipfile.BadZipFile):
-        return False
+    names = archives.members(path)
+    inner = {name.partition("/")[2] for name in names}
+    return _is_script(names) or ("data.pkl" in inner and "archive_format" not in inner)
 
 
 FORMAT = Format(

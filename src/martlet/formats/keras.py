@@ -1,0 +1,218 @@
+"""Keras models (``.keras``, ``.h5``), rebuilt by Keras and run by TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from martlet.errors import UnsupportedModel
+from martlet.formats import Format, LoadOptions, archives
+from martlet.formats.isolated import Isolated
+from martlet.servable import DEFAULT_SIGNATURE, Servable
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
+
+# What a config may name: Keras' own parts. Keras imports whatever module a config names.
+_MODULE = re.compile(
+    r"(tf_)?keras(\.src)?\.(activations|constraints|dtype_policies|engine|initializers|layers|legacy"
+    r"|losses|metrics|mixed_precision|models|ops|optimizers|quantizers|random|regularizers)(\.\w+)*"
+)
+_CODE = frozenset(
+    {
+        *("Lambda", "__lambda__", "function", "TorchModuleWrapper", "TFSMLayer", "JaxLayer"),
+        "FlaxLayer",
+    }
+)
+_TF_FUNCTION = re.compile(
+    r"(math|nn|linalg|__operators__|compat\.v1\.(math|nn))\.\w+(\.\w+)?|cast|concat|expand_dims"
+    r"|reshape|squeeze|stack|transpose|split|tile|identity|shape|where|gather|one_hot|reduce_\w+"
+    r"|zeros_like|ones_like|clip_by_value|unstack|broadcast_to|convert_to_tensor|slice"
+)
+
+
+def load(path: Path, options: LoadOptions) -> Servable:
+    """
+    Open a Keras 3 or Keras 2 model.
+
+    A config that names code (a Lambda, a class outside Keras) is opened only when trusted, and
+    then in a process of its own.
+
+    Raises:
+        UnsupportedModel: weights without a model, code without trust, damage.
+    """
+    config, version = _read(path)
+    reason = next(_code(config), "")
+    if not reason:
+        return _open(path, options, version, safe=True)
+    if not options.trusted:
+        raise UnsupportedModel(
+            f"{path} holds code ({reason}), which opening it would run: export it to SavedModel "
+            "or ONNX, or load it with trusted=True (--trusted) if you made it"
+        )
+    return Isolated("martlet.formats.keras:open_trusted", path, options)
+
+
+def open_trusted(path: Path, options: LoadOptions) -> Servable:
+    """Open the model at *path* with the code in it: in the isolated process alone."""
+    _, version = _read(path)
+    return _open(path, options, version, safe=False)
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """Return the model's config and the version of Keras that wrote it."""
+    try:
+        if zipfile.is_zipfile(path):
+            archives.check(path)
+            with zipfile.ZipFile(path) as archive:
+                told = orjson.loads(archive.read("metadata.json"))
+                config = orjson.loads(archive.read("config.json"))
+                _check_hdf5(path, io.BytesIO(archive.read("model.weights.h5")))
+            return config, str(told.get("keras_version", "3"))
+        return _read_hdf5(path)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as exc:
+        raise UnsupportedModel(f"{path} is not a whole Keras model: {exc}") from exc
+
+
+def _read_hdf5(path: Path) -> tuple[Any, str]:
+    import h5py
+
+    _check_hdf5(path, path)
+    with h5py.File(path, "r") as file:
+        config = file.attrs.get("model_config")
+        version = file.attrs.get("keras_version", "2")
+    if config is None:
+        raise UnsupportedModel(
+            f"{path} holds weights without a model: save it whole, with model.save('model.keras')"
+        )
+    return orjson.loads(config), version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _check_hdf5(path: Path, source: Any) -> None:
+    """Refuse links and datasets that lie in other files."""
+    import h5py
+
+    def visit(group: Any, depth: int) -> None:
+        if depth > 64:
+            raise ValueError("its groups are nested too deep")
+        for name in group:
+            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+                raise ValueError(f"{name!r} is a link to another file")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                visit(item, depth + 1)
+            elif getattr(item, "external", None) or getattr(item, "is_virtual", False):
+                raise ValueError(f"{name!r} lies in another file")
+
+    with h5py.File(source, "r") as file:
+        visit(file, 0)
+
+
+def _code(config: Any) -> Iterator[str]:
+    """Yield what in *config* would run, or read, something that is not Keras' own."""
+    if isinstance(config, list):
+        for each in config:
+            yield from _code(each)
+    if not isinstance(config, dict):
+        return
+    name, module = config.get("class_name"), config.get("module")
+    if isinstance(name, str):
+        if name.split(">")[-1] in _CODE:
+            yield f"a {name} layer"
+        elif isinstance(module, str) and not _known(module, name):
+            yield f"{module}.{name}"
+        elif name in ("TFOpLambda", "SlicingOpLambda"):
+            function = str((config.get("config") or {}).get("function"))
+            if not _TF_FUNCTION.fullmatch(function):
+                yield f"a call of tf.{function}"
+    if isinstance(config.get("vocabulary"), str):
+        yield f"a vocabulary in the file {config['vocabulary']!r}"
+    for each in config.values():
+        yield from _code(each)
+
+
+def _known(module: str, name: str) -> bool:
+    if module == "builtins":
+        return name in ("slice", "tuple", "dict", "list", "int", "float", "str", "bool")
+    return module in ("keras", "tf_keras") or _MODULE.fullmatch(module) is not None
+
+
+def _open(path: Path, options: LoadOptions, version: str, *, safe: bool) -> Servable:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    keras: Any = importlib.import_module("tf_keras" if version.startswith(("1", "2")) else "keras")
+    from martlet.formats.savedmodel import SavedModelServable
+
+    try:
+        model = keras.models.load_model(str(path), compile=False, safe_mode=safe)
+    except Exception as exc:  # of keras, h5py and tensorflow, on what they do not know
+        raise UnsupportedModel(f"{path} is not a Keras model that loads: {exc}") from exc
+    if not getattr(model, "inputs", None):
+        raise UnsupportedModel(
+            f"{path} is a {type(model).__name__} whose inputs are not known: export it with "
+            "model.export(), which says what they are"
+        )
+    with tempfile.TemporaryDirectory(prefix="martlet-") as folder:
+        # Keras rebuilds the layers; TensorFlow runs their graph some ten times faster alone.
+        _export(keras, model, folder)
+        return SavedModelServable(Path(folder), options)
+
+
+def _export(keras: Any, model: Any, folder: str) -> None:
+    import tensorflow as tf
+
+    names = list(getattr(model, "input_names", [each.name for each in model.inputs]))
+    specs = [
+        tf.TensorSpec(each.shape, each.dtype, name=name)
+        for name, each in zip(names, model.inputs, strict=True)
+    ]
+    outputs = list(getattr(model, "output_names", []))
+
+    def call(*given: Any) -> dict[str, Any]:
+        found = model(_packed(tf, model, given), training=False)
+        if isinstance(found, dict):
+            return dict(found)
+        flat = tf.nest.flatten(found)
+        named = outputs if len(outputs) == len(flat) else [f"output_{i}" for i in range(len(flat))]
+        return dict(zip(named, flat, strict=True))
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(DEFAULT_SIGNATURE, call, input_signature=specs)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it wrote
+        archive.write_out(folder)
+
+
+def _packed(tf: Any, model: Any, given: tuple[Any, ...]) -> Any:
+    try:
+        return tf.nest.pack_sequence_as(model.input, given)
+    except AttributeError:  # a Sequential that was never called has no structure to follow
+        return given[0] if len(given) == 1 else list(given)
+
+
+def _sniff(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(8) == _HDF5:
+            return True
+    return set(archives.members(path)) >= _PARTS
+
+
+FORMAT = Format(
+    name="keras",
+    suffixes=(".keras", ".h5", ".hdf5"),
+    sniff=_sniff,
+    load=load,
+    extra="tensorflow",
+)
