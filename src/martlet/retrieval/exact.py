@@ -119,7 +119,8 @@ def padded(found: Found, k: int) -> Found:
 def ranked(rows: Rows, scores: Floats, k: int) -> Found:
     """Return the *k* best of *rows* and *scores*, both [q, n], in the order that Found promises."""
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    return Found(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
+    which = np.arange(len(rows))[:, None]
+    return Found(rows[which, order], scores[which, order])
 
 
 def _top(scores: Floats, k: int, start: int) -> Found:

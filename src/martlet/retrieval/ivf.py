@@ -75,8 +75,11 @@ class Ivf:
         """Of the nearest 100, as measured when it was built."""
         self._table = table
         self._exact = Exact(table, self._metric)
+        self._faiss = faiss
         try:
             self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+            # Or each search starts 32 threads to read ahead, which cost more than it does.
+            faiss.downcast_InvertedLists(self._index.invlists).prefetch_nthread = 0
         except RuntimeError as exc:
             raise UnsupportedModel(f"the index {path} cannot be opened: {exc}") from exc
 
@@ -140,7 +143,7 @@ class Ivf:
         return self._exact.search(query[None], k, exclude=exclusions, allowed=allowed)
 
     def _nearest(self, query: Floats, fetch: int, probes: int, allowed: Mask | None) -> Rows:
-        faiss = _faiss()
+        faiss = self._faiss
         options: dict[str, Any] = {"nprobe": probes}
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
