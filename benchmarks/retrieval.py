@@ -143,9 +143,8 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {commit}"
-    )
+    python = platform.python_version()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {python}, {commit}")
     print(f"  {'':34} {'recall':>7} {'cpu us':>9} {'build s':>9} {'MiB':>9}")
     for rows in options.rows:
         print(f"{rows} x {DIM}, the nearest {K} by dot product")

@@ -269,4 +269,6 @@ def _faiss() -> ModuleType:
         import faiss
     except ModuleNotFoundError:
         raise MissingExtra("an index over a large table", "ann") from None
+    # A worker has one core: threads of one search would wait for those of its neighbours.
+    faiss.omp_set_num_threads(1)
     return faiss
