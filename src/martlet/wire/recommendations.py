@@ -5,7 +5,8 @@
     {"user": 42, "size": 10, "context": {"device": "tv"}, "history": [318, 50], "exclude": [1]}
 
 where ``user`` is the word that the declaration calls its unit (``unit`` always works too); only it
-is usual, and even it may be absent. ``POST /v1/models/ctr:rank`` takes what all items share once, and a column an input::
+is usual, and even it may be absent. ``POST /v1/models/ctr:rank`` takes what all items share once,
+and a column an input::
 
     {"context": {"user_id": 4242}, "items": {"item_id": [1, 2, 3], "price": [9.5, 3.0, 7.25]}}
 
