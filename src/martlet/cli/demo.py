@@ -96,7 +96,8 @@ def demo(
 
 
 def _train(source: Any, out: Path) -> Trained:
-    from martlet.demo.train import prepare, train
+    from martlet.demo.prepare import prepare
+    from martlet.demo.train import train
 
     _heading("1. Train, offline, with scipy, scikit-learn and LightGBM")
     with _bars() as progress:
