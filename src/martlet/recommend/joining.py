@@ -179,8 +179,9 @@ def inner(tables: Tables, query: str, items: str) -> Callable[[Rows], Floats]:
         )
 
     def dot(rows: Rows) -> Floats:
-        unit = units.take(np.array([rows.subject.row(units)]))[0]
-        products: Floats = (vectors.take(rows.of(vectors)) @ unit).astype(np.float64)
+        unit = units.take(np.array([rows.subject.row(units)]))[0].astype(np.float64)
+        # In float64: the order of a float32 sum differs among machines, and a tree splits on it.
+        products: Floats = vectors.take(rows.of(vectors)).astype(np.float64) @ unit
         return products
 
     return dot
