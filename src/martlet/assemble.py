@@ -17,17 +17,17 @@ from martlet.fleet.swap import Fleet, shared_word
 from martlet.fleet.worker import Door, WorkerLoop
 from martlet.folders import FoldersWish
 from martlet.monitor.counts import Counts
-from martlet.recommend.opening import open_recommender
 from martlet.servable import Servable
+from martlet.servers.catalogue import Catalogue
 from martlet.servers.control import Control
 from martlet.servers.health import Health
 from martlet.servers.http import HttpServer, reserve, run
 from martlet.servers.metrics import Metrics
-from martlet.servers.rest_recommendations import Recommendations
+from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.rest_tfserving import TFServing
-from martlet.servers.routes import Dialect, Router
+from martlet.servers.routes import Router
 from martlet.serving.engine import Engine
-from martlet.serving.manager import Closable, Manager
+from martlet.serving.manager import Manager
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.versions import Source
 from martlet.watch import Watch, Wish
@@ -56,10 +56,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
         config.folders.file_poll_s,
         config.folders.poll_s,
     )
-    wishes: list[Wish] = [
-        FilesWish(config.models, config.recommenders, config.trusted),
-        folders,
-    ]
+    wishes: list[Wish] = [FilesWish(config.models, config.trusted), folders]
     if config.root is not None:
         wishes.append(RegistryWish(config.root, config.trusted))
     watch = Watch(wishes, folders)
@@ -87,32 +84,28 @@ def _work(
 ) -> int:
     """Be worker *index*: the parts of one process, put together."""
     engine = Engine(word)
-    openers: dict[str, Callable[[Source], Closable]] = {
-        "model": partial(_open_model, config.threads),
-        "recommender": partial(open_recommender, engine=engine),
-    }
-    manager = Manager(engine, openers)
+    manager = Manager(engine, {"model": partial(_open_model, config.threads)})
     settings, counts = config.protocols, Counts()
     router = Router(body_bytes=config.limits.body_bytes)
-    dialects: list[Dialect] = [
+    mail = Mail(pipe)
+    control = Control(engine, mail.send, config.folders.unavailable_labels)
+    catalogue = Catalogue(engine, control, counts)
+    for dialect in (
         Health(engine),
-        Recommendations(engine),
         TFServing(engine, counts, settings.timeout_s, settings.cors),
-    ]
-    for dialect in dialects:
+        OpenInference(engine, catalogue, counts, settings.timeout_s),
+    ):
         router.mount(dialect)
     if settings.metrics_path is not None:
         router.mount(Metrics(counts, settings.metrics_path))
     doors: list[Door] = [HttpServer(router, config.host, port, config.limits)]
-    mail = Mail(pipe)
-    control = Control(engine, mail.send, config.folders.unavailable_labels)
     if grpc_port is not None:
-        doors.append(_grpc_door(config, engine, control, counts, grpc_port))
+        doors.append(_grpc_door(config, engine, catalogue, counts, grpc_port))
     return run(WorkerLoop(mail, manager, doors, config.drain_s).run())
 
 
 def _grpc_door(
-    config: ServeConfig, engine: Engine, control: Control, sink: Sink, port: int
+    config: ServeConfig, engine: Engine, catalogue: Catalogue, sink: Sink, port: int
 ) -> Door:
     # grpcio keeps threads, which do not survive a fork: it is imported in the worker alone.
     from martlet.servers.grpc.door import Limits, threads_for
@@ -123,9 +116,9 @@ def _grpc_door(
         addresses.append(f"unix:{config.protocols.grpc_socket}")
     return door(
         engine,
-        control,
+        catalogue,
         addresses,
-        Limits(config.protocols.grpc_message_bytes, threads_for()),
+        Limits(config.limits.body_bytes, threads_for()),
         max_elements=config.limits.body_bytes,
         as_content=config.protocols.tensor_content,
         tls=config.protocols.tls,

@@ -63,7 +63,6 @@ class ProtocolConfig:
         cors: Whether browsers of other origins may call.
         tensor_content: TensorFlow Serving's gRPC answers come in ``tensor_content``.
         grpc_socket: A Unix socket for gRPC beside the port; "" for none.
-        grpc_message_bytes: Of one gRPC message; -1 is no limit but protobuf's own.
         tls: gRPC's certificates; None speaks plain text.
     """
 
@@ -72,7 +71,6 @@ class ProtocolConfig:
     cors: bool = False
     tensor_content: bool = False
     grpc_socket: str = ""
-    grpc_message_bytes: int = -1
     tls: Tls | None = None
 
 

@@ -17,28 +17,31 @@ from martlet.errors import DeadlineExceeded, Overloaded
 Result = TypeVar("Result")
 
 SLOW_NS = 3_000_000
-"""A call that took longer goes to a thread next time. Probes wait no longer than this."""
+"""Two calls of a path that took longer, and the next goes to a thread."""
 
-_WEIGHT = 0.25
+VERY_SLOW_NS = 100_000_000
+"""One call that took longer suffices."""
+
+_SURE = 4
 
 
 class Pace:
-    """How long one path's calls take of late."""
+    """Whether one path's calls are slow of late. One slow call may be the machine's doing."""
 
-    __slots__ = ("_mean_ns", "slow")
+    __slots__ = ("_slow_calls", "slow")
 
     def __init__(self) -> None:
-        self._mean_ns = 0.0
+        self._slow_calls = 0
         self.slow = False
 
     def note(self, took_ns: int) -> None:
         """Take in one call."""
-        # One slow call suffices; it takes several quick ones to come back.
-        if took_ns > self._mean_ns:
-            self._mean_ns = took_ns
-        else:
-            self._mean_ns += _WEIGHT * (took_ns - self._mean_ns)
-        self.slow = self._mean_ns > SLOW_NS
+        if took_ns > SLOW_NS:
+            more = _SURE if took_ns > VERY_SLOW_NS else 1
+            self._slow_calls = min(self._slow_calls + more, _SURE)
+        elif self._slow_calls:
+            self._slow_calls -= 1
+        self.slow = self._slow_calls > 1
 
 
 class Offload:

@@ -6,39 +6,24 @@ Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and http_rest_
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
-from martlet.errors import DeadlineExceeded, InvalidInput, MartletError
+from martlet.errors import InvalidInput, MartletError
 from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.servers import tfserving_calls
-from martlet.servers.offload import Offload, Pace
 from martlet.servers.routes import Handler, Request, Response, Route, failure
+from martlet.servers.timed import Answer, Call, Timed
 from martlet.serving.engine import Engine, score
-from martlet.serving.traffic import Variant
 from martlet.tensors import Signature, Tensor
+from martlet.wire.rows import RowPlan
 from martlet.wire.tfserving import inference, metadata, requests, responses, status
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _MAX_VERSION = 2**63 - 1
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What a call gave: the body, who answered, and how long the model took."""
-
-    body: bytes
-    version: int
-    rows: int
-    model_ns: int
-
-
-_Call = Callable[[bytes], _Answer]
-"""Answers one body. Any thread may call it."""
 
 
 class TFServing:
@@ -60,10 +45,8 @@ class TFServing:
         cors: bool = False,
     ) -> None:
         self._engine = engine
-        self._sink = sink
-        self._timeout_s = timeout_s
+        self._timed = Timed(engine, sink, timeout_s)
         self._cors = _CORS if cors else ()
-        self._offload = Offload()
         self.routes = [
             Route("POST", _path(":predict"), self._called(self._predict, "predict")),
             Route("POST", _path(":classify"), self._called(self._classify, "classify")),
@@ -85,55 +68,8 @@ class TFServing:
 
     # -- calls of a model ----------------------------------------------------------------------
 
-    def _called(self, make: Callable[[ModelRef], _Call], api: str) -> Callable[..., Handler]:
-        """Return a maker of handlers that time a call, tell of it, and keep its deadline."""
-
-        def made(ref: ModelRef) -> Handler:
-            call, pace = make(ref), Pace()
-
-            def handler(request: Request) -> Response | Coroutine[Any, Any, Response]:
-                if pace.slow:
-                    return self._later(call, api, ref, pace, request)
-                started = perf_counter_ns()
-                try:
-                    answer = call(request.body)
-                except MartletError as exc:
-                    self._failed(api, ref, exc, perf_counter_ns() - started)
-                    raise
-                return self._told_of(answer, api, ref, pace, perf_counter_ns() - started)
-
-            return handler
-
-        return self._told(made)
-
-    async def _later(
-        self, call: _Call, api: str, ref: ModelRef, pace: Pace, request: Request
-    ) -> Response:
-        started = perf_counter_ns()
-        try:
-            answer = await self._offload.run(lambda: call(request.body), self._timeout_s)
-        except MartletError as exc:
-            self._failed(api, ref, exc, perf_counter_ns() - started)
-            raise
-        return self._told_of(answer, api, ref, pace, perf_counter_ns() - started)
-
-    def _told_of(
-        self, answer: _Answer, api: str, ref: ModelRef, pace: Pace, took_ns: int
-    ) -> Response:
-        pace.note(answer.model_ns)
-        if took_ns > self._timeout_s * 1e9:
-            late = DeadlineExceeded(f"the answer took {took_ns / 1e6:.0f} ms, past the limit")
-            self._failed(api, ref, late, took_ns)
-            raise late
-        self._sink.answered(
-            "REST", api, ref.name, answer.version, None, answer.rows, took_ns, answer.model_ns
-        )
-        return Response(200, answer.body, headers=self._cors)
-
-    def _failed(self, api: str, ref: ModelRef, exc: MartletError, took_ns: int) -> None:
-        # A name that is no model's would be a counter for every typo of every client.
-        if ref.name in self._engine.table.models:
-            self._sink.answered("REST", api, ref.name, 0, exc.code, 0, took_ns, 0)
+    def _called(self, make: Callable[[ModelRef], Call], api: str) -> Callable[..., Handler]:
+        return self._told(lambda ref: self._timed.handler(make(ref), api, ref.name))
 
     def _told(self, make: Callable[[ModelRef], Handler]) -> Callable[..., Handler]:
         """Return a maker that takes the path's parts, and refuses what upstream refuses."""
@@ -153,48 +89,54 @@ class TFServing:
 
         return made
 
-    def _predict(self, ref: ModelRef) -> _Call:
-        engine = self._engine
-        decoders: dict[str, tuple[Signature, requests.PredictDecoder]] = {}
+    def _predict(self, ref: ModelRef) -> Call:
+        engine, readers = self._engine, _Readers()
 
-        def call(body: bytes) -> _Answer:
-            document = requests.parse_object(body)
-            name = requests.signature_name_of(document)
-            variant = tfserving_calls.acquire(engine, ref)
+        def call(request: Request) -> Answer:
             try:
-                decoder = _decoder(decoders, variant, name)
-                inputs, by_row = decoder.decode(document)
+                variant = tfserving_calls.acquire(engine, ref)
+            except MartletError:
+                # Upstream reads before it looks for the model: what is no JSON is said first.
+                requests.signature_name_of(requests.parse_object(request.body))
+                raise
+            try:
+                name, inputs, by_row = readers.read(variant.servable, request.body)
                 started = perf_counter_ns()
-                outputs = score(variant, inputs, name or DEFAULT_SIGNATURE).outputs
+                outputs = score(variant, inputs, name).outputs
                 model_ns = perf_counter_ns() - started
             finally:
                 variant.release()
             written = responses.predictions(outputs) if by_row else responses.outputs(outputs)
-            return _Answer(written, variant.version, _rows(inputs), model_ns)
+            return self._answer(written, variant.version, _rows(inputs), model_ns)
 
         return call
 
-    def _classify(self, ref: ModelRef) -> _Call:
-        def call(body: bytes) -> _Answer:
-            name, given = _examples(body)
+    def _classify(self, ref: ModelRef) -> Call:
+        def call(request: Request) -> Answer:
+            name, given = _examples(request.body)
             with tfserving_calls.lease(self._engine, ref) as variant:
                 started = perf_counter_ns()
                 found = tfserving_calls.classify(variant, name, given)
                 model_ns = perf_counter_ns() - started
-            return _Answer(inference.classify_json(found), variant.version, len(given), model_ns)
+            written = inference.classify_json(found)
+            return self._answer(written, variant.version, len(given), model_ns)
 
         return call
 
-    def _regress(self, ref: ModelRef) -> _Call:
-        def call(body: bytes) -> _Answer:
-            name, given = _examples(body)
+    def _regress(self, ref: ModelRef) -> Call:
+        def call(request: Request) -> Answer:
+            name, given = _examples(request.body)
             with tfserving_calls.lease(self._engine, ref) as variant:
                 started = perf_counter_ns()
                 found = tfserving_calls.regress(variant, name, given)
                 model_ns = perf_counter_ns() - started
-            return _Answer(inference.regress_json(found), variant.version, len(given), model_ns)
+            written = inference.regress_json(found)
+            return self._answer(written, variant.version, len(given), model_ns)
 
         return call
+
+    def _answer(self, body: bytes, version: int, rows: int, model_ns: int) -> Answer:
+        return Answer(Response(200, body, headers=self._cors), version, rows, model_ns)
 
     # -- what is there -------------------------------------------------------------------------
 
@@ -245,18 +187,52 @@ def _examples(body: bytes) -> tuple[str, Tensor]:
     return requests.signature_name_of(document), examples.examples_of(document)
 
 
-def _decoder(
-    known: dict[str, tuple[Signature, requests.PredictDecoder]],
-    variant: Variant[Servable],
-    name: str,
-) -> requests.PredictDecoder:
-    """Return the decoder of *variant*'s signature, made again when the signature is another."""
-    signature = variant.servable.signatures.get(name or DEFAULT_SIGNATURE)
-    if signature is None:
-        raise InvalidInput(
-            f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def'
-        )
-    found = known.get(name)
-    if found is None or found[0] is not signature:
-        found = known[name] = (signature, requests.PredictDecoder(signature, name))
-    return found[1]
+class _Readers:
+    """
+    What reads the bodies of one path: for each signature the compiled plan, then all there is.
+
+    Made again when a version with other signatures answers the path.
+    """
+
+    __slots__ = ("_known", "_last")
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Signature, RowPlan | None, requests.PredictDecoder]] = {}
+        self._last = DEFAULT_SIGNATURE
+
+    def read(self, servable: Servable, body: bytes) -> tuple[str, dict[str, Tensor], bool]:
+        """
+        Return the signature that *body* asks for, its tensors, and whether they came by row.
+
+        Raises:
+            InvalidInput, Unimplemented: as ``PredictDecoder.decode``.
+        """
+        # Who asked for a signature asks for it again: its plan reads the body without a look at
+        # the document, and declines one that names another.
+        signature = servable.signatures.get(self._last)
+        if signature is not None:
+            _, plan, _ = self._of(self._last, signature)
+            found = None if plan is None else plan.decode(body)
+            if found is not None:
+                return self._last, *found
+        document = requests.parse_object(body)
+        given = requests.signature_name_of(document)
+        name = given or DEFAULT_SIGNATURE
+        signature = servable.signatures.get(name)
+        if signature is None:
+            raise InvalidInput(f'Serving signature name: "{name}" not found in signature def')
+        _, _, decoder = self._of(name, signature)
+        self._last = name
+        return name, *decoder.decode(document)
+
+    def _of(
+        self, name: str, signature: Signature
+    ) -> tuple[Signature, RowPlan | None, requests.PredictDecoder]:
+        found = self._known.get(name)
+        if found is None or found[0] is not signature:
+            plan, decoder = (
+                RowPlan.compile(signature, name),
+                requests.PredictDecoder(signature, name),
+            )
+            found = self._known[name] = (signature, plan, decoder)
+        return found

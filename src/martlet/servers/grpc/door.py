@@ -25,12 +25,12 @@ class Limits:
     What the port carries.
 
     Args:
-        message_bytes: Of one request or response; -1 is no limit but protobuf's 2 GiB.
+        message_bytes: Of one request; more is RESOURCE_EXHAUSTED.
         threads: Calls that are answered at once.
         waiting: Calls that may wait for a thread; more are refused with RESOURCE_EXHAUSTED.
     """
 
-    message_bytes: int = -1
+    message_bytes: int = 64 << 20
     threads: int = 4
     waiting: int = 1024
 
@@ -61,7 +61,7 @@ class GrpcDoor:
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", limits.message_bytes),
-                ("grpc.max_send_message_length", limits.message_bytes),
+                ("grpc.max_send_message_length", -1),
             ],
             maximum_concurrent_rpcs=limits.threads + limits.waiting,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from martlet.events import NOBODY, Sink
-from martlet.servers.control import Control
-from martlet.servers.grpc import models, prediction
+from martlet.servers.catalogue import Catalogue
+from martlet.servers.grpc import inference, models, prediction
 from martlet.servers.grpc.door import GrpcDoor, Limits
 from martlet.serving.engine import Engine
 from martlet.wire.tfserving.config import Tls
@@ -14,7 +14,7 @@ from martlet.wire.tfserving.config import Tls
 
 def door(
     engine: Engine,
-    control: Control,
+    catalogue: Catalogue,
     addresses: Sequence[str],
     limits: Limits,
     max_elements: int,
@@ -26,6 +26,8 @@ def door(
     Return the door, not yet open.
 
     Args:
+        engine: Whose models.
+        catalogue: What there is, and who changes it.
         addresses: Each ``host:port`` or ``unix:path``.
         max_elements: Of one tensor in a request, however few bytes ask for it.
         as_content: TensorFlow Serving's answers come in ``tensor_content``.
@@ -35,6 +37,7 @@ def door(
         prediction.SERVICE: prediction.PredictionService(
             engine, max_elements, as_content, sink
         ).handlers(),
-        models.SERVICE: models.ModelService(engine, control).handlers(),
+        models.SERVICE: models.ModelService(engine, catalogue.control).handlers(),
+        inference.SERVICE: inference.InferenceService(engine, catalogue, sink).handlers(),
     }
     return GrpcDoor(services, addresses, limits, tls)

@@ -8,13 +8,11 @@ AddValueToFeature) and servables/tensorflow/util.cc (InputToSerializedExampleTen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from martlet.errors import InvalidInput
 from martlet.tensors import Tensor
+from martlet.wire.elements import strings
 from martlet.wire.tfserving.messages import Example
 from martlet.wire.tfserving.values import is_b64, kind, shown, unb64
 
@@ -43,7 +41,7 @@ def examples_of(document: dict[str, Any]) -> Tensor:
         )
     if not given:
         raise InvalidInput(f"JSON Value: {shown(document)} 'examples' value is an empty array")
-    return strings(context + example(each) for each in given)
+    return strings([context + example(each) for each in given])
 
 
 def of_input(given: Any) -> Tensor:
@@ -58,15 +56,7 @@ def of_input(given: Any) -> Tensor:
         raise InvalidInput("Input is empty.")
     found = getattr(given, which)
     context = found.context.SerializeToString() if which == "example_list_with_context" else b""
-    return strings(context + each.SerializeToString() for each in found.examples)
-
-
-def strings(values: Iterable[bytes]) -> Tensor:
-    """Return *values* as a string tensor of rank 1."""
-    listed = list(values)
-    found = np.empty(len(listed), object)
-    found[:] = listed
-    return found
+    return strings([context + each.SerializeToString() for each in found.examples])
 
 
 def example(given: Any) -> bytes:

@@ -11,38 +11,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from array import array
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NoReturn
 
-import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput, Unimplemented
 from martlet.tensors import DType, Tensor
+from martlet.wire.elements import array_of, strings
 from martlet.wire.tfserving.dtypes import NAMES
 from martlet.wire.tfserving.floats import decimal
 from martlet.wire.tfserving.rapidjson import DEEPER
 
 MAX_RANK = 254
 """Axes of a tensor, at most (tensorflow/core/framework/tensor_shape.h)."""
-
-_NUMBERS = frozenset({int, float})
-_FLOAT = frozenset({float})
-_INT = frozenset({int})
-_BOOL = frozenset({bool})
-_STR = frozenset({str})
-
-_FLOAT_CODE = {DType.FLOAT32: "f", DType.FLOAT64: "d"}
-
-# int8, int16 and uint8 travel as int32 upstream, and what does not fit them wraps around
-# silently. martlet refuses it instead: a wrapped id is a wrong answer.
-_RANGES = {
-    dtype: (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
-    for dtype in DType
-    if dtype.is_integer
-}
 
 
 def tensor(value: Any, dtype: DType) -> Tensor:
@@ -94,45 +77,14 @@ def _flat(value: Any, shape: list[int]) -> list[Any] | None:
 
 def leaves(flat: list[Any], dtype: DType) -> Tensor | None:
     """Return *flat* as an array of rank 1, or None where an element is not of *dtype*."""
-    kinds = set(map(type, flat))
-    code = _FLOAT_CODE.get(dtype)
-    if code is not None:
-        # array() rounds what a float32 cannot hold to infinity, as upstream's cast does;
-        # numpy does too, with a warning that costs as much as the conversion.
-        if kinds <= _NUMBERS:
-            return np.frombuffer(array(code, flat), dtype.numpy) if flat else _empty(dtype)
-        return None
-    if dtype.is_integer:
-        return _integers(flat, dtype) if kinds <= _INT else None
-    if dtype is DType.BOOL:
-        return np.array(flat, dtype.numpy) if kinds <= _BOOL else None
-    if dtype is DType.STRING:
-        return _strings(flat, kinds)
-    return _empty(dtype) if not flat else None
-
-
-def _empty(dtype: DType) -> Tensor:
-    return np.empty(0, dtype.numpy)
-
-
-def _integers(flat: list[int], dtype: DType) -> Tensor | None:
-    if not flat:
-        return _empty(dtype)
-    low, high = _RANGES[dtype]
-    if min(flat) < low or max(flat) > high:
-        return None
-    return np.array(flat, dtype.numpy)
-
-
-def _strings(flat: list[Any], kinds: set[type]) -> Tensor | None:
-    found = np.empty(len(flat), object)
-    if kinds <= _STR:
-        found[:] = flat
-        return _as_bytes(found) if any(not each.isascii() for each in flat) else found
-    if not kinds <= {str, dict} or not all(map(is_b64, (v for v in flat if type(v) is dict))):
-        return None
-    found[:] = [unb64(each) if type(each) is dict else each for each in flat]
-    return _as_bytes(found)
+    found = array_of(flat, dtype)
+    if dtype is not DType.STRING:
+        return found
+    if found is None:
+        if not all(type(each) is str or is_b64(each) for each in flat):
+            return None
+        found = strings([unb64(each) if type(each) is dict else each for each in flat])
+    return found if all(type(v) is not str or v.isascii() for v in flat) else _as_bytes(found)
 
 
 def _as_bytes(found: Tensor) -> Tensor:
@@ -238,13 +190,13 @@ def _check_leaf(value: Any, dtype: DType) -> None:
             )
         unb64(value)
         return
-    if dtype not in _FLOAT_CODE and dtype not in _RANGES and dtype not in _OTHERS:
+    if dtype in _FORMLESS:
         raise Unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {NAMES[dtype]}")
     if leaves([value], dtype) is None:
         raise not_of(value, dtype)
 
 
-_OTHERS = (DType.BOOL, DType.STRING)
+_FORMLESS = (DType.FLOAT16, DType.COMPLEX64, DType.COMPLEX128)
 
 
 def not_of(value: Any, dtype: DType) -> InvalidInput:

@@ -1,0 +1,65 @@
+"""The calls of the Open Inference Protocol that REST and gRPC share, over one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+from martlet.errors import InvalidInput
+from martlet.names import ModelRef
+from martlet.servable import DEFAULT_SIGNATURE, Servable
+from martlet.serving.traffic import Variant
+from martlet.tensors import Signature, Tensor
+from martlet.wire.openinference.request import InferRequest, check
+
+
+def ref_of(name: str, version: str | None) -> ModelRef:
+    """
+    Return the model that *name* and *version* name: digits are a version, other text a label.
+
+    >>> [str(ref_of("ctr", version)) for version in ("3", "stable", "")]
+    ['ctr@3', 'ctr@stable', 'ctr']
+    """
+    if not version:
+        return ModelRef(name)
+    if version.isascii() and version.isdigit():
+        return ModelRef(name, version=int(version))
+    return ModelRef(name, label=version)
+
+
+def signature_of(servable: Servable) -> tuple[str, Signature]:
+    """Return the one signature that the protocol shows of a model: the default, or the first."""
+    signatures = servable.signatures
+    name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else next(iter(signatures))
+    return name, signatures[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """Outputs, and how long the model took for how many rows."""
+
+    outputs: Mapping[str, Tensor]
+    rows: int
+    model_ns: int
+
+
+def infer(variant: Variant[Servable], request: InferRequest) -> Inferred:
+    """
+    Return what *variant*, which the caller holds a lease on, answers *request*.
+
+    Raises:
+        InvalidInput: an input or a wanted output does not fit the signature.
+        ServableFailed: the model's own code raised.
+    """
+    name, signature = signature_of(variant.servable)
+    inputs = check(request.inputs, signature)
+    for wanted in request.outputs:
+        if wanted.name not in signature.outputs:
+            known = ", ".join(map(repr, signature.outputs))
+            raise InvalidInput(f"no output is named {wanted.name!r}; the outputs are {known}")
+    started = perf_counter_ns()
+    outputs = variant.servable.predict(inputs, name)
+    model_ns = perf_counter_ns() - started
+    rows = next((len(each) for each in inputs.values() if each.ndim), 1)
+    return Inferred(outputs, rows, model_ns)

@@ -1,0 +1,92 @@
+"""Calls of a model behind a REST path: timed, told of, and dropped when their time has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+from martlet.errors import DeadlineExceeded, MartletError
+from martlet.events import Sink
+from martlet.servers.offload import Offload, Pace
+from martlet.servers.routes import Handler, Request, Response
+from martlet.serving.engine import Engine
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a call gave: the response, who answered, and how long the model took."""
+
+    response: Response
+    version: int
+    rows: int
+    model_ns: int
+
+
+Call = Callable[[Request], Answer]
+"""Answers one request. Any thread may call it."""
+
+
+class Timed:
+    """
+    Makes handlers of calls.
+
+    Args:
+        engine: Whose models are known by name.
+        sink: Hears of every answer.
+        timeout_s: An answer that takes longer is DeadlineExceeded.
+    """
+
+    def __init__(self, engine: Engine, sink: Sink, timeout_s: float) -> None:
+        self._engine = engine
+        self._sink = sink
+        self._timeout_s = timeout_s
+        self._timeout_ns = round(timeout_s * 1e9)
+        self._offload = Offload()
+
+    def handler(self, call: Call, api: str, model: str) -> Handler:
+        """Return the handler that answers by *call*: here, or in a thread while it is slow."""
+        pace = Pace()
+
+        def handler(request: Request) -> Response | Coroutine[Any, Any, Response]:
+            if pace.slow:
+                return self._later(call, api, model, pace, request)
+            started = perf_counter_ns()
+            try:
+                answer = call(request)
+            except MartletError as exc:
+                self._failed(api, model, exc, perf_counter_ns() - started)
+                raise
+            return self._done(answer, api, model, pace, perf_counter_ns() - started)
+
+        return handler
+
+    async def _later(
+        self, call: Call, api: str, model: str, pace: Pace, request: Request
+    ) -> Response:
+        started = perf_counter_ns()
+        try:
+            answer = await self._offload.run(lambda: call(request), self._timeout_s)
+        except MartletError as exc:
+            self._failed(api, model, exc, perf_counter_ns() - started)
+            raise
+        return self._done(answer, api, model, pace, perf_counter_ns() - started)
+
+    def _done(self, answer: Answer, api: str, model: str, pace: Pace, took_ns: int) -> Response:
+        pace.note(answer.model_ns)
+        if took_ns > self._timeout_ns:
+            late = DeadlineExceeded(
+                f"the answer took {took_ns / 1e6:.0f} ms; the limit is {self._timeout_s * 1e3:g} ms"
+            )
+            self._failed(api, model, late, took_ns)
+            raise late
+        self._sink.answered(
+            "REST", api, model, answer.version, None, answer.rows, took_ns, answer.model_ns
+        )
+        return answer.response
+
+    def _failed(self, api: str, model: str, exc: MartletError, took_ns: int) -> None:
+        # A name that is no model's would be a counter for every typo of every client.
+        if model in self._engine.table.models:
+            self._sink.answered("REST", api, model, 0, exc.code, 0, took_ns, 0)
