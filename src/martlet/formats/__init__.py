@@ -127,3 +127,5 @@ def load(path: Path, options: LoadOptions = LoadOptions(), format: str | None = 
         if not chosen.extra:
             raise
         raise MissingExtra(f"the format {chosen.name}", chosen.extra) from exc
+    except OSError as exc:  # a folder where a file is wanted, a file that may not be read
+        raise UnsupportedModel(f"{path} cannot be read as {chosen.name}: {exc}") from exc

@@ -36,22 +36,16 @@ class CatBoostServable:
         import catboost
 
         self._failed = catboost.CatBoostError
+        self._threads = options.threads
         kind = "cbm" if _head(path).startswith(b"CBM1") else "json"
         self._model = catboost.CatBoost()
         try:
             self._model.load_model(str(path), format=kind)
-        except (self._failed, ValueError, RuntimeError) as exc:
+            self._read_inputs(path)
+            self._read_objective()
+            self._raw(self._sample())  # a damaged model may load, and fail on its first row
+        except (self._failed, ValueError, RuntimeError, ServableFailed) as exc:
             raise UnsupportedModel(f"{path} is not a CatBoost model that loads: {exc}") from exc
-        if self._model.get_embedding_feature_indices():
-            raise UnsupportedModel(f"{path} has embedding features, which are not supported")
-        self._threads = options.threads
-        texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()
-        names = list(self._model.feature_names_)
-        names = [name or str(i) for i, name in enumerate(names)]
-        self._texts = set(texts)
-        named = not all(re.fullmatch(r"\d+", name) for name in names)
-        self._rows = Rows(names, named=named, texts=[names[i] for i in texts])
-        self._read_objective()
         raw = (-1,) if self._width == 1 else (-1, self._width)
         specs = [Spec(RAW, DType.FLOAT64, raw)]
         if self._link is not None:
@@ -66,6 +60,15 @@ class CatBoostServable:
                 "leaf": [Spec("leaf", DType.INT32, (-1, self._model.tree_count_))],
             }
         )
+
+    def _read_inputs(self, path: Path) -> None:
+        if self._model.get_embedding_feature_indices():
+            raise UnsupportedModel(f"{path} has embedding features, which are not supported")
+        texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()
+        names = [name or str(i) for i, name in enumerate(self._model.feature_names_)]
+        self._texts = set(texts)
+        named = not all(re.fullmatch(r"\d+", name) for name in names)
+        self._rows = Rows(names, named=named, texts=[names[i] for i in texts])
 
     def _read_objective(self) -> None:
         metadata = self._model.get_metadata()
@@ -120,6 +123,10 @@ class CatBoostServable:
                 )
             rows[:, at] = column
         return rows
+
+    def _sample(self) -> Tensor:
+        row = ["" if at in self._texts else 0.0 for at in range(len(self._rows.names))]
+        return np.array([row], object if self._texts else np.float32)
 
     def _raw(self, rows: Tensor) -> Tensor:
         if not len(rows):

@@ -56,6 +56,7 @@ class Isolated:
         self._options = options
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self.signatures: Mapping[str, Signature] = _signatures(self._start())
 
@@ -64,6 +65,8 @@ class Isolated:
     ) -> dict[str, Tensor]:
         """Predict in the other process; one call at a time."""
         with self._lock:
+            if self._closed:
+                raise ServableFailed(f"the model {self._path} is closed")
             if self._process is None:
                 self._start()
             try:
@@ -130,6 +133,7 @@ class Isolated:
     def close(self) -> None:
         """End the process."""
         with self._lock:
+            self._closed = True
             self._end()
 
 

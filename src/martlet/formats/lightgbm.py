@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class LightGBMServable:
         self._trees = text.trees
         self._parameters = f"num_threads={options.threads}".encode()
         self._one_row = self._library.one_row(self._booster, len(text.features), self._parameters)
+        self._free = weakref.finalize(self, self._library.free, self._booster, self._one_row)
         named = not all(_UNNAMED.fullmatch(name) for name in text.features)
         known = {name: Categories(values) for name, values in text.categories.items()}
         self._rows = Rows(text.features, named=named, categories=known)
@@ -80,7 +82,8 @@ class LightGBMServable:
 
     def close(self) -> None:
         """Free the trees."""
-        self._library.free(self._booster, self._one_row)
+        self._free()
+        del self._booster, self._one_row  # what is freed cannot be asked
 
 
 def _link(objective: list[str]) -> Link | None:

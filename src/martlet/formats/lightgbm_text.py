@@ -25,7 +25,7 @@ class LightGBMText:
     outside its arrays or walk in a circle: `read` refuses what is not a tree.
 
     Args:
-        content: The file itself.
+        content: The file, as LightGBM is to read it.
         features: Names, in the order of the matrix.
         categories: Of features that were pandas categories, their values in order of code.
         objective: Its name, then its parameters (``binary``, ``sigmoid:1``); empty: none.
@@ -83,8 +83,11 @@ def _read(path: Path, content: bytes) -> LightGBMText:
             _check(_fields(block.partition("\nend of trees")[0]), len(features))
         except (KeyError, ValueError, IndexError) as exc:
             raise UnsupportedModel(f"{path}: tree {number} is damaged: {exc!r}") from exc
+    # Without the trees' sizes LightGBM reads them one after another, and an error in one is an
+    # error; with them it reads them in threads, and an error there ends the process.
+    lines = [line for line in head.split("\n") if not line.startswith("tree_sizes=")]
     return LightGBMText(
-        content=content,
+        content="\nTree=".join(["\n".join(lines), *blocks]).encode(),
         features=features,
         categories=_categories(text, features, fields.get("feature_infos", "").split(" ")),
         objective=fields.get("objective", "").split(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.errors import ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
@@ -38,11 +38,13 @@ class XGBoostServable:
             self._booster = xgboost.Booster(
                 {"nthread": options.threads, "verbosity": 0}, model_file=bytearray(file.content)
             )
-            predict = _Predict(self._booster)
-            found = predict(np.zeros((1, file.features)))
+            # A linear booster has no call for rows in place.
+            self._predict = _Predict(self._booster) if file.trees else self._table_margin
+            found = self._predict(np.zeros((1, file.features)))
         except self._failed as exc:
-            raise UnsupportedModel(f"{path} is not an XGBoost model that loads: {exc}") from exc
-        self._predict = predict
+            raise UnsupportedModel(
+                f"{path} is not an XGBoost model that loads: {_first_line(exc)}"
+            ) from exc
         self._link = _LINKS.get(file.objective)
         if self._link is None:
             raise UnsupportedModel(f"{path}: the objective {file.objective!r} is not known")
@@ -71,27 +73,41 @@ class XGBoostServable:
                 return {"leaf": self._leaves(rows)}
             margin = self._predict(rows) if len(rows) else np.empty((0, *self._width), np.float32)
         except self._failed as exc:
-            raise ServableFailed(f"XGBoost failed: {exc}") from exc
+            raise _translated(exc) from exc
         assert self._link is not None
         return {"predict": self._link(margin), "margin": margin}
 
-    def _leaves(self, rows: Tensor) -> Tensor:
+    def _table(self, rows: Tensor) -> Any:
         import xgboost
 
+        names, types = self._booster.feature_names, self._booster.feature_types
+        return xgboost.DMatrix(
+            rows, feature_names=names, feature_types=types, enable_categorical=True
+        )
+
+    def _table_margin(self, rows: Tensor) -> Tensor:
+        return np.asarray(self._booster.predict(self._table(rows), output_margin=True))
+
+    def _leaves(self, rows: Tensor) -> Tensor:
         if not len(rows):
             return np.empty((0, self._trees), np.int32)
-        table = xgboost.DMatrix(
-            rows,
-            feature_names=self._booster.feature_names,
-            feature_types=self._booster.feature_types,
-            enable_categorical=True,
-        )
-        found = self._booster.predict(table, pred_leaf=True)
+        found = self._booster.predict(self._table(rows), pred_leaf=True)
         return np.asarray(found).reshape(len(rows), self._trees).astype(np.int32)
 
     def close(self) -> None:
         """Free the trees."""
         del self._booster, self._predict
+
+
+def _first_line(exc: Exception) -> str:
+    return next((line for line in str(exc).splitlines() if line.strip()), "")
+
+
+def _translated(exc: Exception) -> InvalidInput | ServableFailed:
+    text = _first_line(exc)
+    if "inf" in text and "Input data" in str(exc):
+        return InvalidInput(f"XGBoost takes no infinities: {text}")
+    return ServableFailed(f"XGBoost failed: {text}")
 
 
 def _rows(file: XGBoostFile) -> Rows:

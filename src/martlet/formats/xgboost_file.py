@@ -18,6 +18,7 @@ from martlet.formats import ubjson
 
 Model = Mapping[str, Any]
 _ROOT = 2**31 - 1
+_MAX_COUNT = 10_000_000
 _EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
 
 
@@ -111,9 +112,12 @@ def _trees(learner: Model) -> Model | None:
 
 
 def _check(learner: Model) -> None:
-    features = int(learner["learner_model_param"]["num_feature"])
-    if not 0 <= features < 2**31:
-        raise ValueError(f"num_feature is {features}")
+    told = learner["learner_model_param"]
+    features, classes = int(told["num_feature"]), int(told["num_class"])
+    targets = int(told.get("num_target", 1))
+    for name, count in (("feature", features), ("class", classes), ("target", targets)):
+        if not 0 <= count <= _MAX_COUNT:
+            raise ValueError(f"num_{name} is {count}")
     model = _trees(learner)
     if model is None:
         return
@@ -121,13 +125,12 @@ def _check(learner: Model) -> None:
     if len(trees) != int(model["gbtree_model_param"]["num_trees"]):
         raise ValueError(f"it says {model['gbtree_model_param']['num_trees']} trees")
     groups = np.asarray(model["tree_info"], dtype=np.int64)
-    outputs = max(
-        int(learner["learner_model_param"]["num_class"]),
-        int(learner["learner_model_param"].get("num_target", 1)),
-        1,
-    )
+    outputs = max(classes, targets, 1)
     if len(groups) != len(trees) or np.any((groups < 0) | (groups >= outputs)):
         raise ValueError("tree_info does not fit the trees")
+    rounds = np.asarray(model.get("iteration_indptr", [0, len(trees)]), dtype=np.int64)
+    if rounds[0] != 0 or rounds[-1] != len(trees) or np.any(np.diff(rounds) < 0):
+        raise ValueError("iteration_indptr does not fit the trees")
     for number, tree in enumerate(trees):
         try:
             _check_tree(tree, features)
@@ -155,9 +158,19 @@ def _check_tree(tree: Model, features: int) -> None:
     # Each node but the root is the child of at most one: from the root, no path can close.
     if np.any((children < 1) | (children >= nodes)) or len(np.unique(children)) != len(children):
         raise ValueError("its children are not those of a tree")
+    order = np.arange(nodes)
+    if np.any(parents[left[inner]] != order[inner]) or np.any(
+        parents[right[inner]] != order[inner]
+    ):
+        raise ValueError("its parents are not those of its children")
+    if np.any((parents != _ROOT) & ((parents < 0) | (parents >= nodes))):
+        raise ValueError("a parent is not there")
     if np.any((split[inner] < 0) | (split[inner] >= features)):
         raise ValueError("it splits on a feature that is not there")
-    if len(tree.get("categories_nodes", ())):
+    coded = np.flatnonzero(np.asarray(tree.get("split_type", []), dtype=np.int64) != 0)
+    if list(coded) != list(tree.get("categories_nodes", ())):
+        raise ValueError("its categorical splits are not those it lists")
+    if len(coded):
         starts = np.asarray(tree["categories_segments"], dtype=np.int64)
         ends = starts + np.asarray(tree["categories_sizes"], dtype=np.int64)
         where = np.asarray(tree["categories_nodes"], dtype=np.int64)
