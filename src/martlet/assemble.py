@@ -17,6 +17,7 @@ from martlet.fleet.swap import Fleet, shared_word
 from martlet.fleet.worker import Door, WorkerLoop
 from martlet.folders import FoldersWish
 from martlet.monitor.counts import Counts
+from martlet.recommend.opening import open_recommender
 from martlet.servable import Servable
 from martlet.servers.catalogue import Catalogue
 from martlet.servers.control import Control
@@ -24,10 +25,11 @@ from martlet.servers.health import Health
 from martlet.servers.http import HttpServer, reserve, run
 from martlet.servers.metrics import Metrics
 from martlet.servers.rest_openinference import OpenInference
+from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tfserving import TFServing
-from martlet.servers.routes import Router
+from martlet.servers.routes import Dialect, Router
 from martlet.serving.engine import Engine
-from martlet.serving.manager import Manager
+from martlet.serving.manager import Closable, Manager
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.versions import Source
 from martlet.watch import Watch, Wish
@@ -56,7 +58,10 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
         config.folders.file_poll_s,
         config.folders.poll_s,
     )
-    wishes: list[Wish] = [FilesWish(config.models, config.trusted), folders]
+    wishes: list[Wish] = [
+        FilesWish(config.models, config.recommenders, config.trusted),
+        folders,
+    ]
     if config.root is not None:
         wishes.append(RegistryWish(config.root, config.trusted))
     watch = Watch(wishes, folders)
@@ -84,17 +89,23 @@ def _work(
 ) -> int:
     """Be worker *index*: the parts of one process, put together."""
     engine = Engine(word)
-    manager = Manager(engine, {"model": partial(_open_model, config.threads)})
+    openers: dict[str, Callable[[Source], Closable]] = {
+        "model": partial(_open_model, config.threads),
+        "recommender": partial(open_recommender, engine=engine),
+    }
+    manager = Manager(engine, openers)
     settings, counts = config.protocols, Counts()
     router = Router(body_bytes=config.limits.body_bytes)
     mail = Mail(pipe)
     control = Control(engine, mail.send, config.folders.unavailable_labels)
     catalogue = Catalogue(engine, control, counts)
-    for dialect in (
+    dialects: list[Dialect] = [
         Health(engine),
+        Recommendations(engine),
         TFServing(engine, counts, settings.timeout_s, settings.cors),
         OpenInference(engine, catalogue, counts, settings.timeout_s),
-    ):
+    ]
+    for dialect in dialects:
         router.mount(dialect)
     if settings.metrics_path is not None:
         router.mount(Metrics(counts, settings.metrics_path))

@@ -2,26 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from martlet.config import NamedPath
-from martlet.errors import ModelNotFound
-from martlet.registry import Kind, Model, Registry
-from martlet.serving.versions import Desired, Source, Wanted
+from martlet.errors import InvalidInput, ModelNotFound
+from martlet.names import ModelRef
+from martlet.recommend.declaration import Declaration
+from martlet.recommend.reading import parse
+from martlet.registry import Kind, Model, Registry, Version
+from martlet.serving.versions import Desired, Reference, Source, Wanted
+from martlet.stores.plain import make_table
+from martlet.stores.tablefile import kind_of
 
 
 class FilesWish:
-    """Files named on the command line: each is version 1, and they never change."""
+    """
+    Files named on the command line: each is version 1, and they never change.
 
-    def __init__(self, models: Sequence[NamedPath], trusted: bool) -> None:
-        for each in models:
+    A recommender's tables are paths beside its file. Plain ones (npz, csv, json) are made into
+    table files in a folder that lives as long as the server.
+
+    Raises:
+        ModelNotFound: there is nothing at a path.
+        InvalidInput: a declaration or a plain table is wrong.
+    """
+
+    def __init__(
+        self, models: Sequence[NamedPath], recommenders: Sequence[NamedPath], trusted: bool
+    ) -> None:
+        for each in (*models, *recommenders):
             if not each.path.exists():
                 raise ModelNotFound(f"there is no file or folder at {each.path}")
-        self._desired = {
-            each.name: Wanted({1: Source(each.path.resolve(), trusted=trusted)}) for each in models
+        self._scratch = tempfile.TemporaryDirectory(prefix="martlet-tables-")
+        self._models = {each.name: each.path.resolve() for each in models}
+        self._desired: dict[str, Wanted] = {
+            name: Wanted({1: Source(path, trusted=trusted)}) for name, path in self._models.items()
         }
+        for each in recommenders:
+            self._desired[each.name] = Wanted({1: self._recommender(each)}, {"1": 1})
         self._told = False
+
+    def _recommender(self, named: NamedPath) -> Source:
+        declared = parse(named.path.read_text(encoding="utf-8"), str(named.path))
+        references: dict[str, Reference] = {}
+        for alias, text in declared.tables.items():
+            path = named.path.parent / text
+            if not path.exists():
+                raise ModelNotFound(
+                    f"{named.path}: table {alias!r} is {text!r}, and there is no file {path}"
+                )
+            references[alias] = Reference("table", alias, 1, self._table(path.resolve()))
+        for model in declared.models:
+            if model.name not in self._models:
+                raise InvalidInput(
+                    f"{named.path} ranks by {model.name!r}; give --model {model.name}=PATH too"
+                )
+            references[f"model:{model.name}"] = Reference(
+                "model", model.name, 1, self._models[model.name]
+            )
+        return Source(named.path.resolve(), kind="recommender", references=references)
+
+    def _table(self, path: Path) -> Path:
+        if kind_of(path) is not None:
+            return path
+        made = Path(self._scratch.name) / f"{path.stem}.table"
+        make_table(path, made)
+        return made
 
     def poll(self) -> Desired | None:
         """Return what should answer, the first time."""
@@ -33,9 +81,12 @@ class FilesWish:
 
 class RegistryWish:
     """
-    What a registry holds: of each model its latest version and every labelled one.
+    What a registry holds: of each model and recommender its latest version and every labelled one.
 
-    The registry is opened in the process that polls: a catalog does not survive a fork.
+    A recommender takes the latest of what it refers to, or what the reference's label names, as
+    found now: when one of these moves, the recommender is opened anew beside the old one, and
+    both swap as any version does. The registry is opened in the process that polls, since a
+    catalog does not survive a fork.
     """
 
     def __init__(self, root: Path, trusted: bool) -> None:
@@ -43,6 +94,7 @@ class RegistryWish:
         self._trusted = trusted
         self._registry: Registry | None = None
         self._seen: int | None = None
+        self._instances: dict[str, list[tuple[int, Mapping[str, Reference]]]] = {}
 
     def poll(self) -> Desired | None:
         """Return what should answer, if the registry has changed since the last call."""
@@ -52,22 +104,60 @@ class RegistryWish:
         if revision == self._seen:
             return None
         self._seen = revision
-        return {
-            model.name: self._wanted(self._registry, model)
-            for model in self._registry.models(Kind.MODEL)
-        }
+        desired: dict[str, Wanted] = {}
+        for model in self._registry.models(Kind.MODEL):
+            desired[model.name] = self._model(self._registry, model)
+        for model in self._registry.models(Kind.RECOMMENDER):
+            desired[model.name] = self._recommender(self._registry, model)
+        return desired
 
-    def _wanted(self, registry: Registry, model: Model) -> Wanted:
-        numbers = {*model.labels.values()}
-        if model.latest is not None:
-            numbers.add(model.latest)
-        found = {v.number: v for v in registry.versions(model.name) if v.number in numbers}
+    def _model(self, registry: Registry, model: Model) -> Wanted:
         sources = {
-            number: Source(
+            version.number: Source(
                 registry.path_of(version),
                 format=version.lineage.format or None,
                 trusted=self._trusted,
             )
-            for number, version in found.items()
+            for version in _served(registry, model)
         }
         return Wanted(sources, model.labels)
+
+    def _recommender(self, registry: Registry, model: Model) -> Wanted:
+        sources: dict[int, Source] = {}
+        labels: dict[str, int] = {}
+        for version in _served(registry, model):
+            path = registry.path_of(version)
+            declared = parse(path.read_text(encoding="utf-8"), str(version))
+            references = _references(registry, declared)
+            references["recommender"] = Reference("recommender", model.name, version.number, path)
+            instance = self._instance(model.name, version.number, references)
+            sources[instance] = Source(path, kind="recommender", references=references)
+            labels[str(version.number)] = instance
+            labels |= {name: instance for name, at in model.labels.items() if at == version.number}
+        return Wanted(sources, labels)
+
+    def _instance(self, name: str, version: int, references: Mapping[str, Reference]) -> int:
+        """Return a number for a version with these references; of later versions it is higher."""
+        known = self._instances.setdefault(name, [])
+        if (version, references) not in known:
+            known.append((version, references))
+        return (version << 20) + known.index((version, references))
+
+
+def _served(registry: Registry, model: Model) -> list[Version]:
+    numbers = {*model.labels.values(), model.latest}
+    return [each for each in registry.versions(model.name) if each.number in numbers]
+
+
+def _references(registry: Registry, declared: Declaration) -> dict[str, Reference]:
+    """Return what is registered now of what *declared* refers to; the opener misses the rest."""
+    found: dict[str, Reference] = {}
+    wanted = {alias: ("table", ModelRef.parse(text)) for alias, text in declared.tables.items()}
+    wanted |= {f"model:{ref.name}": ("model", ref) for ref in declared.models}
+    for alias, (kind, ref) in wanted.items():
+        try:
+            version = registry.get(ref)
+        except ModelNotFound:
+            continue
+        found[alias] = Reference(kind, version.name, version.number, registry.path_of(version))
+    return found

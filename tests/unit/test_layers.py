@@ -22,7 +22,7 @@ ROOMS = [
     ["serving", "recommend", "rollout"],
     ["monitor", "learn", "jobs"],
     ["wire", "client", "servers", "fleet"],
-    ["config", "wishes", "folders", "watch", "assemble", "demo", "cli"],
+    ["config", "wishes", "folders", "watch", "importing", "assemble", "demo", "cli"],
 ]
 RANK = {room: (line, place) for line, rooms in enumerate(ROOMS) for place, room in enumerate(rooms)}
 TOP = {"__init__", "__main__"}

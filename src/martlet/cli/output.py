@@ -47,7 +47,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title:
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
     for column in columns:
         name = column.removeprefix("#")
-        table.add_column(name, justify="right" if column != name else "left")
+        table.add_column(name, justify="right" if column != name else "left", no_wrap=True)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     Console().print(table)

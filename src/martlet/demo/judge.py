@@ -40,7 +40,7 @@ def read_liked_later(path: Path) -> dict[int, set[int]]:
     """
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
-        return {int(user): {int(item) for item in each["items"]} for user, each in lists.items()}
+        return {int(user): {int(item) for item in each} for user, each in lists.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise InvalidInput(f"{path} does not say what was liked later: {exc}") from None
 

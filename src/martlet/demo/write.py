@@ -1,8 +1,8 @@
 """Writes what was trained as ordinary files that any tool could have made: npz, csv, json.
 
 Keys are the ids of the data set's own files. Vectors: ``keys`` int64 [n] ascending and ``vectors``
-float32 [n, dim]. Lists: ``{"<key>": {"items": [...], "scores": [...]}}``, best first; a list
-without scores has no ``scores``. Features: CSV with a header, an empty field where unknown.
+float32 [n, dim]. Lists: ``{"<key>": [[item, score], ...]}``, best first, or ``[item, ...]`` where
+there is no score. Features: CSV with a header, an empty field where unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from martlet.demo.judge import Slates
 from martlet.demo.light import INPUTS, Light
 from martlet.demo.tables import Tables
 
-List = dict[str, list[Any]]
+List = list[Any]
 
 
 def write_tables(dataset: Dataset, tables: Tables, folder: Path) -> None:
@@ -56,7 +56,7 @@ def write_tables(dataset: Dataset, tables: Tables, folder: Path) -> None:
     )
     write_lists(
         folder / "seen.json",
-        {str(dataset.users.ids[row]): {"items": ids[tables.history(int(row))].tolist()}
+        {str(dataset.users.ids[row]): ids[tables.history(int(row))].tolist()
          for row in users},
     )  # fmt: skip
 
@@ -68,16 +68,14 @@ def write_slates(path: Path, slates: Slates) -> None:
 
 def write_liked_later(path: Path, liked: dict[int, set[int]]) -> None:
     """Write what each user liked in the held-out part: what a server's answers are judged by."""
-    write_lists(path, {str(user): {"items": sorted(items)} for user, items in liked.items()})
+    write_lists(path, {str(user): sorted(items) for user, items in liked.items()})
 
 
 def scored(items: Ints, scores: Floats | Vectors) -> List:
     """Return the list of *items* with positive *scores*, which are written as float32."""
     good = scores > 0
-    return {
-        "items": items[good].tolist(),
-        "scores": scores[good].astype(np.float32).astype(np.float64).tolist(),
-    }
+    written = scores[good].astype(np.float32).astype(np.float64).tolist()
+    return [list(pair) for pair in zip(items[good].tolist(), written, strict=True)]
 
 
 def write_lists(path: Path, lists: dict[str, List]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -84,6 +84,11 @@ def names() -> list[str]:
     return [*BUILTIN, *entry_points(group="martlet.formats").names]
 
 
+def recognise(path: Path) -> Format | None:
+    """Return the format whose marks are in the content of *path* (a file or folder), if any."""
+    return next((each for each in map(_format, names()) if each.sniff(path)), None)
+
+
 def sniff(path: Path) -> Format:
     """
     Return the format that *path* (a file or a folder) holds, judged by content, then by suffix.
@@ -94,16 +99,12 @@ def sniff(path: Path) -> Format:
     """
     if not path.exists():
         raise ModelNotFound(f"there is no file or folder at {path}")
-    formats = [_format(name) for name in names()]
-    return next(_candidates(path, formats), None) or _unknown(path)
-
-
-def _candidates(path: Path, formats: list[Format]) -> Iterator[Format]:
-    yield from (each for each in formats if each.sniff(path))
-    yield from (each for each in formats if path.name.endswith(each.suffixes))
-
-
-def _unknown(path: Path) -> Format:
+    found = recognise(path)
+    if found is not None:
+        return found
+    for each in map(_format, names()):
+        if path.name.endswith(each.suffixes):
+            return each
     raise UnsupportedModel(f"{path} is in no known format; the formats are: {', '.join(names())}")
 
 

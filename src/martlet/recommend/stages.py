@@ -77,7 +77,7 @@ def add_up(items: Keys, scores: Floats, count: int) -> tuple[Keys, Floats]:
     keys, first, place = np.unique(items, return_index=True, return_inverse=True)
     sums = np.bincount(place, weights=scores, minlength=len(keys))
     best = np.lexsort((first, -sums))[:count]
-    return keys[best], sums[best]
+    return keys[best], sums[best].astype(np.float64)
 
 
 def satisfies(values: NDArray[Any], symbol: str, value: Scalar) -> Mask:
@@ -91,7 +91,7 @@ def satisfies(values: NDArray[Any], symbol: str, value: Scalar) -> Mask:
         negated = symbol == "!="
         if symbol in ("==", "!="):
             same = [v is not None and value in str(v).split("|") for v in values]
-            return np.array(same, dtype=bool) != negated
+            return np.array([each != negated for each in same], dtype=bool)
         test = OPERATORS[symbol]
         return np.array([v is not None and test(str(v), str(value)) for v in values], dtype=bool)
     return np.asarray(OPERATORS[symbol](values, value), dtype=bool)

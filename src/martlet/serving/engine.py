@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from martlet.errors import NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs
-from martlet.serving.traffic import Table, Variant
+from martlet.serving.traffic import Content, Table, Variant
 from martlet.tensors import Tensor
 
 
@@ -86,11 +86,19 @@ class Engine:
 
     def acquire(self, ref: ModelRef) -> Variant[Servable]:
         """Take a lease on the variant that *ref* names; the caller must ``release`` it."""
-        variant = self.table.variant(ref)
+        return self._acquired(lambda: self.table.variant(ref), ref)
+
+    def acquire_recommender(self, ref: ModelRef) -> Variant[object]:
+        """Take a lease on the recommender that *ref* names; the caller must ``release`` it."""
+        return self._acquired(lambda: self.table.recommender(ref), ref)
+
+    @staticmethod
+    def _acquired(find: Callable[[], Variant[Content]], ref: ModelRef) -> Variant[Content]:
+        variant = find()
         if variant.acquire():
             return variant
         # It began to drain between the two lines: the table has been replaced since.
-        variant = self.table.variant(ref)
+        variant = find()
         if variant.acquire():
             return variant
         raise NotAvailable(f"{ref} is being replaced; try again")

@@ -82,6 +82,17 @@ class Reconciler:
         """Note that no worker holds the version any more."""
         self._names[name].versions[version].state = State.END
 
+    def _referred(self, name: str) -> set[int]:
+        """Return the versions of *name* that something which answers refers to."""
+        return {
+            reference.version
+            for known in self._names.values()
+            for each in known.versions.values()
+            if each.state is State.AVAILABLE
+            for reference in each.source.references.values()
+            if reference.kind == "model" and reference.name == name
+        }
+
     def unloading(self) -> list[tuple[str, int]]:
         """Return the versions that are being unloaded."""
         return [
@@ -103,7 +114,7 @@ class Reconciler:
         known = self._names[name]
         wanted = self._desired.get(name, Wanted({}))
         self._move_labels(known, wanted)
-        held = self._held(known, wanted)
+        held = self._held(known, wanted) | self._referred(name)
         while True:
             views = [
                 View(n, v.state, n in wanted.versions or n in held, v.retry_at)

@@ -24,7 +24,8 @@ class Source:
         kind: ``model`` or ``recommender``.
         format: As ``martlet.formats`` names it; None finds it by content.
         trusted: The reader may run code in the file.
-        references: What the file refers to by name, as found when the version was planned.
+        references: What the file refers to, as found when the version was planned: tables by
+            the name that the file gives them, models by their own.
     """
 
     path: Path
@@ -36,8 +37,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One thing a recommender refers to: its name, version, and where its files are."""
+    """One thing a recommender refers to: what it is, its version, and where its files are."""
 
+    kind: str
     name: str
     version: int
     path: Path

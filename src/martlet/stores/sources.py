@@ -215,6 +215,9 @@ def _csv(source: Path) -> Columns:
 
 def _cells(cells: Sequence[str]) -> Array:
     present = [cell for cell in cells if cell]
+    if not present:
+        # Nothing says what it would be; numbers that are missing are what a model can take.
+        return np.full(len(cells), np.nan)
     convert: Callable[[str], Any] = str
     if present and all(map(_is_integer, present)):
         convert = int

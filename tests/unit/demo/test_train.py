@@ -35,10 +35,16 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(data, tmp_path_factory.mktemp("trained"), OPTIONS)
 
 
-def lists(trained: Trained, name: str) -> dict[str, dict[str, list[float]]]:
-    found = json.loads((trained.folder / name).read_text())
-    assert isinstance(found, dict)
-    return found
+def lists(trained: Trained, name: str) -> dict[str, Any]:
+    """The lists in a file: by key their items, and the scores where they have any."""
+    written = json.loads((trained.folder / name).read_text())
+    return {
+        key: {
+            "items": [each[0] if isinstance(each, list) else each for each in found],
+            "scores": [each[1] for each in found if isinstance(each, list)],
+        }
+        for key, found in written.items()
+    }
 
 
 def vectors(trained: Trained, name: str) -> dict[int, np.ndarray]:  # type: ignore[type-arg]

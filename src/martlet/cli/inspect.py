@@ -1,0 +1,93 @@
+"""``martlet inspect``: what a file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from martlet.cli.output import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from martlet.servable import Servable
+    from martlet.tensors import Spec
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--format", "format_", help="The model's format.  [default: found by content]")
+@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@json_option
+def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> None:
+    """Show what the model at PATH takes and gives, and what its format tells of it.
+
+    \b
+    Examples:
+      martlet inspect model.pmml
+      martlet inspect model.onnx --json
+    """
+    from martlet import formats
+
+    name = format_ or formats.sniff(path).name
+    servable = formats.load(path, formats.LoadOptions(trusted=trusted), name)
+    about = _about(servable)
+    if as_json:
+        print_json(
+            {"path": str(path), "format": name, "signatures": _signatures(servable), **about}
+        )
+        return
+    click.secho(f"{path}: {name}", bold=True)
+    for called, signature in servable.signatures.items():
+        rows = [("input", *_row(spec)) for spec in signature.inputs.values()]
+        rows += [("output", *_row(spec)) for spec in signature.outputs.values()]
+        print_table(["", "name", "dtype", "shape", "about"], rows, title=f"\n{called}")
+    for key, value in about.items():
+        _print_about(key, value)
+
+
+def _about(servable: Servable) -> dict[str, Any]:
+    describe = getattr(servable, "describe", None)
+    return dict(describe()) if callable(describe) else {}
+
+
+def _print_about(key: str, value: Any) -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        columns = list(dict.fromkeys(name for row in value for name in row))
+        rows = [[row.get(name) for name in columns] for row in value]
+        print_table(columns, rows, title=f"\n{key}")
+    else:
+        click.echo(f"\n{key}: {value}")
+
+
+def _row(spec: Spec) -> tuple[str, str, str, str]:
+    shape = "any" if spec.shape is None else str(list(spec.shape))
+    marks = [] if spec.required else ["optional"]
+    marks += ["may be missing"] if spec.nullable else []
+    return (
+        spec.name,
+        spec.dtype.value,
+        shape,
+        "; ".join([*marks, *filter(None, [spec.description])]),
+    )
+
+
+def _signatures(servable: Servable) -> dict[str, Any]:
+    return {
+        name: {
+            "inputs": [_spec(spec) for spec in signature.inputs.values()],
+            "outputs": [_spec(spec) for spec in signature.outputs.values()],
+        }
+        for name, signature in servable.signatures.items()
+    }
+
+
+def _spec(spec: Spec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "dtype": spec.dtype.value,
+        "shape": None if spec.shape is None else list(spec.shape),
+        "required": spec.required,
+        "nullable": spec.nullable,
+        "description": spec.description,
+    }

@@ -1,0 +1,208 @@
+"""``martlet import``, ``models`` and ``label``: what is registered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from martlet.cli.output import json_option, print_json, print_table, progress, root_option, size
+from martlet.errors import InvalidInput
+from martlet.names import ModelRef
+
+if TYPE_CHECKING:
+    from martlet.registry import Move, Registry, Version
+
+
+@click.command("import", context_settings={"show_default": True})
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What it becomes a version of.")
+@root_option
+@click.option("--version", type=click.IntRange(0), help="Its number.  [default: the next]")
+@click.option("--label", "labels", multiple=True, help="Point this label at it; may be repeated.")
+@click.option("--format", "format_", help="The model's format.  [default: found by content]")
+@click.option("--generation", default="", help="The id of what was trained together.")
+@click.option("--note", "notes", metavar="KEY=VALUE", multiple=True, help="Kept with the version.")
+@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@json_option
+def import_(
+    path: Path,
+    name: str,
+    root: Path,
+    version: int | None,
+    labels: tuple[str, ...],
+    format_: str | None,
+    generation: str,
+    notes: tuple[str, ...],
+    trusted: bool,
+    as_json: bool,
+) -> None:
+    """Register PATH as a new version: a model, a table, or a recommender's declaration.
+
+    What it is, is found by content. A model is opened and checked before anybody can see it. A
+    table comes as .npz (keys, vectors), .csv (features, the key first) or .json (lists by key).
+
+    \b
+    Examples:
+      martlet import model.onnx --name ctr --label stable
+      martlet import item_embeddings.npz --name item_vectors --generation 2026-11-21
+      martlet import films.toml --name films
+    """
+    from martlet.importing import import_path
+    from martlet.registry import Registry
+
+    with Registry.open(root) as registry, progress(f"importing {path.name}") as update:
+        found = import_path(
+            registry,
+            path,
+            name,
+            version=version,
+            format=format_,
+            generation=generation,
+            notes=dict(map(_note, notes)),
+            trusted=trusted,
+            progress=update,
+        )
+        for label in labels:
+            registry.label(name, label, found.number)
+        found = registry.get(ModelRef(name, found.number))
+    if as_json:
+        print_json(_described(found))
+        return
+    what = found.lineage.format or found.kind.value
+    click.echo(f"{found} is registered: {what}, {size(found.size)}, {found.uuid}")
+
+
+def _note(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"--note {text!r} is not KEY=VALUE")
+    return key, value
+
+
+@click.command()
+@click.argument("name", required=False)
+@root_option
+@click.option("--all", "deleted", is_flag=True, help="Also versions whose files are gone.")
+@click.option("--verify", is_flag=True, help="Read every file and compare its digest.")
+@json_option
+def models(name: str | None, root: Path, deleted: bool, verify: bool, as_json: bool) -> None:
+    """List what is registered, newest version first: models, tables and recommenders.
+
+    \b
+    Examples:
+      martlet models
+      martlet models ctr --json
+    """
+    from martlet.registry import Registry
+
+    with Registry.open(root, create=False) as registry:
+        found = registry.versions(name, deleted=deleted)
+        if verify:
+            _verify(registry, found)
+    if as_json:
+        print_json([_described(each) for each in found])
+        return
+    rows = [
+        (
+            each.name,
+            each.number,
+            each.kind.value,
+            each.lineage.format,
+            ", ".join(each.labels),
+            each.standing.value,
+            size(each.size),
+            _when(each.lineage.imported_at),
+            each.lineage.imported_by,
+        )
+        for each in found
+    ]
+    print_table(
+        ["name", "#version", "kind", "format", "labels", "standing", "#size", "imported", "by"],
+        rows,
+    )
+
+
+def _verify(registry: Registry, found: list[Version]) -> None:
+    with progress("reading files") as update:
+        for done, each in enumerate(found, 1):
+            registry.verify(each)
+            update(done, len(found))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version", type=int, required=False)
+@click.argument("label", required=False)
+@root_option
+@click.option("--remove", metavar="LABEL", help="Take this label away.")
+@json_option
+def label(
+    name: str, version: int | None, label: str | None, root: Path, remove: str | None, as_json: bool
+) -> None:
+    """Point LABEL at VERSION of NAME; without them, show how its labels moved.
+
+    A server that serves the registry follows within about a second.
+
+    \b
+    Examples:
+      martlet label ctr 3 stable      roll forward, or back
+      martlet label ctr               who moved what, when
+      martlet label ctr --remove canary
+    """
+    from martlet.registry import Registry
+
+    with Registry.open(root, create=False) as registry:
+        if remove is not None:
+            registry.unlabel(name, remove)
+        elif version is not None:
+            if label is None:
+                raise InvalidInput("give both: martlet label NAME VERSION LABEL")
+            registry.label(name, label, version)
+        moves = registry.moves(name)
+    if version is not None or remove is not None:
+        moves = moves[-1:]
+    if as_json:
+        print_json([_move(each) for each in moves])
+        return
+    print_table(
+        ["label", "#from", "#to", "when", "by"],
+        [(each.label, each.before, each.after, _when(each.at), each.by) for each in moves],
+    )
+
+
+def _move(move: Move) -> dict[str, object]:
+    return {
+        "name": move.name,
+        "label": move.label,
+        "from": move.before,
+        "to": move.after,
+        "at": move.at.isoformat(),
+        "by": move.by,
+    }
+
+
+def _when(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _described(version: Version) -> dict[str, object]:
+    lineage = version.lineage
+    return {
+        "name": version.name,
+        "version": version.number,
+        "uuid": str(version.uuid),
+        "kind": version.kind.value,
+        "standing": version.standing.value,
+        "labels": version.labels,
+        "format": lineage.format,
+        "generation": lineage.generation,
+        "source": lineage.source,
+        "imported_at": lineage.imported_at.isoformat(),
+        "imported_by": lineage.imported_by,
+        "notes": dict(lineage.notes),
+        "metrics": dict(lineage.metrics),
+        "files": [{"path": f.path, "bytes": f.size, "sha256": f.sha256} for f in version.files],
+    }

@@ -1,0 +1,235 @@
+"""A ranking model's inputs, joined from the tables, the vectors and the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.recommend.declaration import ByModel, Column, Dot, Feature, Given, Key, Vector
+from martlet.recommend.stages import Floats, Keys
+from martlet.recommend.subject import Subject
+from martlet.recommend.tables import Tables
+from martlet.stores import Features
+from martlet.tensors import DType, Signature, Spec, Tensor
+
+
+@dataclass(slots=True)
+class Rows:
+    """The subject and the items of one request; a table's rows are looked up once."""
+
+    subject: Subject
+    items: Keys
+    _rows: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+    def of(self, table: Any) -> NDArray[np.int64]:
+        """Return the items' rows in *table*, -1 where it has none. Shape [n]."""
+        found = self._rows.get(id(table))
+        if found is None:
+            found = self._rows[id(table)] = table.rows_of(self.items)
+        return found
+
+
+Fill = Callable[[Rows], Tensor]
+"""The values of one input: [n] or [n, width], or one row that all items share."""
+
+
+class Join:
+    """
+    Fills a signature's inputs for one subject and many items.
+
+    Made once for a version of a model: every input has its place by then, or it is refused.
+
+    Args:
+        step: What the declaration says of the model.
+        name: The model's, for messages.
+
+    Raises:
+        UnsupportedModel: an input is found nowhere, or what is found cannot fill it.
+    """
+
+    def __init__(self, step: ByModel, name: str, signature: Signature, tables: Tables) -> None:
+        self._name = name
+        self._units = tables.features(step.units) if step.units else None
+        self._items = tables.features(step.items) if step.items else None
+        self._tables = tables
+        unused = set(step.features) - set(signature.inputs)
+        if unused:
+            known = ", ".join(signature.inputs)
+            raise UnsupportedModel(
+                f"model {name!r} has no input {sorted(unused)[0]!r}; its inputs are: {known}"
+            )
+        self._fills = [
+            (spec, self._fill(spec, step.features.get(spec.name) or self._by_name(spec.name)))
+            for spec in signature.inputs.values()
+        ]
+
+    def __call__(self, rows: Rows) -> dict[str, Tensor]:
+        """
+        Return every input for the items of *rows*, each with a first dimension of that many.
+
+        Raises:
+            InvalidInput: the request lacks a value, or gives one that does not fit.
+        """
+        n = len(rows.items)
+        return {spec.name: _shaped(spec, fill(rows), n) for spec, fill in self._fills}
+
+    def _by_name(self, name: str) -> Feature:
+        """Return where an input that the declaration does not mention comes from."""
+        if self._items is not None and name in self._items.columns:
+            return Column("item", name)
+        if self._units is not None and name in self._units.columns:
+            return Column("unit", name)
+        return Given(name)
+
+    def _fill(self, spec: Spec, feature: Feature) -> Fill:
+        match feature:
+            case Column("item", column):
+                return self._item_column(spec, column)
+            case Column(_, column):
+                return self._unit_column(spec, column)
+            case Vector("item", table):
+                vectors = self._tables.embeddings(table)
+                return lambda rows: vectors.take(rows.of(vectors))
+            case Vector(_, table):
+                units = self._tables.embeddings(table)
+                return lambda rows: units.take(np.array([rows.subject.row(units)]))
+            case Dot(query, items):
+                return self._dot(query, items)
+            case Key("item"):
+                return lambda rows: rows.items
+            case Key(_):
+                return self._unit_key(spec)
+            case Given(field, default):
+                return self._given(spec, field, default)
+
+    def _item_column(self, spec: Spec, name: str) -> Fill:
+        table = self._column(self._items, spec, name)
+        return lambda rows: table.take(rows.of(table), (name,))[name]
+
+    def _unit_column(self, spec: Spec, name: str) -> Fill:
+        table = self._column(self._units, spec, name)
+
+        def fill(rows: Rows) -> Tensor:
+            # What the request says of the unit is newer than what the table holds.
+            if name in rows.subject.context:
+                return _one(spec, rows.subject.context[name])
+            return table.take(np.array([rows.subject.row(table)]), (name,))[name]
+
+        return fill
+
+    def _column(self, table: Features | None, spec: Spec, name: str) -> Features:
+        if table is None or name not in table.columns:
+            raise UnsupportedModel(
+                f"model {self._name!r}, input {spec.name!r}: no table has a column {name!r}"
+            )
+        column = table.columns[name].dtype
+        if (column is DType.STRING) != (spec.dtype is DType.STRING):
+            raise UnsupportedModel(
+                f"model {self._name!r}, input {spec.name!r} is {spec.dtype.value}; "
+                f"the column {name!r} is {column.value}"
+            )
+        return table
+
+    def _dot(self, query: str, items: str) -> Fill:
+        dot = inner(self._tables, query, items)
+        return lambda rows: dot(rows)
+
+    def _unit_key(self, spec: Spec) -> Fill:
+        def fill(rows: Rows) -> Tensor:
+            if rows.subject.unit is None:
+                raise InvalidInput(
+                    f"the model's input {spec.name!r} is the unit, and none is given"
+                )
+            return _one(spec, rows.subject.unit)
+
+        return fill
+
+    def _given(self, spec: Spec, field: str, default: object) -> Fill:
+        def fill(rows: Rows) -> Tensor:
+            value = rows.subject.context.get(field, default)
+            if value is None:
+                raise InvalidInput(
+                    f"the model's input {spec.name!r} comes from the request: "
+                    f"give {field!r} in 'context'"
+                )
+            return _one(spec, value)
+
+        return fill
+
+
+def inner(tables: Tables, query: str, items: str) -> Callable[[Rows], Floats]:
+    """
+    Return a function to the inner products of the subject's and each item's vector. Shape [n].
+
+    An unknown subject or item has 0 with everybody.
+
+    Raises:
+        UnsupportedModel: the two tables have vectors of different lengths.
+    """
+    units, vectors = tables.embeddings(query), tables.embeddings(items)
+    if units.dim != vectors.dim:
+        raise UnsupportedModel(
+            f"the dot of {query!r} and {items!r}: their vectors have {units.dim} and "
+            f"{vectors.dim} dimensions"
+        )
+
+    def dot(rows: Rows) -> Floats:
+        unit = units.take(np.array([rows.subject.row(units)]))[0].astype(np.float64)
+        # In float64: the order of a float32 sum differs among machines, and a tree splits on it.
+        products: Floats = vectors.take(rows.of(vectors)).astype(np.float64) @ unit
+        return products
+
+    return dot
+
+
+def _one(spec: Spec, value: object) -> Tensor:
+    """Return *value*, which all items share, as one row of the input's dtype."""
+    wanted = spec.dtype.numpy
+    text = isinstance(value, str) or (
+        isinstance(value, list) and value and isinstance(value[0], str)
+    )
+    if text != (spec.dtype is DType.STRING):
+        raise InvalidInput(
+            f"{value!r} is given for the model's input {spec.name!r}; {spec} is wanted"
+        )
+    try:
+        array = np.asarray(value, dtype=wanted)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(
+            f"{value!r} is given for the model's input {spec.name!r}; {spec} is wanted"
+        ) from None
+    if spec.dtype.is_integer and not isinstance(value, int | list):
+        raise InvalidInput(
+            f"{value!r} is given for the model's input {spec.name!r}; {spec} is wanted"
+        )
+    return array.reshape(1, -1) if array.size > 1 else array.reshape(1)
+
+
+def _shaped(spec: Spec, values: Tensor, n: int) -> Tensor:
+    """Return *values* with *n* rows, in the dtype and rank of the input."""
+    wanted = spec.dtype.numpy
+    if values.dtype != wanted:
+        values = _cast(spec, values)
+    if len(values) != n:
+        values = np.repeat(values, n, axis=0)
+    shape = spec.shape
+    if shape is None or len(shape) == values.ndim:
+        return values
+    if len(shape) == 2 and values.ndim == 1:
+        return values.reshape(n, 1)
+    return values.reshape(n) if values.size == n and len(shape) == 1 else values
+
+
+def _cast(spec: Spec, values: Tensor) -> Tensor:
+    if spec.dtype is DType.STRING:
+        return values.astype(object)
+    if spec.dtype.is_integer and values.dtype.kind == "f" and np.isnan(values).any():
+        raise InvalidInput(
+            f"the model's input {spec.name!r} is {spec.dtype.value}, and a value is missing"
+        )
+    return values.astype(spec.dtype.numpy)

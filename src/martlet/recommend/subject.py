@@ -1,0 +1,65 @@
+"""Whom one request is for, and what the tables know of it: each is asked at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from martlet.recommend.stages import Keys
+from martlet.stores import Lists, Table
+
+Unit = int | str
+
+
+@dataclass(slots=True)
+class Subject:
+    """
+    One unit and its request.
+
+    Args:
+        unit: Its key; None for somebody unknown.
+        context: What the request says of it and of the moment.
+        history: Items that it had to do with, oldest first, as the request gives them; None
+            takes those in the history tables.
+        hidden: Items that sources should not spend their share on: seen, or excluded.
+    """
+
+    unit: Unit | None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    history: Keys | None = None
+    hidden: Keys = field(default_factory=lambda: np.empty(0, np.int64))
+    _rows: dict[int, int] = field(default_factory=dict)
+    _histories: dict[int, Keys] = field(default_factory=dict)
+
+    def row(self, table: Table[Any]) -> int:
+        """
+        Return the unit's row in *table*, -1 where it has none.
+
+        Raises:
+            InvalidInput: the unit is a number and the table has text keys, or the reverse.
+        """
+        if self.unit is None:
+            return -1
+        found = self._rows.get(id(table))
+        if found is None:
+            found = self._rows[id(table)] = int(table.rows_of([self.unit])[0])
+        return found
+
+    def seen(self, histories: Lists) -> Keys:
+        """Return the unit's history, oldest first: the request's own, else that in *histories*."""
+        if self.history is not None:
+            return self.history
+        found = self._histories.get(id(histories))
+        if found is None:
+            row = np.array([self.row(histories)])
+            found = self._histories[id(histories)] = histories.take(row).items
+        return found
+
+    @property
+    def known(self) -> bool:
+        """Whether anything asked so far knew it."""
+        has_history = self.history is not None and len(self.history) > 0
+        return has_history or any(row >= 0 for row in self._rows.values())

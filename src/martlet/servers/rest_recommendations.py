@@ -1,0 +1,128 @@
+"""martlet's own API: ``:recommend``, ``:rank``, and what there is to ask."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import orjson
+
+from martlet.errors import InvalidInput
+from martlet.names import ModelRef
+from martlet.recommend.recommender import Ask, Recommender
+from martlet.recommend.subject import Subject
+from martlet.servable import DEFAULT_SIGNATURE, signature_of
+from martlet.servers.routes import Handler, Request, Response, Route
+from martlet.serving.engine import Engine, score
+from martlet.serving.traffic import Variant
+from martlet.wire import recommendations as wire
+
+_WHICH = r"(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+
+
+class Recommendations:
+    """The recommender's paths, over one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.routes = [
+            Route("POST", re.compile(f"/v1/recommenders/{_WHICH}:recommend"), self._recommend),
+            Route("POST", re.compile(f"/v1/models/{_WHICH}:rank"), self._rank),
+            Route("GET", re.compile("/v1/recommenders"), lambda: self._list),
+        ]
+
+    def unmatched(self, request: Request) -> None:
+        """Leave other paths to others."""
+
+    def _list(self, _: Request) -> Response:
+        recommenders = self._engine.table.recommenders.values()
+        return Response(
+            200, orjson.dumps({"recommenders": [m.name for m in recommenders if m.variants]})
+        )
+
+    def _recommend(
+        self, name: str, version: str | None = None, label: str | None = None
+    ) -> Handler:
+        ref = _instance_ref(name, version, label)
+
+        def handler(request: Request) -> Response:
+            document = wire.parse(request.body)
+            variant = self._acquire(ref)
+            try:
+                recommender = _recommender(variant)
+                unit = recommender.declared.unit
+                asked = wire.recommend_request(document, unit)
+                slate = recommender.recommend(
+                    Ask(asked.unit, asked.size, asked.context, asked.history, asked.exclude)
+                )
+            finally:
+                variant.release()
+            about = {
+                "answered_by": slate.step,
+                "versions": slate.versions,
+                "generation": slate.generation,
+                **({"relaxed": slate.relaxed} if slate.relaxed else {}),
+            }
+            columns = {"item": slate.items, "score": slate.scores, **slate.features}
+            return Response(
+                200,
+                wire.slate_reply(ref.name, (unit, asked.unit), columns, slate.sources, about),
+            )
+
+        return handler
+
+    def _rank(self, name: str, version: str | None = None, label: str | None = None) -> Handler:
+        ref = _ref(name, version, label)
+
+        def handler(request: Request) -> Response:
+            document = wire.parse(request.body)
+            if wire.is_joined(document):
+                return self._rank_joined(ref, document)
+            variant = self._engine.acquire(ref)
+            try:
+                signature_name = wire.text_of(document, "signature_name", DEFAULT_SIGNATURE)
+                signature = signature_of(variant.servable, signature_name)
+                inputs = wire.rank_inputs(document, signature)
+                found = score(variant, inputs, signature_name)
+            finally:
+                variant.release()
+            output = wire.text_of(document, "output", next(iter(found.outputs)))
+            if output not in found.outputs:
+                known = ", ".join(map(repr, found.outputs))
+                raise InvalidInput(f"the model has no output {output!r}; its outputs are {known}")
+            scores = found.outputs[output]
+            if scores.ndim == 2 and scores.shape[1] == 1:
+                scores = scores[:, 0]
+            return Response(200, wire.scores_reply(found.name, found.version, scores))
+
+        return handler
+
+    def _rank_joined(self, ref: ModelRef, document: wire.Document) -> Response:
+        variant = self._acquire(ModelRef.parse(wire.recommender_name(document)))
+        try:
+            recommender = _recommender(variant)
+            asked = wire.joined_rank_request(document, recommender.declared.unit)
+            subject = Subject(asked.unit, asked.context, asked.history)
+            scores, version = recommender.rank(ref, subject, asked.items)
+        finally:
+            variant.release()
+        return Response(200, wire.scores_reply(ref.name, version, np.ascontiguousarray(scores)))
+
+    def _acquire(self, ref: ModelRef) -> Variant[object]:
+        return self._engine.acquire_recommender(ref)
+
+
+def _recommender(variant: Variant[object]) -> Recommender:
+    found = variant.servable
+    assert isinstance(found, Recommender), "the manager opens recommenders under this kind"
+    return found
+
+
+def _ref(name: str, version: str | None, label: str | None) -> ModelRef:
+    return ModelRef(name, None if version is None else int(version), label)
+
+
+def _instance_ref(name: str, version: str | None, label: str | None) -> ModelRef:
+    # A version of a recommender is opened anew when its tables change: its number in the
+    # registry is a label of what answers for it.
+    return ModelRef(name, label=label if version is None else str(int(version)))
