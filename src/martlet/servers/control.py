@@ -104,7 +104,7 @@ class Control:
     def unload(self, name: str, until: float | None = None) -> None:
         """Unload *name*, and return once it no longer answers."""
         self._ask(UnloadModel(name))
-        self._wait(name, lambda model: not _answers(model), until)
+        self._wait(name, _left, until)
 
     def _ask(self, ask: Ask) -> None:
         if self._send is None:
@@ -145,6 +145,14 @@ class Control:
 
 def _answers(model: Model[Servable] | None) -> bool:
     return model is not None and bool(model.variants)
+
+
+def _left(model: Model[Servable] | None) -> bool:
+    """Whether nothing of a model answers, or is about to."""
+    if model is None:
+        return True
+    ended = (State.END, State.START)
+    return not model.variants and all(each.state in ended for each in model.statuses)
 
 
 def _labelled(entry: ModelEntry) -> Callable[[Model[Servable] | None], bool]:

@@ -80,7 +80,11 @@ class Reconciler:
 
     def unloaded(self, name: str, version: int) -> None:
         """Note that no worker holds the version any more."""
-        self._names[name].versions[version].state = State.END
+        found = self._names[name].versions[version]
+        found.state = State.END
+        if self._wants(name, version):
+            # It was asked for again on its way out: begin again.
+            self._names[name].versions[version] = _Version(found.source)
 
     def _referred(self, name: str) -> set[int]:
         """Return the versions of *name* that something which answers refers to."""

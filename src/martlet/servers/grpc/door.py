@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from martlet.errors import NotAvailable
 from martlet.wire.protos import pool
@@ -78,11 +78,11 @@ class GrpcDoor:
 
     def _reflect(self, names: Sequence[str]) -> None:
         found = pool()
-        file = health_pb2.DESCRIPTOR
-        try:
-            found.FindFileByName(file.name)
-        except KeyError:
-            found.AddSerializedFile(file.serialized_pb)
+        for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+            try:
+                found.FindFileByName(file.name)
+            except KeyError:
+                found.AddSerializedFile(file.serialized_pb)
         reflection.enable_server_reflection(
             [*names, reflection.SERVICE_NAME], self._server, pool=found
         )

@@ -95,6 +95,8 @@ def _plain(value: Tensor) -> bool:
 
 
 def _json(name: str, value: Tensor) -> bytes:
+    if value.size == 0:
+        return _hollow(value.shape)
     if _plain(value):
         if value.ndim == 0:
             return orjson.dumps(value[()], option=_NUMPY)
@@ -147,7 +149,11 @@ def _nested(texts: Tensor, shape: tuple[int, ...]) -> bytes:
 
 
 def _hollow(shape: tuple[int, ...]) -> bytes:
-    return orjson.dumps(np.empty(shape).tolist())
+    """Return the brackets of a *shape* that holds nothing."""
+    text = b"[]"
+    for size in reversed(shape[: shape.index(0)]):
+        text = b"[" + ((text + b",") * size)[:-1] + b"]"
+    return text
 
 
 def _words(name: str, value: Tensor) -> Any:

@@ -1,0 +1,159 @@
+"""What is written is read back the same, whatever it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from martlet.tensors import DType, Signature, Spec
+from martlet.wire import compression
+from martlet.wire.openinference import contents, datatypes, request, response
+from martlet.wire.tfserving import floats, messages, rapidjson, requests, responses, tensorproto
+
+NUMERIC = [each for each in DType if each is not DType.STRING and not each.value.startswith("c")]
+SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+
+
+def strings(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
+    size = math.prod(shape)
+    text = st.binary(max_size=12)
+    return st.lists(text, min_size=size, max_size=size).map(lambda values: filled(values, shape))
+
+
+def filled(values: list[Any], shape: tuple[int, ...]) -> Any:
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found.reshape(shape)
+
+
+@st.composite
+def tensor(draw: Any, dtypes: list[DType] = NUMERIC) -> Any:
+    dtype, shape = draw(st.sampled_from([*dtypes, DType.STRING])), draw(SHAPES)
+    if dtype is DType.STRING:
+        return draw(strings(shape))
+    return draw(arrays.arrays(dtype.numpy, shape))
+
+
+def same(found: Any, wanted: Any) -> None:
+    assert found.shape == wanted.shape
+    assert DType.of(found.dtype) is DType.of(wanted.dtype)
+    if wanted.dtype == object:
+        assert found.ravel().tolist() == wanted.ravel().tolist()
+    else:
+        np.testing.assert_array_equal(found, wanted)
+
+
+@given(tensor(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_tensor_proto(array, as_content):
+    proto = messages.TensorProto()
+    tensorproto.encode(array, proto, as_content)
+    read = messages.TensorProto.FromString(proto.SerializeToString())
+    same(tensorproto.decode(read, "x", 1 << 20), array)
+
+
+@given(tensor())
+@settings(max_examples=200, deadline=None)
+def test_raw_bytes(array):
+    dtype = DType.of(array.dtype)
+    same(datatypes.from_raw("x", datatypes.to_raw(array), dtype, array.shape), array)
+
+
+@given(tensor())
+@settings(max_examples=200, deadline=None)
+def test_an_open_inference_reply_is_a_request_that_reads_the_same(array):
+    asked = request.InferRequest({}, binary=True)
+    body, length = response.write(asked, "m", "1", {"x": array})
+    document = json.loads(body[:length])
+    text = orjson.dumps({"inputs": document["outputs"]})
+    signature = Signature.of([Spec("x", DType.of(array.dtype), None)], [])
+    found = request.read(text + body[length:], b"%d" % len(text), signature)
+    same(found.inputs["x"], array)
+
+
+TYPED = [each for each in NUMERIC if each is not DType.FLOAT16]
+
+
+@given(tensor(TYPED), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_grpc_reply_is_a_request_that_reads_the_same(array, raw):
+    made = contents.write(request.InferRequest({}, raw=raw), "m", "1", {"x": array})
+    asked = contents.ModelInferRequest(model_name="m")
+    for each in made.outputs:
+        asked.inputs.add().MergeFromString(each.SerializeToString())
+        asked.inputs[-1].contents.SetInParent() if not raw else None
+    asked.raw_input_contents.extend(made.raw_output_contents)
+    same(contents.read(asked).inputs["x"], array)
+
+
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(arrays.arrays(np.float32, SHAPES.filter(lambda s: len(s) > 0)))
+@settings(max_examples=300, deadline=None)
+def test_tfserving_floats_read_back_as_themselves(array):
+    column = requests.parse_object(responses.outputs({"y": array}))["outputs"]
+    np.testing.assert_array_equal(np.array(column, np.float32).reshape(array.shape), array)
+    rows = requests.parse_object(responses.predictions({"y": array, "z": array}))["predictions"]
+    assert len(rows) == len(array)
+    for row, wanted in zip(rows, array, strict=True):
+        found = np.array(row["y"], np.float32).reshape(wanted.shape)
+        np.testing.assert_array_equal(found, wanted)
+
+
+@given(st.floats())
+def test_a_double_is_written_so_that_it_reads_back(value):
+    text = floats.decimal(value)
+    assert "." in text or "e" in text or "N" in text or "I" in text
+    found = rapidjson.parse(text.encode())
+    assert found == value or (math.isnan(found) and math.isnan(value))
+
+
+@given(FINITE)
+def test_a_float_takes_no_more_digits_than_upstream_writes(value):
+    text = floats.decimal(value, itemsize=4)
+    # C's %g, by Python's, which is the same function.
+    plain = f"{value:g}"
+    wanted = plain if np.float32(plain) == np.float32(value) else f"{value:.9g}"
+    assert text in (wanted, wanted + ".0")
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=8)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_the_tolerant_reader_reads_json_as_python_does(value, indented):
+    text = json.dumps(value, indent=1 if indented else None)
+    assert rapidjson.parse(text.encode()) == json.loads(text)
+    assert rapidjson.parse(json.dumps(value, ensure_ascii=False).encode() + b" ...") == value
+
+
+@given(st.binary(max_size=2000), st.sampled_from([b"gzip", b"deflate"]))
+def test_compression(body, encoding):
+    packed = compression.deflate(body, encoding)
+    assert compression.inflate(packed, encoding, limit=len(body)) == body
+    if body:
+        with pytest.raises(Exception, match="more than"):
+            compression.inflate(packed, encoding, limit=len(body) - 1)
