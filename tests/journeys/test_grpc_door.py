@@ -1,4 +1,4 @@
-"""What the gRPC port refuses and what it is beside the services: over a socket, with raw messages."""
+"""What the gRPC port refuses, and what it is beside the services: a socket, raw messages."""
 
 from __future__ import annotations
 
