@@ -28,6 +28,7 @@ from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
+from martlet.servers.warmup import warm_up
 from martlet.serving.engine import Engine
 from martlet.serving.manager import Closable, Manager
 from martlet.serving.reconciler import Reconciler
@@ -90,7 +91,7 @@ def _work(
     """Be worker *index*: the parts of one process, put together."""
     engine = Engine(word)
     openers: dict[str, Callable[[Source], Closable]] = {
-        "model": partial(_open_model, config.threads),
+        "model": partial(_open_model, config.threads, config.protocols.warm_ups),
         "recommender": partial(open_recommender, engine=engine),
     }
     manager = Manager(engine, openers)
@@ -137,6 +138,13 @@ def _grpc_door(
     )
 
 
-def _open_model(threads: int, source: Source) -> Servable:
+def _open_model(threads: int, warm_ups: int, source: Source) -> Servable:
     options = formats.LoadOptions(trusted=source.trusted, threads=threads)
-    return formats.load(source.path, options, source.format)
+    servable = formats.load(source.path, options, source.format)
+    if warm_ups and source.path.is_dir():
+        try:
+            warm_up(servable, source.path, warm_ups)
+        except BaseException:
+            servable.close()
+            raise
+    return servable

@@ -64,6 +64,7 @@ class ProtocolConfig:
         tensor_content: TensorFlow Serving's gRPC answers come in ``tensor_content``.
         grpc_socket: A Unix socket for gRPC beside the port; "" for none.
         tls: gRPC's certificates; None speaks plain text.
+        warm_ups: How often a version answers each of its warm-up records first; 0: never.
     """
 
     timeout_s: float = 30.0
@@ -72,6 +73,7 @@ class ProtocolConfig:
     tensor_content: bool = False
     grpc_socket: str = ""
     tls: Tls | None = None
+    warm_ups: int = 1
 
 
 @dataclass(frozen=True, slots=True)
