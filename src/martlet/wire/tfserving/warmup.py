@@ -31,7 +31,7 @@ def read(raw: bytes) -> list[Any]:
     Raises:
         UnsupportedModel: it is no TFRecord file, or has more than MOST_RECORDS.
     """
-    found = []
+    found: list[Any] = []
     for record in _records(raw):
         if len(found) == MOST_RECORDS:
             raise UnsupportedModel(f"Number of warmup records exceeds the maximum ({MOST_RECORDS})")
