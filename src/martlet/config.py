@@ -8,7 +8,7 @@ from pathlib import Path
 
 from martlet.errors import InvalidInput
 from martlet.names import check_name
-from martlet.servers.http import Limits
+from martlet.servers.connection import Limits
 from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
 
 

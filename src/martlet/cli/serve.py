@@ -73,7 +73,7 @@ def serve(
     from martlet.cli import tfserving_flags, tfserving_settings
     from martlet.config import NamedPath, ServeConfig
     from martlet.errors import InvalidInput
-    from martlet.servers.http import Limits
+    from martlet.servers.connection import Limits
 
     flags = tfserving_flags.read(tensorflow_flags)
     folders = tfserving_settings.folders(flags)
