@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from martlet.errors import InvalidInput
+from martlet.fleet.policy import Patience
 from martlet.names import check_name
 from martlet.servers.connection import Limits
 from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
@@ -94,6 +95,7 @@ class ServeConfig:
         drain_s: How long requests under way may take after SIGTERM.
         folders: Models whose versions are the numbered children of a folder.
         protocols: What a client of TensorFlow Serving or Open Inference can notice.
+        patience: How long the supervisor waits for a worker or a load.
     """
 
     models: tuple[NamedPath, ...] = ()
@@ -109,3 +111,4 @@ class ServeConfig:
     drain_s: float = 30.0
     folders: FolderConfig = field(default_factory=lambda: FolderConfig())
     protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())
+    patience: Patience = field(default_factory=lambda: Patience())

@@ -143,7 +143,9 @@ def test_threads_do_not_disturb_each_other(model: Any, module: Any):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda a: model.predict({"user": a[0], "dense": a[1]}), asked))
     for given_, got in zip(asked, found, strict=True):
-        np.testing.assert_allclose(next(iter(got.values())), expected(module, *given_)[0], rtol=1e-5)
+        np.testing.assert_allclose(
+            next(iter(got.values())), expected(module, *given_)[0], rtol=1e-5
+        )
 
 
 def test_read_only_arrays_are_taken(model: Any, module: Any):
