@@ -237,3 +237,21 @@ def write_version(folder: Path, number: int, **told: Any) -> Path:
     staged.mkdir()
     (staged / "model.faulty").write_text(json.dumps({"version": number, **told}))
     return staged.rename(folder / str(number))
+
+
+def folder(tmp_path: Path, *numbers: int) -> Path:
+    for number in numbers or (1,):
+        write_version(tmp_path / "m", number)
+    return tmp_path / "m"
+
+
+def from_folder(path: Path, workers: int = 2) -> list[str]:
+    flags = ["--model_name=m", f"--model_base_path={path}"]
+    return ["--workers", str(workers), "--log-level", "info", *flags]
+
+
+async def until(load: Load, version: int, limit_s: float = 20.0) -> None:
+    end = time.monotonic() + limit_s
+    while version not in load.versions:
+        assert time.monotonic() < end, f"version {version} never answered"
+        await asyncio.sleep(0.005)

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from drive import Load, Server, serving, write_version
+from drive import Client, Load, Server, folder, from_folder, serving, until, write_version
 from faulty import HOLD_GIL, LOOP
-from test_swap import folder, from_folder, until
 
 
 def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
@@ -47,8 +46,6 @@ def test_a_worker_that_hangs_is_found_and_replaced(tmp_path, log, figures, how):
         async with Load(server.port, seed=5, connections=4) as load:
             await until(load, 1)
             started = time.monotonic()
-            from drive import Client
-
             answer = await Client(server.port).infer("m", how)
             assert answer.status == 0, "the connection of the hung worker breaks"
             while len(set(server.children()) - before) < 1 or len(server.children()) < 2:
@@ -91,8 +88,6 @@ def test_sigterm_under_load_fails_nothing(tmp_path, log, times, figures):
 
 def test_a_second_sigterm_forces(tmp_path, log, figures):
     async def run(server: Server) -> float:
-        from drive import Client
-
         asking = asyncio.create_task(Client(server.port).infer("m", 1))
         await asyncio.sleep(0.3)
         server.signal(signal.SIGTERM)

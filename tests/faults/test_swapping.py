@@ -7,28 +7,20 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
-from drive import Answer, Client, Load, Server, regressions, serving, write_version
-
-
-def folder(tmp_path: Path, *numbers: int) -> Path:
-    for number in numbers or (1,):
-        write_version(tmp_path / "m", number)
-    return tmp_path / "m"
-
-
-def from_folder(path: Path, workers: int = 2) -> list[str]:
-    flags = ["--model_name=m", f"--model_base_path={path}"]
-    return ["--workers", str(workers), "--log-level", "info", *flags]
-
-
-async def until(load: Load, version: int, limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while version not in load.versions:
-        assert time.monotonic() < end, f"version {version} never answered"
-        await asyncio.sleep(0.005)
+from drive import (
+    Answer,
+    Client,
+    Load,
+    Server,
+    folder,
+    from_folder,
+    regressions,
+    serving,
+    until,
+    write_version,
+)
 
 
 def test_a_checker_sees_an_answer_that_goes_back():
