@@ -55,8 +55,6 @@ BUILTIN: dict[str, str] = {
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",
     "spark": "martlet.formats.spark",
-    "mleap": "martlet.formats.mleap",
-    "pfa": "martlet.formats.pfa",
     "xgboost": "martlet.formats.xgboost",
     "catboost": "martlet.formats.catboost",
     "tflite": "martlet.formats.tflite",
@@ -65,6 +63,7 @@ BUILTIN: dict[str, str] = {
     "keras": "martlet.formats.keras",
     "sklearn": "martlet.formats.sklearn",
     "arrays": "martlet.formats.arrays",
+    "pmml": "martlet.formats.pmml",
 }
 
 

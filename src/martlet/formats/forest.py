@@ -313,7 +313,7 @@ class TreeSum:
             self._native.rows(x, out)
         else:
             for some in self.forest._blocks(len(x)):
-                out[some] = self._add(self.forest._walk(x[some]))
+                out[some] = self.add(self.forest._walk(x[some]))
         return out
 
     def of(self, row: Row) -> list[float]:
@@ -324,7 +324,7 @@ class TreeSum:
             InvalidInput: *row* does not have one number for each feature.
         """
         if self._native is None:
-            sums: list[float] = self._add(self.forest._walk(self.forest._matrix_of(row)))[
+            sums: list[float] = self.add(self.forest._walk(self.forest._matrix_of(row)))[
                 0
             ].tolist()
             return sums
@@ -334,7 +334,8 @@ class TreeSum:
             raise self.forest._misfit(row) from exc
         return found
 
-    def _add(self, leaves: NDArray[np.int32]) -> Floats:
+    def add(self, leaves: NDArray[np.int32]) -> Floats:
+        """Return the sums of rows that end at *leaves*, [rows, trees]. Shape [rows, outputs]."""
         dtype = np.float32 if self.float32 else np.float64
         values, weights = self.values.astype(dtype), self.weights.astype(dtype)
         sums = np.repeat(self.start.astype(dtype)[np.newaxis], len(leaves), axis=0)

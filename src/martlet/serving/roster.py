@@ -71,14 +71,6 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Unloaded:
-    """An UnloadOrder is done: nobody holds the version, and it is closed."""
-
-    name: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """A RosterOrder is done."""
 
@@ -91,4 +83,4 @@ class Listening:
 
 
 Order = LoadOrder | UnloadOrder | RosterOrder | ListenOrder
-Report = Loaded | Unloaded | Prepared | Listening
+Report = Loaded | Prepared | Listening

@@ -6,7 +6,6 @@ Needs grpcio-tools, which nothing else here does: ``python -m martlet.wire.proto
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 
@@ -17,7 +16,7 @@ def descriptor_set(folder: Path) -> bytes:
     import grpc_tools
     from grpc_tools import protoc
 
-    google = files(grpc_tools).joinpath("_proto")
+    google = Path(grpc_tools.__file__).parent / "_proto"
     sources = sorted(each.name for each in folder.glob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out.desc"

@@ -1,0 +1,6 @@
+# The shared PMML corpus (see MARTLET_SHARED in CONTRIBUTING.md), and the speed of PMML.
+
+.PHONY: pmml
+pmml: $(VENV)/.test ## Score the shared PMML corpus and count what agrees
+	cd tests/contracts && $(abspath $(BIN))/python $(abspath $(or $(MARTLET_SHARED),../shared))/pmml/check_pmml.py \
+	  pmml_adapter:score $(abspath $(or $(MARTLET_SHARED),../shared))/pmml/open.json --as dict --quiet $(PMML)

@@ -1,0 +1,222 @@
+"""A PMML file as elements: parsed once, iteratively, each knowing its line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from martlet.errors import UnsupportedModel
+
+MAX_BYTES = 2 << 30
+MAX_DEPTH = 4096
+MAX_TEXT = 64 << 20
+"""Characters in one element's text or attributes: an Array of eight million numbers fits."""
+
+_CHUNK = 1 << 20
+_NO_ATTRIBUTES: dict[str, str] = {}
+
+
+class Element:
+    """One XML element. Names are local: PMML's namespace says only the version."""
+
+    __slots__ = ("attributes", "children", "line", "tag", "text")
+
+    def __init__(self, tag: str, attributes: dict[str, str], line: int) -> None:
+        self.tag = tag
+        self.attributes = attributes
+        self.line = line
+        self.children: list[Element] = []
+        self.text = ""
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return the attribute *name*, or *default*."""
+        return self.attributes.get(name, default)
+
+    def need(self, name: str) -> str:
+        """
+        Return the attribute *name*.
+
+        Raises:
+            UnsupportedModel: it is absent.
+        """
+        value = self.attributes.get(name)
+        if value is None:
+            raise self.error(f"lacks the attribute {name!r}")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """
+        Return the attribute *name* as a number, or *default* where it is absent.
+
+        Raises:
+            UnsupportedModel: it is no number, or absent and without default.
+        """
+        value = self.attributes.get(name)
+        if value is None:
+            if default is None:
+                raise self.error(f"lacks the attribute {name!r}")
+            return default
+        try:
+            return float(value)
+        except ValueError:
+            raise self.error(f"{name}={value!r} is not a number") from None
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return the attribute *name* as an integer; else as :meth:`number`."""
+        value = self.number(name, default)
+        if not math.isfinite(value) or value != int(value):
+            raise self.error(f"{name}={value!r} is not an integer")
+        return int(value)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return the attribute *name* as a boolean (``true``, ``false``, ``1``, ``0``)."""
+        value = self.attributes.get(name)
+        return default if value is None else value.strip().lower() in ("true", "1")
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+        """
+        Return the attribute *name*, which must be one of *allowed*.
+
+        Raises:
+            UnsupportedModel: it is another.
+        """
+        value = self.attributes.get(name, default)
+        if value is None:
+            raise self.error(f"lacks the attribute {name!r}")
+        if value not in allowed:
+            raise self.error(f"{name}={value!r} is not supported; use {', '.join(allowed)}")
+        return value
+
+    def child(self, *tags: str) -> Element | None:
+        """Return the first child with one of *tags*, or None."""
+        for each in self.children:
+            if each.tag in tags:
+                return each
+        return None
+
+    def need_child(self, *tags: str) -> Element:
+        """
+        Return the first child with one of *tags*.
+
+        Raises:
+            UnsupportedModel: there is none.
+        """
+        found = self.child(*tags)
+        if found is None:
+            raise self.error(f"lacks the element {' or '.join(tags)}")
+        return found
+
+    def all(self, *tags: str) -> list[Element]:
+        """Return the children with one of *tags*, in order."""
+        return [each for each in self.children if each.tag in tags]
+
+    def walk(self) -> Iterator[Element]:
+        """Yield this element and all below it, in document order."""
+        stack: list[Element] = [self]
+        while stack:
+            each = stack.pop()
+            yield each
+            stack.extend(reversed(each.children))
+
+    def error(self, message: str) -> UnsupportedModel:
+        """Return the error that says *message* of this element and its line."""
+        name = self.attributes.get("name") or self.attributes.get("id")
+        label = f"{self.tag} {name!r}" if name else self.tag
+        return UnsupportedModel(f"{label} at line {self.line} {message}")
+
+    def __repr__(self) -> str:
+        return f"<{self.tag} line {self.line}>"
+
+
+def parse(path: Path) -> Element:
+    """
+    Return the root element of the PMML file at *path*.
+
+    Reads in chunks, keeps no parser state per depth, and refuses what a model has no use for:
+    a DTD (and with it every entity but the five of XML), more than MAX_DEPTH levels, more than
+    MAX_TEXT characters in one place, files above MAX_BYTES.
+
+    Raises:
+        UnsupportedModel: the file is not well-formed, is too large, or is no PMML.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UnsupportedModel(f"the file has {size} bytes; at most {MAX_BYTES} are read")
+    tree = _Tree()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                tree.parser.Parse(chunk, False)
+            tree.parser.Parse(b"", True)
+    except expat.ExpatError as exc:
+        raise UnsupportedModel(f"not well-formed XML: {exc}") from exc
+    except (LookupError, ValueError) as exc:  # an encoding that Python has not, or refuses
+        raise UnsupportedModel(f"not readable as XML: {exc}") from exc
+    root = tree.root
+    if root is None or root.tag != "PMML":
+        raise UnsupportedModel(f"the root element is {root.tag if root else None!r}, not 'PMML'")
+    return root
+
+
+class _Tree:
+    """Collects expat's events."""
+
+    def __init__(self) -> None:
+        self.root: Element | None = None
+        self._open: list[Element] = []
+        self._text: list[str] = []
+        self._length = 0
+        self._names: dict[str, str] = {}
+        self.parser = parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.buffer_size = 1 << 16
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._data
+        parser.StartDoctypeDeclHandler = self._doctype
+
+    def _doctype(self, *_: Any) -> None:
+        line = self.parser.CurrentLineNumber
+        raise UnsupportedModel(f"a DTD at line {line} is refused; remove the DOCTYPE declaration")
+
+    def _local(self, name: str) -> str:
+        local = self._names.get(name)
+        if local is None:
+            local = self._names[name] = name.rpartition(":")[2]
+        return local
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        line = self.parser.CurrentLineNumber
+        element = Element(self._local(name), attributes or _NO_ATTRIBUTES, line)
+        stack = self._open
+        if stack:
+            stack[-1].children.append(element)
+            if len(stack) >= MAX_DEPTH:
+                raise element.error(f"is nested deeper than {MAX_DEPTH} levels")
+            if self._text:
+                self._keep(stack[-1])
+        else:
+            self.root = element
+        stack.append(element)
+
+    def _end(self, _: str) -> None:
+        element = self._open.pop()
+        if self._text:
+            self._keep(element)
+
+    def _data(self, text: str) -> None:
+        self._text.append(text)
+        self._length += len(text)
+        if self._length > MAX_TEXT:
+            raise self._open[-1].error(f"holds more than {MAX_TEXT} characters")
+
+    def _keep(self, element: Element) -> None:
+        text = "".join(self._text)
+        self._text.clear()
+        self._length = 0
+        # Blanks between children are layout, except in an element that has nothing else.
+        if text.strip() or not element.children:
+            element.text += text

@@ -1,0 +1,278 @@
+"""The MiningSchema: which fields a model takes, and what it does with the values that are odd.
+
+In this order: outliers, then invalid values, then missing ones. Source: PMML 4.4.1, MiningSchema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.formats.pmml.column import (
+    Column,
+    Mask,
+    blank,
+    fill,
+    reasons,
+)
+from martlet.formats.pmml.dictionary import BAD, DataField
+from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.scope import Field, Scope
+from martlet.formats.pmml.values import Value, parse, text_of
+
+_USAGES = (
+    "active",
+    "target",
+    "predicted",
+    "supplementary",
+    "group",
+    "order",
+    "frequencyWeight",
+    "analysisWeight",
+)
+_INVALID = ("returnInvalid", "asIs", "asMissing", "asValue")
+_OUTLIERS = ("asIs", "asMissingValues", "asExtremeValues")
+
+
+@dataclass(frozen=True, slots=True)
+class MiningField:
+    """
+    One line of a MiningSchema.
+
+    Args:
+        invalid: ``invalidValueTreatment`` as written; None where it is not.
+        invalid_value, missing_value: The replacements, of the field's type.
+    """
+
+    name: str
+    usage: str
+    optype: str | None
+    outliers: str
+    low: float | None
+    high: float | None
+    invalid: str | None
+    invalid_value: Value
+    missing_value: Value
+    refuse_missing: bool
+
+    @classmethod
+    def of(cls, element: Element, field: DataField | Field | None) -> MiningField:
+        """Read a MiningField whose values are *field*'s (None: nobody says of what type)."""
+
+        def value(name: str) -> Value:
+            text = element.get(name)
+            if text is None or field is None:
+                return text
+            try:
+                return parse(text, field.type)
+            except ValueError as exc:
+                raise element.error(f"has a malformed {name}: {exc}") from None
+
+        def margin(name: str) -> float | None:
+            return element.number(name) if element.get(name) is not None else None
+
+        treatment = element.get("invalidValueTreatment")
+        if treatment is not None:
+            element.choice("invalidValueTreatment", _INVALID)
+        return cls(
+            element.need("name"),
+            element.choice("usageType", _USAGES, "active"),
+            element.get("optype"),
+            element.choice("outliers", _OUTLIERS, "asIs"),
+            margin("lowValue"),
+            margin("highValue"),
+            treatment,
+            value("invalidValueReplacement"),
+            value("missingValueReplacement"),
+            element.get("missingValueTreatment") == "returnInvalid",
+        )
+
+    @property
+    def is_target(self) -> bool:
+        return self.usage in ("target", "predicted")
+
+    @property
+    def treats(self) -> bool:
+        """Whether it changes any value."""
+        return (
+            self.outliers != "asIs"
+            or self.invalid is not None
+            or self.missing_value is not None
+            or self.refuse_missing
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """
+    What a model makes of one field's values.
+
+    Args:
+        data: The declared type and domain; None for a field that the file computes.
+        strict: Whether a value outside the domain is refused where the schema says nothing.
+    """
+
+    mining: MiningField
+    data: DataField | None
+    strict: bool
+
+    @property
+    def on_invalid(self) -> str:
+        """What an invalid value becomes."""
+        return self.mining.invalid or ("returnInvalid" if self.strict else "asIs")
+
+    def apply(self, column: Column, bad: Mask | None, raw: NDArray[Any] | None) -> Column:
+        """
+        Return the treated *column*.
+
+        Args:
+            bad: Where the value is not of the field's type.
+            raw: What came, for the reason of a refused value.
+        """
+        mining = self.mining
+        column = self._outliers(column)
+        column = self._invalid(column, bad, raw)
+        if column.missing is not None:
+            if mining.missing_value is not None:
+                return fill(column, column.missing, mining.missing_value)
+            if mining.refuse_missing:
+                return column.with_errors(
+                    reasons(column.missing, f"field {mining.name!r} is missing")
+                )
+        return column
+
+    def _outliers(self, column: Column) -> Column:
+        mining = self.mining
+        if mining.outliers == "asIs" or column.levels is not None:
+            return column
+        low = -np.inf if mining.low is None else mining.low
+        high = np.inf if mining.high is None else mining.high
+        if mining.outliers == "asMissingValues":
+            return blank(column, (column.values < low) | (column.values > high))
+        kept = np.clip(column.values.astype(np.float64), low, high)
+        return replace(column, values=kept.astype(column.values.dtype))
+
+    def _invalid(self, column: Column, bad: Mask | None, raw: NDArray[Any] | None) -> Column:
+        mining, treatment = self.mining, self.on_invalid
+        wrong = self.data.where_invalid(column) if self.data is not None else None
+        if treatment == "asIs" and mining.invalid_value is None:
+            wrong = bad
+        elif bad is not None:
+            wrong = bad if wrong is None else wrong | bad
+        if wrong is None or not wrong.any():
+            return column
+        if treatment == "asMissing":
+            return blank(column, wrong)
+        if mining.invalid_value is not None and treatment in ("asIs", "asValue"):
+            return fill(column, wrong, mining.invalid_value)
+        data = self.data
+        assert data is not None
+        shown = column.objects() if raw is None else raw.tolist()
+        return column.with_errors(reasons(wrong, lambda row: refusal(data, shown[row])))
+
+    def single_value(self, value: Value, raw: Any) -> Value:
+        """Return the treated *value* of one row."""
+        mining = self.mining
+        if mining.outliers != "asIs" and isinstance(value, int | float):
+            value = self._outlier(value)
+        if value is not None:
+            wrong = value is BAD
+            if not wrong and self.data is not None and self.data.restricted:
+                asis = self.on_invalid == "asIs" and mining.invalid_value is None
+                wrong = not asis and not self.data.is_valid(value)
+            if wrong:
+                value = self._wrong(raw)
+        if value is None:
+            if mining.missing_value is not None:
+                return mining.missing_value
+            if mining.refuse_missing:
+                raise RowError(f"field {mining.name!r} is missing")
+        return value
+
+    def _outlier(self, value: float) -> Value:
+        mining = self.mining
+        beyond = mining.low is not None and value < mining.low
+        above = mining.high is not None and value > mining.high
+        if not beyond and not above:
+            return value
+        if mining.outliers == "asMissingValues":
+            return None
+        assert self.data is not None
+        return parse(str(mining.low if beyond else mining.high), self.data.type)
+
+    def _wrong(self, raw: Any) -> Value:
+        treatment = self.on_invalid
+        if treatment == "asMissing":
+            return None
+        if self.mining.invalid_value is not None and treatment in ("asIs", "asValue"):
+            return self.mining.invalid_value
+        assert self.data is not None
+        raise RowError(refusal(self.data, raw))
+
+
+def refusal(data: DataField, raw: Any) -> str:
+    """Return why *raw* is no value of *data*: which field, what came, what is allowed."""
+    shown = repr(raw) if isinstance(raw, str | bytes) else text_of(raw)
+    return f"field {data.name!r} cannot be {shown}; allowed is {data.describe()}"
+
+
+def input_field(data: DataField, mining: MiningField, scope: Scope, raw: int) -> Field:
+    """Return the field of what the caller gives in the slot *raw*, treated."""
+    treatment = Treatment(mining, data, strict=True)
+
+    def column(frame: Frame) -> Column:
+        given = frame[raw]
+        found, bad = data.read(given)
+        return treatment.apply(found, bad, given)
+
+    slot = scope.world.program.slot(column, _single(treatment, data, raw))
+    return Field(data.name, slot, data.type, mining.optype or data.optype, data.valid)
+
+
+def _single(treatment: Treatment, data: DataField, raw: int) -> Single:
+    read = data.single()
+    plain = (
+        not data.restricted
+        and not treatment.mining.refuse_missing
+        and treatment.mining.outliers == "asIs"
+    )
+    replacement = treatment.mining.missing_value
+    treated = treatment.single_value
+
+    def simple(record: Record) -> Value:
+        given = record[raw]
+        value = read(given)
+        if value is None:
+            return replacement
+        return treated(value, given) if value is BAD else value
+
+    def full(record: Record) -> Value:
+        given = record[raw]
+        return treated(read(given), given)
+
+    return simple if plain else full
+
+
+def inherited_field(
+    source: Field, data: DataField | None, mining: MiningField, scope: Scope
+) -> Field:
+    """Return a field that an inner model takes from around it: *source*, treated anew."""
+    optype = mining.optype or source.optype
+    if not mining.treats:
+        return replace(source, optype=optype)
+    treatment = Treatment(mining, data, strict=False)
+    read = scope.reader(source)
+
+    def column(frame: Frame) -> Column:
+        return treatment.apply(frame[source.slot], None, None)
+
+    def single(record: Record) -> Value:
+        value = read(record)
+        return treatment.single_value(value, value)
+
+    slot = scope.world.program.slot(column, single)
+    return replace(source, slot=slot, optype=optype)

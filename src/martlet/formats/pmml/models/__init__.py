@@ -1,0 +1,1 @@
+"""One file a model element; each gives ``compile_model(context) -> Model``."""

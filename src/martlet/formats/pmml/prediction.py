@@ -1,0 +1,196 @@
+"""What a model answers: a value, and what its kind of model knows beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.formats.pmml.column import (
+    Column,
+    Mask,
+    Reasons,
+    Rows,
+    first,
+    of_levels,
+    scatter,
+)
+from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.values import DataType, Value
+
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """
+    A batch's answers.
+
+    Args:
+        value: The label or the number.
+        classes: The labels that the columns of *probability* and *confidence* are of.
+        probability, confidence: Shape [rows, classes]; NaN where there is none.
+        entity: The id of the node, rule, cluster or segment that decided.
+        entities: The ids that the columns of *affinity* are of, where they are ranked.
+        affinity: Shape [rows, entities]: distances, or similarities.
+        nearest_first: Whether the smallest affinity ranks first: a distance.
+        features: What else an OutputField may ask for, by feature.
+        others: The predictions of further targets, by the field's name.
+        errors: Rows that have no answer at all, and why.
+    """
+
+    value: Column
+    classes: tuple[Value, ...] = ()
+    probability: Floats | None = None
+    confidence: Floats | None = None
+    entity: Column | None = None
+    entities: tuple[str, ...] = ()
+    affinity: Floats | None = None
+    nearest_first: bool = True
+    features: dict[str, Any] = field(default_factory=dict)
+    others: dict[str, Prediction] = field(default_factory=dict)
+
+    def take(self, rows: Rows) -> Prediction:
+        """Return the predictions of *rows*."""
+
+        def part(each: Any) -> Any:
+            if each is None:
+                return None
+            return each[rows] if isinstance(each, np.ndarray) else each.take(rows)
+
+        return replace(
+            self,
+            value=part(self.value),
+            probability=part(self.probability),
+            confidence=part(self.confidence),
+            entity=part(self.entity),
+            affinity=part(self.affinity),
+            features={name: _part(each, rows) for name, each in self.features.items()},
+            others={name: each.take(rows) for name, each in self.others.items()},
+        )
+
+    def spread(self, rows: Rows, size: int) -> Prediction:
+        """Return predictions of *size* rows: these at *rows*, nothing elsewhere."""
+
+        def matrix(each: Floats | None) -> Floats | None:
+            if each is None:
+                return None
+            found = np.full((size, each.shape[1]), np.nan, dtype=each.dtype)
+            found[rows] = each
+            return found
+
+        return replace(
+            self,
+            value=scatter(self.value, rows, size),
+            probability=matrix(self.probability),
+            confidence=matrix(self.confidence),
+            entity=None if self.entity is None else scatter(self.entity, rows, size),
+            affinity=matrix(self.affinity),
+            features={n: _spread(each, rows, size) for n, each in self.features.items()},
+            others={name: each.spread(rows, size) for name, each in self.others.items()},
+        )
+
+    def failing(self, errors: Reasons | None) -> Prediction:
+        """Return the predictions with rows failed for *errors* too."""
+        if errors is None:
+            return self
+        return replace(
+            self,
+            value=replace(self.value, errors=first(self.value.errors, errors)),
+            others={name: each.failing(errors) for name, each in self.others.items()},
+        )
+
+
+def _part(each: Any, rows: Rows) -> Any:
+    if isinstance(each, list):
+        return [_part(one, rows) for one in each]
+    return each[rows] if isinstance(each, np.ndarray) else each.take(rows)
+
+
+def _spread(each: Any, rows: Rows, size: int) -> Any:
+    if isinstance(each, list):
+        return [_spread(one, rows, size) for one in each]
+    if isinstance(each, Column):
+        return scatter(each, rows, size)
+    if not isinstance(each, np.ndarray):
+        return each.spread(rows, size)
+    found = np.full((size, *each.shape[1:]), np.nan, dtype=each.dtype)
+    found[rows] = each
+    return found
+
+
+class Outcome:
+    """One record's answer; as Prediction, with plain values."""
+
+    __slots__ = ("classes", "entity", "features", "probability", "value")
+
+    def __init__(
+        self,
+        value: Value,
+        classes: tuple[Value, ...] = (),
+        probability: Sequence[float] | None = None,
+        entity: str | None = None,
+        features: dict[str, Any] | None = None,
+    ) -> None:
+        self.value = value
+        self.classes = classes
+        self.probability = probability
+        self.entity = entity
+        self.features = features
+
+
+class Model(Protocol):
+    """A compiled model element."""
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Return the answers of a batch."""
+        ...
+
+
+class SingleModel(Model, Protocol):
+    """A model with a path of its own for one record; others answer a batch of one."""
+
+    def outcome(self, record: Record) -> Outcome:
+        """Return one record's answer."""
+        ...
+
+
+def label_column(codes: NDArray[Any], labels: Sequence[Value], kind: DataType) -> Column:
+    """Return the column of *labels* by *codes*; -1 is missing."""
+    if kind.is_text:
+        return of_levels(codes, list(labels))
+    table = np.zeros(len(labels) + 1, dtype=kind.numpy)
+    known = np.zeros(len(labels) + 1, dtype=bool)
+    for code, label in enumerate(labels):
+        if label is not None:
+            table[code], known[code] = label, True
+    missing = ~known[codes]
+    return Column(kind, table[codes], missing if missing.any() else None)
+
+
+def winners(matrix: Floats) -> NDArray[np.int64]:
+    """Return the column of each row's greatest number (the first among equals), -1 where none."""
+    if not matrix.shape[1]:
+        return np.full(len(matrix), -1)
+    filled = np.where(np.isnan(matrix), -np.inf, matrix)
+    best = filled.argmax(axis=1)
+    none: Mask = np.asarray(np.isnan(matrix).all(axis=1))
+    return np.where(none, -1, best)
+
+
+def classified(
+    classes: tuple[Value, ...], probability: Floats, kind: DataType, errors: Reasons | None = None
+) -> Prediction:
+    """Return the prediction of the likeliest of *classes*."""
+    value = label_column(winners(probability), classes, kind)
+    return Prediction(value.with_errors(errors), classes, probability)
+
+
+def numbers(values: Floats, kind: DataType, errors: Reasons | None = None) -> Prediction:
+    """Return the prediction of *values*, missing where NaN."""
+    gone = np.isnan(values)
+    missing = gone if gone.any() else None
+    return Prediction(Column(kind, values.astype(kind.numpy, copy=False), missing, errors))

@@ -1,0 +1,248 @@
+"""A PMML file as a servable: named columns in, named columns out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from martlet.errors import ServableFailed, UnsupportedModel
+from martlet.formats import LoadOptions
+from martlet.formats.pmml.column import Column, failed, first
+from martlet.formats.pmml.compile import _UNNAMED, Compiler, Input, first_model
+from martlet.formats.pmml.context import NestedModel
+from martlet.formats.pmml.document import parse
+from martlet.formats.pmml.frame import UNSET, Frame, RowError
+from martlet.formats.pmml.prediction import Outcome, Prediction
+from martlet.formats.pmml.values import (
+    BOOLEAN,
+    DOUBLE,
+    FLOAT,
+    STRING,
+    DataType,
+    Kind,
+    Value,
+    text_of,
+)
+from martlet.formats.pmml.verification import verify
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+
+REASON = "_reason"
+"""The output that says why a row has no answer: a sentence, None where it has one."""
+
+
+class PmmlServable:
+    """
+    One PMML model.
+
+    Inputs are the model's active fields: numbers as float64 (NaN: missing), all else as strings
+    (None: missing). Outputs are its target and its output fields, then ``_reason``. A row with
+    a value that the mining schema refuses has nothing in every output and its reason in the
+    last; the other rows of the batch are answered.
+    """
+
+    def __init__(self, path: Path, options: LoadOptions) -> None:
+        try:
+            self._root = parse(path)
+            compiler = Compiler.of(self._root)
+            self._model = first_model(self._root)
+            model = compiler.model(self._model, None)
+            self._bind(compiler, model)
+            verify(self._model, self)
+        except UnsupportedModel as exc:
+            raise UnsupportedModel(f"{path}: {exc}") from exc
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
+            # Every part names what is wrong with it; what none of them foresaw ends here.
+            raise UnsupportedModel(f"{path} is not a PMML file that loads: {exc!r}") from exc
+
+    def _bind(self, compiler: Compiler, model: NestedModel) -> None:
+        self._program = compiler.world.program
+        self._inputs = list(compiler.inputs.values())
+        self._outputs = _outputs(compiler, model)
+        reason = Spec(REASON, DType.STRING, (-1,), nullable=True, description="why a row is empty")
+        signature = Signature.of(
+            [_input_spec(each) for each in self._inputs],
+            [*(each.spec for each in self._outputs), reason],
+        )
+        self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: signature}
+        self._raw = [(each.data.name, each.slot) for each in self._inputs]
+        self._blank = [UNSET] * len(self._program.makers)
+        for _, slot in self._raw:
+            self._blank[slot] = None
+        self._singles = [(each, self._program.reader(each.slot)) for each in self._outputs]
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """
+        Score the rows.
+
+        A value that does not fit its field fails its row alone: a numeric column may also come
+        as an object array, with text that is no number.
+        """
+        rows = len(next(iter(inputs.values()))) if inputs else 1
+        try:
+            return self._one(inputs) if rows == 1 else self._many(inputs, rows)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
+            raise ServableFailed(f"the model cannot score these values: {exc!r}") from exc
+
+    def _many(self, inputs: Tensors, rows: int) -> dict[str, Tensor]:
+        frame = Frame(self._program, rows)
+        for name, slot in self._raw:
+            given = inputs.get(name)
+            frame[slot] = np.full(rows, None, dtype=object) if given is None else given
+        columns = [each.column(frame) for each in self._outputs]
+        errors = None
+        for each in columns:
+            errors = first(errors, each.errors)
+        bad = None if errors is None else failed(errors)
+        found = {
+            each.spec.name: each.tensor(column, bad)
+            for each, column in zip(self._outputs, columns, strict=True)
+        }
+        found[REASON] = np.full(rows, None, dtype=object) if errors is None else errors
+        return found
+
+    def _one(self, inputs: Tensors) -> dict[str, Tensor]:
+        record = self._blank.copy()
+        for name, slot in self._raw:
+            given = inputs.get(name)
+            if given is not None:
+                record[slot] = given.item() if given.dtype != object else given[0]
+        reason = np.empty(1, dtype=object)
+        try:
+            found = {each.spec.name: each.scalar(read(record)) for each, read in self._singles}
+        except RowError as exc:
+            reason[0] = str(exc)
+            found = {each.spec.name: each.scalar(None) for each in self._outputs}
+        found[REASON] = reason
+        return found
+
+    def close(self) -> None:
+        """Free what was compiled."""
+        self._outputs, self._singles = [], []
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the file holds, as plain values: fields, transformations, segments, ..."""
+        from martlet.formats.pmml.describe import describe
+
+        return describe(self._root, self._model)
+
+
+class _Output:
+    """One output: the slot that has it, and how it is shown to the caller."""
+
+    def __init__(self, name: str, slot: int, kind: DataType, predicted: str | None = None) -> None:
+        self.slot = slot
+        self.kind = kind
+        self._target = predicted
+        self.dtype = _dtype(kind)
+        self.spec = Spec(name, self.dtype, (-1,), nullable=True, description=str(kind))
+        self._is_number = self.dtype is not DType.STRING
+        self._numpy = self.dtype.numpy
+
+    def column(self, frame: Frame) -> Column:
+        found = frame[self.slot]
+        if isinstance(found, Prediction):
+            prediction = found
+            if self._target is not None:
+                prediction = found.others.get(self._target, found)
+            found = prediction.value
+        assert isinstance(found, Column)
+        return found
+
+    def tensor(self, column: Column, bad: Any) -> Tensor:
+        """Return *column* for the caller, with nothing where *bad*."""
+        kind = self.kind
+        if column.type != kind and not (kind.is_number and column.type.is_number):
+            column = column.cast(kind)
+        if self._is_number:
+            values = column.floats().astype(self._numpy)
+            if bad is not None:
+                values[bad] = np.nan
+            return np.asarray(values)
+        if column.levels is not None:
+            found = np.empty(len(column.levels) + 1, dtype=object)
+            for code, level in enumerate(column.levels):
+                found[code] = _text(level, STRING)
+            found[-1] = None
+            shown: Tensor = found[column.values]
+        else:
+            texts = [None if v is None else text_of(v, column.type) for v in column.objects()]
+            shown = np.array(texts, dtype=object)
+        if column.missing is not None:
+            shown[column.missing] = None
+        if bad is not None:
+            shown[bad] = None
+        return shown
+
+    def scalar(self, value: Value) -> Tensor:
+        """Return one *value* for the caller."""
+        if isinstance(value, Outcome):
+            value = value.value
+        elif isinstance(value, Prediction):
+            value = self._of_prediction(value)
+        if self._is_number:
+            if isinstance(value, str):
+                value = float(value)
+            return np.array([np.nan if value is None else value], dtype=self._numpy)
+        found = np.empty(1, dtype=object)
+        found[0] = None if value is None else _text(value, self.kind)
+        return found
+
+    def _of_prediction(self, prediction: Prediction) -> Value:
+        if self._target is not None:
+            prediction = prediction.others.get(self._target, prediction)
+        if prediction.value.errors is not None and prediction.value.errors[0] is not None:
+            raise RowError(prediction.value.errors[0])
+        return prediction.value.objects()[0]
+
+
+def _text(value: Value, kind: DataType) -> str:
+    if isinstance(value, tuple):
+        import json
+
+        return json.dumps(list(value))
+    return text_of(value, kind)
+
+
+def _dtype(kind: DataType) -> DType:
+    if kind.kind is Kind.FLOAT:
+        return DType.FLOAT32
+    return DType.FLOAT64 if kind.is_number else DType.STRING
+
+
+def _outputs(compiler: Compiler, model: NestedModel) -> list[_Output]:
+    found: list[_Output] = []
+    names = dict(_targets(model, compiler))
+    for name, kind in names.items():
+        found.append(_Output(name, model.slot, kind, name))
+    for name in model.outputs:
+        field = model.scope.find(name)
+        if name not in names and field is not None:
+            found.append(_Output(name, field.slot, field.type))
+    return found
+
+
+def _targets(model: NestedModel, compiler: Compiler) -> list[tuple[str, DataType]]:
+    listed = [(name, kind) for name, kind, _ in model.targets]
+    if listed:
+        return listed
+    return [(_UNNAMED, model.kind)]
+
+
+def _input_spec(each: Input) -> Spec:
+    data = each.data
+    number = data.type.is_number or data.type is DOUBLE or data.type is FLOAT
+    description = data.describe()
+    default = each.mining.missing_value if each.mining is not None else None
+    if default is not None:
+        description += f"; {text_of(default)} where missing"
+    dtype = DType.FLOAT64 if number and not data.type.is_moment else DType.STRING
+    return Spec(data.name, dtype, (-1,), required=False, nullable=True, description=description)
+
+
+__all__ = ["BOOLEAN", "PmmlServable"]

@@ -1,0 +1,222 @@
+"""TextIndex: how often a term occurs in a text. Source: PMML 4.4.1, Transformations.
+
+A text is cut into words once, whatever the number of terms that are looked for in it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from martlet.formats.pmml.column import Column
+from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.expressions import (
+    ConstantValue,
+    Expression,
+    compile_expression,
+    expression_of,
+    inline_rows,
+)
+from martlet.formats.pmml.frame import Frame, Record, Single
+from martlet.formats.pmml.scope import Field, Scope
+from martlet.formats.pmml.text_functions import pattern, template
+from martlet.formats.pmml.values import DOUBLE, INTEGER, DataType, Value
+
+_WEIGHTS = ("termFrequency", "binary", "logarithmic", "augmentedNormalizedTermFrequency")
+_HITS = ("allHits", "bestHits")
+_MAX_ROUNDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One row of a normalization: what to find, and what to put there."""
+
+    find: re.Pattern[str]
+    put: str
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """A table of replacements, applied once, or until nothing changes."""
+
+    rows: tuple[Replacement, ...]
+    recursive: bool
+
+    def __call__(self, text: str) -> str:
+        for _ in range(_MAX_ROUNDS):
+            before = text
+            for each in self.rows:
+                text = each.find.sub(each.put, text)
+            if not self.recursive or text == before:
+                break
+        return text
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """How a text becomes words."""
+
+    normalizations: tuple[Normalization, ...]
+    folds: bool
+    separator: re.Pattern[str] | None
+    word: re.Pattern[str] | None
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        """Return the words of *text*, in order."""
+        for each in self.normalizations:
+            text = each(text)
+        return self.words(text)
+
+    def words(self, text: str) -> tuple[str, ...]:
+        """Return the words of a text that is normalized already."""
+        if self.folds:
+            text = text.lower()
+        if self.word is not None:
+            return tuple(match.group() for match in self.word.finditer(text))
+        assert self.separator is not None
+        return tuple(_trimmed(each) for each in self.separator.split(text) if _trimmed(each))
+
+
+def _trimmed(token: str) -> str:
+    """Return *token* without the punctuation around it, as the reference engine cuts it."""
+    return token
+
+
+@dataclass(frozen=True)
+class TextIndex:
+    """The weight of one term in a field's text."""
+
+    field: Field
+    scope: Scope
+    tokenizer: Tokenizer
+    term: tuple[str, ...]
+    weights: str
+    distance: int
+    best: bool
+
+    @property
+    def type(self) -> DataType:
+        return INTEGER if self.weights in ("termFrequency", "binary") else DOUBLE
+
+    def column(self, frame: Frame) -> Column:
+        source: Column = frame[self.field.slot]
+        values = source.by_level(lambda text: self.weigh(text), 0.0, self.type.numpy)
+        return Column(self.type, values, source.missing, source.errors)
+
+    def single(self) -> Single:
+        read, weigh = self.scope.reader(self.field), self.weigh
+
+        def call(record: Record) -> Value:
+            text = read(record)
+            return None if text is None else weigh(text)
+
+        return call
+
+    def weigh(self, text: str) -> float:
+        """Return the term's weight in *text*."""
+        words = _words(self.tokenizer, text)
+        count = self._count(words)
+        match self.weights:
+            case "termFrequency":
+                return count
+            case "binary":
+                return 1 if count else 0
+            case "logarithmic":
+                return math.log10(1 + count)
+            case _:
+                most = max(Counter(words).values(), default=0)
+                return 0.5 + 0.5 * count / most if most and count else 0.0
+
+    def _count(self, words: tuple[str, ...]) -> int:
+        term, size = self.term, len(self.term)
+        if not size:
+            return 0
+        if self.distance == 0:
+            if size == 1:
+                return _counts(words).get(term[0], 0)
+            return sum(words[at : at + size] == term for at in range(len(words) - size + 1))
+        hits = []
+        for at in range(len(words) - size + 1):
+            gap = sum(levenshtein(a, b) for a, b in zip(words[at : at + size], term, strict=True))
+            if gap <= self.distance:
+                hits.append(gap)
+        return hits.count(min(hits)) if hits and self.best else len(hits)
+
+
+@lru_cache(maxsize=4096)
+def _words(tokenizer: Tokenizer, text: str) -> tuple[str, ...]:
+    return tokenizer(text)
+
+
+@lru_cache(maxsize=4096)
+def _counts(words: tuple[str, ...]) -> Counter[str]:
+    return Counter(words)
+
+
+def levenshtein(one: str, other: str) -> int:
+    """Return how many insertions, deletions and substitutions turn *one* into *other*."""
+    if one == other:
+        return 0
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        diagonal, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
+    return row[-1]
+
+
+def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression:
+    """
+    Compile a TextIndex.
+
+    Raises:
+        UnsupportedModel: its term is not constant, or an expression of it is malformed.
+    """
+    field = scope.field(element.need("textField"), element)
+    folds = not element.flag("isCaseSensitive")
+    try:
+        tokenizer = Tokenizer(
+            tuple(_normalization(e, folds) for e in element.all("TextIndexNormalization")),
+            folds,
+            pattern(element.get("wordSeparatorCharacterRE") or r"\s+"),
+            _word(element),
+        )
+    except ValueError as exc:
+        raise element.error(str(exc)) from None
+    inner = compile_expression(expression_of(element), scope, depth + 1)
+    distance = element.integer("maxLevenshteinDistance", 0)
+    weights = element.choice("localTermWeights", _WEIGHTS, "termFrequency")
+    best = element.choice("countHits", _HITS, "allHits") == "bestHits"
+    if not isinstance(inner, ConstantValue):
+        raise element.error("looks for a term that is not constant, which is not supported")
+    term = tokenizer(str(inner.value))
+    return TextIndex(field, scope, tokenizer, term, weights, distance, best)
+
+
+def _word(element: Element) -> re.Pattern[str] | None:
+    regex = element.get("x-wordRE") or element.get("wordRE")
+    return None if regex is None else pattern(regex)
+
+
+def _normalization(element: Element, folds: bool) -> Normalization:
+    folds = not element.flag("isCaseSensitive", not folds)
+    inner, outer = element.get("inField") or "string", element.get("outField") or "stem"
+    by_regex = element.get("regexField") or "regex"
+    rows = []
+    for row in inline_rows(element):
+        text, put = row.get(inner, ""), row.get(outer, "")
+        flags = re.IGNORECASE if folds else 0
+        if row.get(by_regex, "").strip().lower() == "true":
+            rows.append(Replacement(pattern(text, flags), template(put)))
+        else:
+            whole = rf"(?<!\w){re.escape(text)}(?!\w)"
+            rows.append(Replacement(re.compile(whole, flags), put.replace("\\", r"\\")))
+    return Normalization(tuple(rows), element.flag("recursive"))
+
+
+__all__ = ["compile_text_index", "levenshtein", "np"]
