@@ -31,7 +31,8 @@ def load(
     Open the model file (or folder) at *path* and return a servable that checks its inputs.
 
     Args:
-        path: The file or folder. Its format is found by content unless *format* names it.
+        path: The file or folder, or a model of MLflow's registry (``models:/name@alias``). Its
+            format is found by content unless *format* names it.
         format: One of ``martlet.formats.names()``.
         trusted: You vouch for the file: its reader may run code that it contains (pickle).
         threads: Threads that one ``predict`` may use.
@@ -44,4 +45,8 @@ def load(
     from martlet import formats
 
     options = formats.LoadOptions(trusted=trusted, threads=threads)
+    if str(path).startswith(("models:/", "runs:/")):
+        from martlet.formats.mlflow import fetch
+
+        path = fetch(str(path))
     return Checked(formats.load(Path(path), options, format))

@@ -160,8 +160,10 @@ class CatBoostServable:
 
 
 def _two(raw: Tensor) -> Tensor:
-    second = sigmoid(raw)
-    return np.column_stack([sigmoid(-raw), second])
+    both = np.empty((len(raw), 2))
+    np.negative(raw, out=both[:, 0])
+    both[:, 1] = raw
+    return sigmoid(both)
 
 
 def _head(path: Path) -> bytes:

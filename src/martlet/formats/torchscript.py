@@ -110,14 +110,17 @@ class TorchScriptServable:
 
 def tensor(torch: Any, array: Tensor, copies: bool = False) -> Any:
     """Return *array* as a tensor: over the same memory where that may be, else a copy."""
-    if copies or not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    if copies or not array.flags.writeable:
         return torch.tensor(array)
-    return torch.from_numpy(array)
+    try:
+        return torch.from_numpy(array)
+    except ValueError:  # of strides that PyTorch has not
+        return torch.tensor(array)
 
 
 def named(found: Any) -> dict[str, Tensor]:
     """Return what a module gave as arrays by name."""
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return {str(name): value.numpy() for name, value in found.items()}
     if isinstance(found, tuple | list):
         fields = getattr(found, "_fields", [f"output_{i}" for i in range(len(found))])

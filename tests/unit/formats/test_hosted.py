@@ -572,6 +572,30 @@ class TestMLflow:
             martlet.load(folder)
 
 
+    def test_a_registered_model_is_fetched_by_its_alias(self, tmp_path: Path, monkeypatch):
+        import lightgbm
+
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        mlflow = pytest.importorskip("mlflow")
+        store = f"file://{tmp_path / 'store'}"
+        mlflow.set_tracking_uri(store)
+        mlflow.set_registry_uri(store)
+        rows = RNG.normal(size=(60, 2))
+        booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, rows[:, 0]), 2)
+        folder = self.folder(tmp_path / "m", "  lightgbm: {data: model.lgb}\n")
+        booster.save_model(folder / "model.lgb")
+        client = mlflow.MlflowClient()
+        client.create_registered_model("ctr")
+        made = client.create_model_version("ctr", source=str(folder))
+        client.set_registered_model_alias("ctr", "champion", made.version)
+        with martlet.load("models:/ctr@champion") as model:
+            np.testing.assert_allclose(
+                model.predict({"X": rows})["predict"], booster.predict(rows)
+            )
+        with pytest.raises(UnsupportedModel, match="none"):
+            martlet.load("models:/none/1")
+
+
 def test_looking_for_a_format_loads_no_library(tmp_path: Path):
     """In a fresh process: every file is asked of every format, so asking must be cheap."""
     import subprocess

@@ -1,0 +1,262 @@
+"""What a call through martlet costs beside the format's own library, in one run, one thread each.
+
+python benchmarks/formats/hosted.py [--only lightgbm,onnx] [--rounds 15]
+
+Each pair of calls takes turns, and the best round of each counts: other work on the machine
+disturbs both alike. martlet's figure includes the check of the inputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+warnings.simplefilter("ignore")
+
+import numpy as np  # noqa: E402
+
+import martlet  # noqa: E402
+
+FEATURES, TREES = 30, 100
+DICE = np.random.default_rng(0)
+X = DICE.normal(size=(10_000, FEATURES))
+LABEL = (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(int)
+
+Call = Callable[[np.ndarray], Any]
+Pair = tuple[Path, Call, Callable[[np.ndarray], dict[str, np.ndarray]], bool]
+
+
+def matrix(rows: np.ndarray) -> dict[str, np.ndarray]:
+    return {"X": rows}
+
+
+def lightgbm(folder: Path) -> Pair:
+    import lightgbm
+
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(X, LABEL), TREES)
+    booster.save_model(folder / "m.txt")
+    own = lightgbm.Booster(model_file=folder / "m.txt")
+    return folder / "m.txt", lambda rows: own.predict(rows, num_threads=1), matrix, False
+
+
+def xgboost(folder: Path) -> Pair:
+    import xgboost
+
+    booster = xgboost.train(
+        {"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(X, LABEL), TREES
+    )
+    booster.save_model(folder / "m.ubj")
+    own = xgboost.Booster({"nthread": 1}, model_file=folder / "m.ubj")
+    return folder / "m.ubj", own.inplace_predict, matrix, False
+
+
+def catboost(folder: Path) -> Pair:
+    import catboost
+
+    model = catboost.CatBoostClassifier(
+        iterations=TREES, verbose=False, allow_writing_files=False, thread_count=1
+    ).fit(X, LABEL)
+    model.save_model(str(folder / "m.cbm"))
+    return (
+        folder / "m.cbm",
+        lambda rows: model.predict(rows, prediction_type="Probability", thread_count=1),
+        matrix,
+        False,
+    )
+
+
+def _sklearn(kind: str) -> Callable[[Path], Pair]:
+    def make(folder: Path) -> Pair:
+        import joblib
+        import skops.io
+        from sklearn.ensemble import GradientBoostingClassifier
+
+        model = GradientBoostingClassifier(n_estimators=TREES).fit(X[:2000], LABEL[:2000])
+        path = folder / f"m.{kind}"
+        (skops.io if kind == "skops" else joblib).dump(model, path)
+        return path, model.predict_proba, matrix, kind != "skops"
+
+    return make
+
+
+def onnx(folder: Path) -> Pair:
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    sizes = [FEATURES, 128, 64, 1]
+    nodes, weights, last = [], [], "x"
+    for i, (before, after) in enumerate(pairwise(sizes)):
+        weight = DICE.normal(size=(before, after)).astype(np.float32) / before**0.5
+        weights.append(numpy_helper.from_array(weight, f"w{i}"))
+        nodes.append(helper.make_node("MatMul", [last, f"w{i}"], [f"h{i}"]))
+        nodes.append(helper.make_node("Sigmoid" if after == 1 else "Relu", [f"h{i}"], [f"y{i}"]))
+        last = f"y{i}"
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", FEATURES])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", 1])],
+        weights,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "m.onnx")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    own = onnxruntime.InferenceSession(folder / "m.onnx", settings)
+    return (
+        folder / "m.onnx",
+        lambda rows: own.run(None, {"x": rows}),
+        lambda rows: {"x": rows.astype(np.float32)},
+        False,
+    )
+
+
+def _torch(kind: str) -> Callable[[Path], Pair]:
+    def make(folder: Path) -> Pair:
+        import torch
+
+        torch.set_num_threads(1)
+        net = torch.nn.Sequential(
+            *(torch.nn.Linear(FEATURES, 128), torch.nn.ReLU()),
+            *(torch.nn.Linear(128, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)),
+        ).eval()
+        path = folder / f"m.{kind}"
+        if kind == "pt2":
+            shapes = {"input": {0: torch.export.Dim("rows")}}
+            program = torch.export.export(net, (torch.zeros(2, FEATURES),), dynamic_shapes=shapes)
+            torch.export.save(program, path)
+            own: Any = torch.export.load(path).module()
+        else:
+            torch.jit.script(net).save(str(path))
+            own = torch.jit.freeze(torch.jit.load(str(path)).eval())
+
+        def call(rows: np.ndarray) -> Any:
+            with torch.inference_mode():
+                return own(torch.from_numpy(rows)).numpy()
+
+        return path, call, lambda rows: {"input": rows.astype(np.float32)}, False
+
+    return make
+
+
+def _network() -> Any:
+    import keras
+
+    return keras.Sequential(
+        [
+            keras.Input((FEATURES,), name="x"),
+            *(keras.layers.Dense(128, "relu"), keras.layers.Dense(64, "relu")),
+            keras.layers.Dense(1, "sigmoid", name="y"),
+        ]
+    )
+
+
+def keras(folder: Path) -> Pair:
+    import tensorflow as tf
+
+    net = _network()
+    net.save(folder / "m.keras")
+    own = tf.function(net, input_signature=[tf.TensorSpec((None, FEATURES))])
+    return (
+        folder / "m.keras",
+        lambda rows: own(rows).numpy(),
+        lambda rows: {"x": rows.astype(np.float32)},
+        False,
+    )
+
+
+def tflite(folder: Path) -> Pair:
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = folder / "m.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(_network()).convert())
+    own = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
+    (name,) = own.get_input_details()
+    return (
+        path,
+        lambda rows: own(**{name: rows}),
+        lambda rows: {name: rows.astype(np.float32)},
+        False,
+    )
+
+
+FORMATS: dict[str, Callable[[Path], Pair]] = {
+    "lightgbm": lightgbm,
+    "xgboost": xgboost,
+    "catboost": catboost,
+    "sklearn skops": _sklearn("skops"),
+    "sklearn joblib, isolated": _sklearn("joblib"),
+    "onnx": onnx,
+    "torchscript": _torch("pt"),
+    "torch export": _torch("pt2"),
+    "keras": keras,
+    "tflite": tflite,
+}
+
+
+def turns(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """The best time of each call, in microseconds; they take turns."""
+    for call in calls:
+        call()
+    started = time.perf_counter()
+    calls[0]()
+    repeat = max(1, min(500, int(0.02 / (time.perf_counter() - started))))
+    best = [float("inf")] * len(calls)
+    for _ in range(rounds):
+        for i, call in enumerate(calls):
+            started = time.perf_counter()
+            for _ in range(repeat):
+                call()
+            best[i] = min(best[i], (time.perf_counter() - started) / repeat)
+    return [each * 1e6 for each in best]
+
+
+def lines(names: list[str], rounds: int) -> Iterator[str]:
+    yield f"{'format':26}{'rows':>7}{'library us':>12}{'martlet us':>12}{'more':>9}"
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            path, own, inputs, trusted = FORMATS[name](Path(folder))
+            with martlet.load(path, trusted=trusted) as model:
+                for count in (1, 200, 10_000):
+                    given = inputs(X[:count].copy())
+                    rows = next(iter(given.values()))
+                    library, ours = turns(
+                        [partial(own, rows), partial(model.predict, given)], rounds
+                    )
+                    more = ours - library
+                    yield f"{name:26}{count:7}{library:12.1f}{ours:12.1f}{more:+9.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default=",".join(FORMATS))
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, {commit}"
+    )
+    names = [n for n in FORMATS if any(n.startswith(o) for o in arguments.only.split(","))]
+    for line in lines(names, arguments.rounds):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
