@@ -7,6 +7,9 @@
  * (for -1, no answer, then 0, 1, ...), whose children are itself: a walk that has ended may go on
  * stepping in place, so that LANES walks need no branch. Children are byte offsets into the nodes.
  *
+ * Most sets fit in the codes 0..63: they are a mask in the node, and every value comes with its
+ * code, a byte, so that such a test needs no branch either. Other sets are looked up.
+ *
  * A walk is a chain of dependent loads, so LANES of them run side by side: rows down one tree, or
  * trees over one row.
  */
@@ -24,16 +27,26 @@
 #define SURE_STEPS 6            /* before asking whether all lanes have ended */
 #define GIL_WORK 8000           /* row-tree pairs above which the GIL is let go: about 40 us */
 #define STACK_FEATURES 512
+#define STACK_ROW (STACK_FEATURES + STACK_FEATURES / 8) /* doubles: the values and their codes */
 #define STACK_OUTPUTS 64
 
+#define NO_CODE 64           /* of a value that is no integer in 0..63 */
+#define LOOKED_UP (1 << 30) /* in ~feature: of a set that is no mask */
+#define MOST_FEATURES LOOKED_UP
+
 typedef struct {
-    double threshold; /* or the number of the set */
-    int32_t feature;  /* ~feature where the test is membership; 0 in leaves */
+    union {
+        double threshold;
+        uint64_t mask; /* or the number of the set, where it is looked up */
+    } test;
+    int32_t feature; /* ~feature where the test is membership; 0 in leaves */
     uint32_t child[3];
 } Node64;
 
 typedef struct {
-    float threshold;
+    struct {
+        float threshold;
+    } test;
     int32_t feature;
     uint32_t child[3];
 } Node32;
@@ -47,8 +60,9 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     int32_t features, trees, nodes, answers;
-    int single;      /* float32 nodes and rows */
-    int has_sets;
+    int rounds;      /* values are rounded to float32 */
+    int has_sets;    /* then nodes are Node64, and values have codes */
+    int narrow;      /* nodes and values are of 32 bits: it rounds, and has no sets */
     uint32_t leaf0;  /* offset of the first leaf */
     uint32_t *roots; /* offsets, padded with leaf0 to a multiple of LANES */
     int32_t *depth;  /* of each tree: the most steps to a leaf; padded with 0 */
@@ -88,21 +102,33 @@ static inline int is_member(const Forest *f, int64_t number, double x)
 
 /*
  * NAME takes LANES offsets in *at* to their leaves, in at most *depth* steps. Lane k reads feature
- * i from x[i * SPREAD + k * APART]: a group of rows (LANES, 1), or one row for all lanes (1, 0).
+ * i at i * SPREAD + k * APART: a group of rows (LANES, 1), or one row for all lanes (1, 0).
  */
-#define STEP_PLAIN(v, node) node->child[!(v <= node->threshold)]
-#define STEP_NAN(v, node) node->child[!(v <= node->threshold) + (v != v)]
-#define STEP_SETS(v, node)                                                                    \
-    node->child[v != v ? 2                                                                    \
-                : node->feature >= 0 ? !(v <= node->threshold)                                \
-                                     : !is_member(f, (int64_t)node->threshold, (double)v)]
+#define COLUMN_PLAIN(node) ((node)->feature)
+#define COLUMN_SETS(node) (((node)->feature ^ ((node)->feature >> 31)) & (LOOKED_UP - 1))
+
+#define STEP_PLAIN(f, node, v, code) (!(v <= (node)->test.threshold))
+#define STEP_NAN(f, node, v, code) (!(v <= (node)->test.threshold) + (v != v))
+#define STEP_SETS(f, node, v, code) step_sets(f, node, v, code)
+
+static inline int step_sets(const Forest *f, const Node64 *node, double v, uint32_t code)
+{
+    const int in_set = node->feature < 0;
+    const int above = !(v <= node->test.threshold);
+    int outside = !((node->test.mask >> (code & 63)) & (code < NO_CODE));
+    if (in_set && (~node->feature & LOOKED_UP))
+        outside = v != v || !is_member(f, (int64_t)node->test.mask, v);
+    return (above ^ ((above ^ outside) & -in_set)) + (v != v);
+}
 
 #define DEFINE_WALK(NAME, NODE, REAL, COLUMN, STEP, SPREAD, APART)                            \
-    static void NAME(const Forest *f, const void *rows, uint32_t *at, int32_t depth)          \
+    static void NAME(const Forest *f, const void *rows, const uint8_t *codes, uint32_t *at,   \
+                     int32_t depth)                                                           \
     {                                                                                         \
         const char *nodes = f->tree_nodes;                                                    \
         const REAL *x = rows;                                                                 \
         uint32_t n[LANES];                                                                    \
+        (void)codes;                                                                          \
         memcpy(n, at, sizeof n);                                                              \
         for (int32_t left = depth; left > 0; left--) {                                        \
             if (depth - left >= SURE_STEPS && (depth - left) % 2 == 0) {                      \
@@ -114,45 +140,50 @@ static inline int is_member(const Forest *f, int64_t number, double x)
             }                                                                                 \
             for (int k = 0; k < LANES; k++) {                                                 \
                 const NODE *node = (const NODE *)(nodes + n[k]);                              \
-                const int32_t column = COLUMN(node->feature);                                 \
-                const REAL v = x[(Py_ssize_t)column * (SPREAD) + k * (APART)];                \
-                n[k] = STEP(v, node);                                                         \
+                const Py_ssize_t i = (Py_ssize_t)COLUMN(node) * (SPREAD) + k * (APART);       \
+                const REAL v = x[i];                                                          \
+                n[k] = node->child[STEP(f, node, v, codes[i])];                               \
             }                                                                                 \
         }                                                                                     \
         memcpy(at, n, sizeof n);                                                              \
     }
 
-#define PLAIN_COLUMN(feature) (feature)
-#define ANY_COLUMN(feature) ((feature) ^ ((feature) >> 31))
+DEFINE_WALK(rows_plain64, Node64, double, COLUMN_PLAIN, STEP_PLAIN, LANES, 1)
+DEFINE_WALK(rows_nan64, Node64, double, COLUMN_PLAIN, STEP_NAN, LANES, 1)
+DEFINE_WALK(rows_sets64, Node64, double, COLUMN_SETS, STEP_SETS, LANES, 1)
+DEFINE_WALK(rows_plain32, Node32, float, COLUMN_PLAIN, STEP_PLAIN, LANES, 1)
+DEFINE_WALK(rows_nan32, Node32, float, COLUMN_PLAIN, STEP_NAN, LANES, 1)
+DEFINE_WALK(row_plain64, Node64, double, COLUMN_PLAIN, STEP_PLAIN, 1, 0)
+DEFINE_WALK(row_nan64, Node64, double, COLUMN_PLAIN, STEP_NAN, 1, 0)
+DEFINE_WALK(row_sets64, Node64, double, COLUMN_SETS, STEP_SETS, 1, 0)
+DEFINE_WALK(row_plain32, Node32, float, COLUMN_PLAIN, STEP_PLAIN, 1, 0)
+DEFINE_WALK(row_nan32, Node32, float, COLUMN_PLAIN, STEP_NAN, 1, 0)
 
-#define DEFINE_WALKS(BITS, REAL)                                                              \
-    DEFINE_WALK(rows_plain##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_PLAIN, LANES, 1)       \
-    DEFINE_WALK(rows_nan##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_NAN, LANES, 1)           \
-    DEFINE_WALK(rows_sets##BITS, Node##BITS, REAL, ANY_COLUMN, STEP_SETS, LANES, 1)           \
-    DEFINE_WALK(row_plain##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_PLAIN, 1, 0)            \
-    DEFINE_WALK(row_nan##BITS, Node##BITS, REAL, PLAIN_COLUMN, STEP_NAN, 1, 0)                \
-    DEFINE_WALK(row_sets##BITS, Node##BITS, REAL, ANY_COLUMN, STEP_SETS, 1, 0)
+typedef void (*Walk)(const Forest *, const void *, const uint8_t *, uint32_t *, int32_t);
 
-DEFINE_WALKS(64, double)
-DEFINE_WALKS(32, float)
-
-typedef void (*Walk)(const Forest *, const void *, uint32_t *, int32_t);
-
-/* Indexed by [one row][float32][plain, with NaN, with sets]. */
+/* Indexed by [one row][narrow][plain, with NaN, with sets]. */
 static const Walk WALKS[2][2][3] = {
-    {{rows_plain64, rows_nan64, rows_sets64}, {rows_plain32, rows_nan32, rows_sets32}},
-    {{row_plain64, row_nan64, row_sets64}, {row_plain32, row_nan32, row_sets32}}};
+    {{rows_plain64, rows_nan64, rows_sets64}, {rows_plain32, rows_nan32, NULL}},
+    {{row_plain64, row_nan64, row_sets64}, {row_plain32, row_nan32, NULL}}};
+
+/* The code of a value: itself where it is an integer in 0..63. */
+static inline uint8_t code_of(double v)
+{
+    const int in_range = v >= 0.0 && v < (double)NO_CODE;
+    const int code = in_range ? (int)v : NO_CODE;
+    return (uint8_t)((double)code == v ? code : NO_CODE);
+}
 
 static inline size_t node_size(const Forest *f)
 {
-    return f->single ? sizeof(Node32) : sizeof(Node64);
+    return f->narrow ? sizeof(Node32) : sizeof(Node64);
 }
 
 static inline int32_t answer_of(const Forest *f, uint32_t at)
 {
     /* The sizes are constants, so that the divisions are multiplications. */
     const uint32_t offset = at - f->leaf0;
-    return (int32_t)(f->single ? offset / sizeof(Node32) : offset / sizeof(Node64)) - 1;
+    return (int32_t)(f->narrow ? offset / sizeof(Node32) : offset / sizeof(Node64)) - 1;
 }
 
 /* Adds what *tree* says to the sums of one row: [outputs]. */
@@ -178,14 +209,22 @@ static inline void add(const Sum *s, int32_t tree, int32_t answer, double *sums)
             sums[k] += weight * values[k];
 }
 
-/* One row, in the forest's precision, over all trees: LANES trees at a time. */
-static void walk_row(const Forest *f, const void *x, int32_t *leaves, const Sum *s, double *sums)
+/*
+ * One row, in the forest's precision, over all trees: LANES trees at a time. *codes* is room for
+ * [features] where the forest has sets.
+ */
+static void walk_row(const Forest *f, const void *x, uint8_t *codes, int32_t *leaves, const Sum *s,
+                     double *sums)
 {
     int has_nan = 0;
-    for (int32_t i = 0; i < f->features; i++)
-        has_nan |= f->single ? ((const float *)x)[i] != ((const float *)x)[i]
-                             : ((const double *)x)[i] != ((const double *)x)[i];
-    const Walk walk = WALKS[1][f->single][f->has_sets ? 2 : has_nan];
+    if (f->has_sets)
+        for (int32_t i = 0; i < f->features; i++)
+            codes[i] = code_of(((const double *)x)[i]);
+    else
+        for (int32_t i = 0; i < f->features; i++)
+            has_nan |= f->narrow ? ((const float *)x)[i] != ((const float *)x)[i]
+                                 : ((const double *)x)[i] != ((const double *)x)[i];
+    const Walk walk = WALKS[1][f->narrow][f->has_sets ? 2 : has_nan];
     for (int32_t tree = 0; tree < f->trees; tree += LANES) {
         uint32_t at[LANES];
         int32_t depth = 0;
@@ -193,7 +232,7 @@ static void walk_row(const Forest *f, const void *x, int32_t *leaves, const Sum 
         memcpy(at, f->roots + tree, sizeof at);
         for (int k = 0; k < LANES; k++)
             depth = f->depth[tree + k] > depth ? f->depth[tree + k] : depth;
-        walk(f, x, at, depth);
+        walk(f, x, codes, at, depth);
         for (int k = 0; k < lanes; k++) {
             const int32_t answer = answer_of(f, at[k]);
             if (leaves)
@@ -204,19 +243,31 @@ static void walk_row(const Forest *f, const void *x, int32_t *leaves, const Sum 
     }
 }
 
+/* The bytes of LANES rows laid out: their values, then, where there are sets, their codes. */
+static size_t values_bytes(const Forest *f)
+{
+    return (size_t)f->features * LANES * (f->narrow ? sizeof(float) : sizeof(double));
+}
+
+static size_t group_bytes(const Forest *f)
+{
+    const size_t codes = f->has_sets ? (size_t)f->features * LANES : 0;
+    return (values_bytes(f) + codes + 7) / 8 * 8;
+}
+
 /* *groups* of LANES rows, tree by tree, so that a tree's nodes stay in the cache. */
 static void walk_groups(const Forest *f, const char *x, const uint8_t *has_nan, int groups,
                         int32_t *leaves, const Sum *s, double *sums)
 {
-    const size_t group_bytes =
-        (size_t)f->features * LANES * (f->single ? sizeof(float) : sizeof(double));
+    const size_t stride = group_bytes(f), codes = values_bytes(f);
     for (int32_t tree = 0; tree < f->trees; tree++)
         for (int group = 0; group < groups; group++) {
+            const char *values = x + (size_t)group * stride;
             uint32_t at[LANES];
             for (int k = 0; k < LANES; k++)
                 at[k] = f->roots[tree];
-            WALKS[0][f->single][f->has_sets ? 2 : has_nan[group]](
-                f, x + (size_t)group * group_bytes, at, f->depth[tree]);
+            WALKS[0][f->narrow][f->has_sets ? 2 : has_nan[group]](
+                f, values, (const uint8_t *)values + codes, at, f->depth[tree]);
             for (int k = 0; k < LANES; k++) {
                 const Py_ssize_t row = (Py_ssize_t)group * LANES + k;
                 const int32_t answer = answer_of(f, at[k]);
@@ -229,7 +280,7 @@ static void walk_groups(const Forest *f, const char *x, const uint8_t *has_nan, 
 }
 
 /* Lays LANES rows out as [features, LANES] in the forest's precision; whether one has a NaN. */
-#define DEFINE_SPREAD(NAME, FROM, TO)                                                         \
+#define DEFINE_SPREAD(NAME, FROM, ROUNDED, TO)                                                \
     static int NAME(const void *rows, void *group, Py_ssize_t features)                       \
     {                                                                                         \
         const FROM *from = rows;                                                              \
@@ -238,33 +289,60 @@ static void walk_groups(const Forest *f, const char *x, const uint8_t *has_nan, 
         for (Py_ssize_t i = 0; i < features; i++, to += LANES)                                \
             for (int k = 0; k < LANES; k++) {                                                 \
                 const FROM v = from[k * features + i];                                        \
-                to[k] = (TO)v;                                                                \
+                to[k] = (TO)(ROUNDED)v;                                                       \
                 has_nan |= v != v;                                                            \
             }                                                                                 \
         return has_nan;                                                                       \
     }
 
-DEFINE_SPREAD(spread_64_64, double, double)
-DEFINE_SPREAD(spread_64_32, double, float)
-DEFINE_SPREAD(spread_32_64, float, double)
-DEFINE_SPREAD(spread_32_32, float, float)
+DEFINE_SPREAD(spread_64_64, double, double, double)
+DEFINE_SPREAD(spread_64_32, double, float, float)
+DEFINE_SPREAD(spread_64_rounded, double, float, double)
+DEFINE_SPREAD(spread_32_64, float, float, double)
+DEFINE_SPREAD(spread_32_32, float, float, float)
 
-typedef int (*Spread)(const void *, void *, Py_ssize_t);
-
-/* Indexed by [from float32][to float32]. */
-static const Spread SPREADS[2][2] = {{spread_64_64, spread_64_32}, {spread_32_64, spread_32_32}};
-
-/* Copies *count* values into the forest's own precision. */
-static void convert(const Forest *f, const void *from, int from_single, void *to, Py_ssize_t count)
+static int spread(const Forest *f, const void *rows, int from_single, char *group)
 {
-    if (f->single == from_single)
-        memcpy(to, from, (size_t)count * (f->single ? sizeof(float) : sizeof(double)));
-    else if (f->single)
-        for (Py_ssize_t i = 0; i < count; i++)
-            ((float *)to)[i] = (float)((const double *)from)[i];
+    int has_nan;
+    if (from_single)
+        has_nan = (f->narrow ? spread_32_32 : spread_32_64)(rows, group, f->features);
     else
-        for (Py_ssize_t i = 0; i < count; i++)
-            ((double *)to)[i] = ((const float *)from)[i];
+        has_nan = (f->narrow   ? spread_64_32
+                   : f->rounds ? spread_64_rounded
+                               : spread_64_64)(rows, group, f->features);
+    if (f->has_sets) {
+        const double *values = (const double *)(void *)group;
+        uint8_t *codes = (uint8_t *)group + values_bytes(f);
+        for (Py_ssize_t i = 0; i < (Py_ssize_t)f->features * LANES; i++)
+            codes[i] = code_of(values[i]);
+    }
+    return has_nan;
+}
+
+/* Whether rows of that precision are in the forest's own. */
+static int is_own(const Forest *f, int from_single)
+{
+    return from_single ? f->narrow : !f->rounds;
+}
+
+/* Where the codes are in the room of one row: after its values. */
+static uint8_t *codes_in(const Forest *f, void *row)
+{
+    return (uint8_t *)row + (size_t)f->features * sizeof(double);
+}
+
+/* Copies one row of *from* into the forest's own precision. */
+static void convert(const Forest *f, const void *from, int from_single, void *to)
+{
+    const float *singles = from;
+    const double *doubles = from;
+    for (int32_t i = 0; i < f->features; i++) {
+        const double v = from_single ? singles[i] : doubles[i];
+        if (f->narrow)
+            ((float *)to)[i] = (float)v;
+        else
+            ((double *)to)[i] = f->rounds ? (float)v : v;
+    }
 }
 
 /* All rows; returns -1 without memory. Needs no GIL. */
@@ -272,37 +350,34 @@ static int walk_rows(const Forest *f, const char *x, int x_single, Py_ssize_t ro
                      int32_t *leaves, const Sum *s, double *sums)
 {
     const size_t row_bytes = (size_t)f->features * (x_single ? sizeof(float) : sizeof(double));
-    const size_t group_bytes =
-        (size_t)f->features * LANES * (f->single ? sizeof(float) : sizeof(double));
-    const size_t fit = group_bytes ? GROUPS_BYTES / group_bytes : MOST_GROUPS;
+    const size_t stride = group_bytes(f);
+    const size_t fit = stride ? GROUPS_BYTES / stride : MOST_GROUPS;
     const int most = fit > MOST_GROUPS ? MOST_GROUPS : fit < 1 ? 1 : (int)fit;
-    const Py_ssize_t in_groups = group_bytes > WIDE_BYTES ? 0 : rows - rows % LANES;
-    const int by_row = in_groups < rows && x_single != f->single;
+    const Py_ssize_t in_groups = stride > WIDE_BYTES ? 0 : rows - rows % LANES;
+    const int converts = !is_own(f, x_single);
     uint8_t has_nan[MOST_GROUPS];
-    char *scratch = NULL;
-    if (in_groups || by_row) {
-        const Py_ssize_t groups = in_groups / LANES < most ? in_groups / LANES : most;
-        scratch = malloc(group_bytes * (size_t)(groups ? groups : 1) + 1);
-        if (!scratch)
-            return -1;
-    }
+    const Py_ssize_t at_once = in_groups / LANES < most ? in_groups / LANES : most;
+    /* One row and its codes take less than a group. */
+    char *scratch = malloc(
+        at_once ? stride * (size_t)at_once : (size_t)f->features * (sizeof(double) + 1) + 1);
+    if (!scratch)
+        return -1;
     for (Py_ssize_t row = 0; row < in_groups;) {
         int groups = 0;
         for (; groups < most && row + groups * LANES < in_groups; groups++)
-            has_nan[groups] = (uint8_t)SPREADS[x_single][f->single](
-                x + (size_t)(row + groups * LANES) * row_bytes,
-                scratch + (size_t)groups * group_bytes, f->features);
+            has_nan[groups] = (uint8_t)spread(f, x + (size_t)(row + groups * LANES) * row_bytes,
+                                              x_single, scratch + (size_t)groups * stride);
         walk_groups(f, scratch, has_nan, groups, leaves ? leaves + row * f->trees : NULL, s,
                     s ? sums + row * s->outputs : NULL);
         row += (Py_ssize_t)groups * LANES;
     }
     for (Py_ssize_t row = in_groups; row < rows; row++) {
         const void *one = x + (size_t)row * row_bytes;
-        if (by_row) {
-            convert(f, one, x_single, scratch, f->features);
+        if (converts) {
+            convert(f, one, x_single, scratch);
             one = scratch;
         }
-        walk_row(f, one, leaves ? leaves + row * f->trees : NULL, s,
+        walk_row(f, one, codes_in(f, scratch), leaves ? leaves + row * f->trees : NULL, s,
                  s ? sums + row * s->outputs : NULL);
     }
     free(scratch);
@@ -375,10 +450,10 @@ static int read_row(const Forest *f, PyObject *object, void *to)
                 if (value == -1.0 && PyErr_Occurred())
                     return -1;
             }
-            if (f->single)
+            if (f->narrow)
                 ((float *)to)[i] = (float)value;
             else
-                ((double *)to)[i] = value;
+                ((double *)to)[i] = f->rounds ? (float)value : value;
         }
         return 0;
     }
@@ -391,22 +466,24 @@ static int read_row(const Forest *f, PyObject *object, void *to)
         PyErr_Format(PyExc_ValueError, "a row of %zd values where %d are wanted",
                      view.len / view.itemsize, (int)f->features);
     else {
-        convert(f, view.buf, from_single, to, f->features);
+        convert(f, view.buf, from_single, to);
         result = 0;
     }
     PyBuffer_Release(&view);
     return result;
 }
 
+/* Room for one row: doubles, then codes. */
 static void *row_space(const Forest *f, double *stack)
 {
     if (f->features <= STACK_FEATURES)
         return stack;
-    void *space = malloc((size_t)f->features * sizeof(double));
+    void *space = malloc((size_t)f->features * (sizeof(double) + 1));
     if (!space)
         PyErr_NoMemory();
     return space;
 }
+
 
 /* ---- Forest ------------------------------------------------------------------------------- */
 
@@ -470,16 +547,24 @@ static int pack(Forest *f, const int32_t *roots, const int32_t *feature, const d
     for (i = (int32_t)count - 1; i >= 0; i--) {
         uint32_t child[3];
         int32_t column = 0;
-        double t = 0.0;
+        Node64 node = {{0.0}, 0, {0, 0, 0}};
         if (i >= f->nodes) {
             child[0] = child[1] = child[2] = (uint32_t)((size_t)i * node_size(f));
         } else {
             const int in_set = set_of[i] >= 0;
-            if (feature[i] < 0 || feature[i] >= f->features ||
-                (in_set && (set_of[i] >= sets || set_of[i] >= 1 << 24)))
+            if (feature[i] < 0 || feature[i] >= f->features || (in_set && set_of[i] >= sets))
                 break;
-            column = in_set ? ~feature[i] : feature[i];
-            t = in_set ? (double)set_of[i] : threshold[i];
+            column = feature[i];
+            if (!in_set) {
+                node.test.threshold = threshold[i];
+            } else {
+                const Set *set = &f->sets[set_of[i]];
+                const int is_mask = set->size == 0 || (set->base == 0 && set->size == 1);
+                column = ~(is_mask ? column : column | LOOKED_UP);
+                node.test.mask = !is_mask     ? (uint64_t)set_of[i]
+                                 : set->size ? f->words[set->start]
+                                             : 0;
+            }
             for (int k = 0; k < 3; k++) {
                 const int32_t to = children[(Py_ssize_t)i * 3 + k];
                 const int64_t offset = offset_of(f, to, i);
@@ -490,10 +575,13 @@ static int pack(Forest *f, const int32_t *roots, const int32_t *feature, const d
                 depth[i] = below + 1 > depth[i] ? below + 1 : depth[i];
             }
         }
-        if (f->single)
-            ((Node32 *)f->tree_nodes)[i] = (Node32){(float)t, column, {child[0], child[1], child[2]}};
+        node.feature = column;
+        memcpy(node.child, child, sizeof child);
+        if (f->narrow)
+            ((Node32 *)f->tree_nodes)[i] = (Node32){
+                {(float)node.test.threshold}, column, {child[0], child[1], child[2]}};
         else
-            ((Node64 *)f->tree_nodes)[i] = (Node64){t, column, {child[0], child[1], child[2]}};
+            ((Node64 *)f->tree_nodes)[i] = node;
     }
 bad_child:
     if (i >= 0) {
@@ -522,15 +610,15 @@ static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (!PyArg_ParseTuple(args, "ipOOOOOOO", &features, &single, &o_roots, &o_feature,
                           &o_threshold, &o_children, &o_set_of, &o_sets, &o_words))
         return NULL;
-    if (features < 0) {
-        PyErr_SetString(PyExc_ValueError, "features is negative");
+    if (features < 0 || features >= MOST_FEATURES) {
+        PyErr_SetString(PyExc_ValueError, "features is out of range");
         return NULL;
     }
     Forest *f = (Forest *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!f)
         return NULL;
     f->features = features;
-    f->single = single;
+    f->rounds = single;
     Py_ssize_t trees = -1, nodes = -1, triples, sets = -1, words = -1;
     int32_t *roots = NULL, *feature = NULL, *children = NULL, *set_of = NULL;
     double *threshold = NULL;
@@ -571,6 +659,7 @@ static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     f->trees = (int32_t)trees;
     f->nodes = (int32_t)nodes;
     f->has_sets = sets > 0;
+    f->narrow = f->rounds && !f->has_sets;
     ok = pack(f, roots, feature, threshold, children, set_of, sets) == 0;
 done:
     free(roots);
@@ -646,7 +735,7 @@ static PyObject *forest_leaves(PyObject *self, PyObject *const *args, Py_ssize_t
 static PyObject *forest_row(PyObject *self, PyObject *row)
 {
     Forest *f = (Forest *)self;
-    double stack[STACK_FEATURES];
+    double stack[STACK_ROW];
     PyObject *list = NULL;
     int32_t *leaves = NULL;
     void *x = row_space(f, stack);
@@ -658,7 +747,7 @@ static PyObject *forest_row(PyObject *self, PyObject *row)
         PyErr_NoMemory();
         goto done;
     }
-    walk_row(f, x, leaves, NULL, NULL);
+    walk_row(f, x, codes_in(f, x), leaves, NULL, NULL);
     if (!(list = PyList_New(f->trees)))
         goto done;
     for (int32_t i = 0; i < f->trees; i++) {
@@ -766,7 +855,7 @@ static PyObject *sum_rows(PyObject *self, PyObject *const *args, Py_ssize_t narg
 static PyObject *sum_row(PyObject *self, PyObject *row)
 {
     Sum *s = (Sum *)self;
-    double stack[STACK_FEATURES], few[STACK_OUTPUTS];
+    double stack[STACK_ROW], few[STACK_OUTPUTS];
     double *sums = few;
     PyObject *list = NULL;
     void *x = row_space(s->forest, stack);
@@ -780,7 +869,7 @@ static PyObject *sum_row(PyObject *self, PyObject *row)
         goto done;
     }
     memcpy(sums, s->start, (size_t)s->outputs * sizeof(double));
-    walk_row(s->forest, x, NULL, s, sums);
+    walk_row(s->forest, x, codes_in(s->forest, x), NULL, s, sums);
     if (!(list = PyList_New(s->outputs)))
         goto done;
     for (int32_t k = 0; k < s->outputs; k++) {

@@ -232,6 +232,18 @@ class TestLeaves:
         assert forest.leaves_of(x[3]) == expected[3]
         assert forest.leaves(x.astype(np.float32)).tolist() == expected
 
+    @pytest.mark.parametrize("features", [3, 700, 6000])
+    @pytest.mark.parametrize("rows", [1, 17, 40])
+    def test_sets_are_asked_in_float32_too_and_in_wide_rows(self, features, rows):
+        rng = np.random.default_rng(features + rows)
+        forest, shapes, _ = random_forest(rng, 9, features, 7, Arithmetic.FLOAT32)
+        x = table(rng, rows, features)
+        expected = [[walk(shape, row) for shape in shapes] for row in x]
+        assert forest.leaves(x).tolist() == expected
+        assert forest.leaves(x.astype(np.float32)).tolist() == expected
+        assert forest.leaves_of(x[0].tolist()) == expected[0]
+        assert forest.leaves_of(x[0].astype(np.float32)) == expected[0]
+
     def test_views_and_other_dtypes_are_taken(self):
         rng = np.random.default_rng(6)
         forest, shapes, _ = random_forest(rng, 3, 4, 4)
