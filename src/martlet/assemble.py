@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -11,9 +12,10 @@ from multiprocessing.connection import Connection
 from martlet import formats
 from martlet.config import ServeConfig
 from martlet.events import Sink
+from martlet.fleet.board import Board
 from martlet.fleet.mail import Mail
 from martlet.fleet.supervisor import Supervisor
-from martlet.fleet.swap import Fleet, shared_word
+from martlet.fleet.swap import Fleet
 from martlet.fleet.worker import Door, WorkerLoop
 from martlet.folders import FoldersWish
 from martlet.monitor.counts import Counts
@@ -28,9 +30,11 @@ from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
+from martlet.servers.warmup import warm_up
 from martlet.serving.engine import Engine
 from martlet.serving.manager import Closable, Manager
 from martlet.serving.reconciler import Reconciler
+from martlet.serving.roster import LoadOrder
 from martlet.serving.versions import Source
 from martlet.watch import Watch, Wish
 from martlet.wishes import FilesWish, RegistryWish
@@ -50,7 +54,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     grpc_holder = None if config.grpc_port is None else reserve(config.host, config.grpc_port)
     grpc_port = None if grpc_holder is None else grpc_holder.getsockname()[1]
     also = "" if grpc_port is None else f" (gRPC at {config.host}:{grpc_port})"
-    word = shared_word()
+    board = Board(config.workers)
     folders = FoldersWish(
         config.folders.entries,
         config.trusted,
@@ -67,13 +71,17 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     watch = Watch(wishes, folders)
     supervisor = Supervisor(
         count=config.workers,
-        fleet=Fleet(word, Reconciler()),
-        work=partial(_work, config, word, port, grpc_port),
+        fleet=Fleet(board.force, Reconciler(), config.patience.load_s),
+        work=partial(_work, config, board, port, grpc_port),
+        attempt=partial(_try, config),
+        board=board,
         watch=watch.poll,
         asked=watch.ask,
+        look=watch.look,
         on_ready=lambda: announce(f"http://{config.host}:{port}{also}"),
         drain_s=config.drain_s,
         strict=config.root is None,
+        patience=config.patience,
     )
     with holder, grpc_holder or nullcontext():
         return supervisor.run()
@@ -81,19 +89,15 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
 
 def _work(
     config: ServeConfig,
-    word: memoryview,
+    board: Board,
     port: int,
     grpc_port: int | None,
     index: int,
     pipe: Connection,
 ) -> int:
     """Be worker *index*: the parts of one process, put together."""
-    engine = Engine(word)
-    openers: dict[str, Callable[[Source], Closable]] = {
-        "model": partial(_open_model, config.threads),
-        "recommender": partial(open_recommender, engine=engine),
-    }
-    manager = Manager(engine, openers)
+    engine = Engine(board.force)
+    manager = Manager(engine, _openers(config, engine))
     settings, counts = config.protocols, Counts()
     router = Router(body_bytes=config.limits.body_bytes)
     mail = Mail(pipe)
@@ -112,7 +116,25 @@ def _work(
     doors: list[Door] = [HttpServer(router, config.host, port, config.limits)]
     if grpc_port is not None:
         doors.append(_grpc_door(config, engine, catalogue, counts, grpc_port))
-    return run(WorkerLoop(mail, manager, doors, config.drain_s).run())
+
+    def beat() -> None:
+        board.beat(index, time.monotonic())
+
+    return run(WorkerLoop(mail, manager, doors, config.drain_s, beat).run())
+
+
+def _try(config: ServeConfig, order: LoadOrder, pipe: Connection) -> int:
+    """Open a version as a worker would, and report: in a process of its own, which then ends."""
+    engine = Engine()
+    pipe.send(Manager(engine, _openers(config, engine)).load(order))
+    return 0
+
+
+def _openers(config: ServeConfig, engine: Engine) -> dict[str, Callable[[Source], Closable]]:
+    return {
+        "model": partial(_open_model, config.threads, config.protocols.warm_ups),
+        "recommender": partial(open_recommender, engine=engine),
+    }
 
 
 def _grpc_door(
@@ -137,6 +159,13 @@ def _grpc_door(
     )
 
 
-def _open_model(threads: int, source: Source) -> Servable:
+def _open_model(threads: int, warm_ups: int, source: Source) -> Servable:
     options = formats.LoadOptions(trusted=source.trusted, threads=threads)
-    return formats.load(source.path, options, source.format)
+    servable = formats.load(source.path, options, source.format)
+    if warm_ups and source.path.is_dir():
+        try:
+            warm_up(servable, source.path, warm_ups)
+        except BaseException:
+            servable.close()
+            raise
+    return servable

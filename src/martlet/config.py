@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from martlet.errors import InvalidInput
+from martlet.fleet.policy import Patience
 from martlet.names import check_name
-from martlet.servers.http import Limits
+from martlet.servers.connection import Limits
 from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
 
 
@@ -64,6 +65,7 @@ class ProtocolConfig:
         tensor_content: TensorFlow Serving's gRPC answers come in ``tensor_content``.
         grpc_socket: A Unix socket for gRPC beside the port; "" for none.
         tls: gRPC's certificates; None speaks plain text.
+        warm_ups: How often a version answers each of its warm-up records first; 0: never.
     """
 
     timeout_s: float = 30.0
@@ -72,6 +74,7 @@ class ProtocolConfig:
     tensor_content: bool = False
     grpc_socket: str = ""
     tls: Tls | None = None
+    warm_ups: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class ServeConfig:
         drain_s: How long requests under way may take after SIGTERM.
         folders: Models whose versions are the numbered children of a folder.
         protocols: What a client of TensorFlow Serving or Open Inference can notice.
+        patience: How long the supervisor waits for a worker or a load.
     """
 
     models: tuple[NamedPath, ...] = ()
@@ -107,3 +111,4 @@ class ServeConfig:
     drain_s: float = 30.0
     folders: FolderConfig = field(default_factory=lambda: FolderConfig())
     protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())
+    patience: Patience = field(default_factory=lambda: Patience())

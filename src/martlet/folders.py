@@ -43,6 +43,7 @@ class FoldersWish:
         self._config_poll_s = config_poll_s
         self._folder_poll_s = folder_poll_s
         self._now = now
+        self._hurry = False
         self._read_at = now()
         self._looked_at: float | None = None
         self._told: Desired | None = None
@@ -53,12 +54,17 @@ class FoldersWish:
             self._entries = ask.entries
         self._looked_at = None
 
+    def look(self) -> None:
+        """Read the config file and look at the folders at the next poll, due or not."""
+        self._hurry = True
+
     def poll(self) -> Desired | None:
         """Return what should answer, if it has changed since the last call."""
         now = self._now()
         self._read_again(now)
-        if not self._due(now):
+        if not (self._due(now) or self._hurry):
             return None
+        self._hurry = False
         self._looked_at = now
         try:
             desired = {entry.name: self._wanted(entry) for entry in self._entries}
@@ -72,9 +78,9 @@ class FoldersWish:
         return desired
 
     def _read_again(self, now: float) -> None:
-        if self._file is None or not self._config_poll_s:
+        if self._file is None or not (self._config_poll_s or self._hurry):
             return
-        if now - self._read_at < self._config_poll_s:
+        if now - self._read_at < self._config_poll_s and not self._hurry:
             return
         self._read_at = now
         try:

@@ -60,6 +60,9 @@ class DType(Enum):
         Raises:
             InvalidInput: none does (complex numbers, dates).
         """
+        known = _OF.get(dtype)
+        if known is not None:
+            return known
         if dtype.kind in "OSU":
             return cls.STRING
         try:
@@ -74,6 +77,8 @@ class DType(Enum):
 _NUMPY: dict[DType, np.dtype[Any]] = {
     each: np.dtype(object if each is DType.STRING else each.value) for each in DType
 }
+
+_OF: dict[np.dtype[Any], DType] = {dtype: each for each, dtype in _NUMPY.items()}
 
 Shape = tuple[int, ...] | None
 """Sizes by axis: -1 is any size; None is any rank."""

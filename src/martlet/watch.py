@@ -24,6 +24,10 @@ class Folders(Wish, Protocol):
         """Take other models, or look at the folders at once."""
         ...
 
+    def look(self) -> None:
+        """Read the model config and look at the folders at the next poll, due or not."""
+        ...
+
 
 class Watch:
     """
@@ -53,6 +57,10 @@ class Watch:
                 self._unloaded -= {entry.name for entry in entries}
         self._folders.ask(ask)
         self._changed = True
+
+    def look(self) -> None:
+        """Have the next ``poll`` look at everything: SIGHUP."""
+        self._folders.look()
 
     def poll(self) -> Desired | None:
         """Return everything that should answer, if that may have changed since the last call."""

@@ -15,7 +15,8 @@ import martlet
 from martlet.errors import UnsupportedModel
 from martlet.tensors import DType, Signature
 
-ROOT = Path(os.environ.get("MARTLET_SHARED", Path(__file__).parents[2].parent / "shared")) / "models"
+SHARED = Path(os.environ.get("MARTLET_SHARED", Path(__file__).parents[3] / "shared"))
+ROOT = SHARED / "models"
 
 # By id: what must be said of a file that is to be refused, or that this machine's library
 # refuses.
@@ -126,7 +127,7 @@ def expected_outputs(real: Real) -> dict[str, np.ndarray]:
 
 
 def answers(model: martlet.Checked, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every output of every signature that takes these inputs; the default's where both give one."""
+    """Every output of every signature that takes these inputs; of two the default's."""
     found: dict[str, np.ndarray] = {}
     default = model.signatures["serving_default"]
     for name, signature in model.signatures.items():

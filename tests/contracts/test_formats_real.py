@@ -14,8 +14,9 @@ from martlet.errors import UnsupportedModel
 pytestmark = [pytest.mark.shared, pytest.mark.filterwarnings("ignore")]
 
 
-
-@pytest.mark.parametrize("real", real_models("lightgbm", "xgboost", "catboost", "sklearn", "mlflow"))
+@pytest.mark.parametrize(
+    "real", real_models("lightgbm", "xgboost", "catboost", "sklearn", "mlflow")
+)
 def test_a_model_of_tables_answers_as_its_library_did(real: Real):
     check(real)
 
@@ -47,9 +48,7 @@ def check_conformance(real: Real) -> None:
         signature = model.signatures["serving_default"]
         given = dict(zip(signature.inputs, tensors(real.folder, "input"), strict=True))
         found = model.predict(given)
-        for (name, got), wanted in zip(
-            found.items(), tensors(real.folder, "output"), strict=True
-        ):
+        for (name, got), wanted in zip(found.items(), tensors(real.folder, "output"), strict=True):
             assert got.dtype == wanted.dtype and got.shape == wanted.shape, name
             if wanted.dtype.kind == "f":
                 np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Real files of the deep formats, in a module of its own: each test run imports its library once."""
+"""Real files of the deep formats, in a module of its own for their libraries' imports."""
 
 from __future__ import annotations
 

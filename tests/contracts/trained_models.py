@@ -228,9 +228,7 @@ CASES = [
     Case(
         "lightgbm forest",
         "lightgbm",
-        _lightgbm(
-            LABEL, objective="binary", boosting="rf", bagging_freq=1, bagging_fraction=0.5
-        ),
+        _lightgbm(LABEL, objective="binary", boosting="rf", bagging_freq=1, bagging_fraction=0.5),
     ),
     Case("lightgbm categories", "lightgbm", _lightgbm(LABEL, categorical_feature=[3])),
     *(
@@ -263,9 +261,7 @@ CASES = [
     Case(
         "xgboost quantiles",
         "xgboost",
-        _xgboost(
-            SIGNAL, "ubj", objective="reg:quantileerror", quantile_alpha=np.array([0.1, 0.9])
-        ),
+        _xgboost(SIGNAL, "ubj", objective="reg:quantileerror", quantile_alpha=np.array([0.1, 0.9])),
     ),
     Case("catboost binary", "catboost", _catboost(LABEL, loss_function="Logloss")),
     Case("catboost binary json", "catboost", _catboost(LABEL, "json", loss_function="Logloss")),

@@ -41,6 +41,8 @@ import click
 @click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
 @click.option("--max-body-bytes", default=64 << 20, help="A larger request body is refused.")
 @click.option("--drain-s", default=30.0, help="How long requests may finish after SIGTERM.")
+@click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
+@click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
 @click.argument("tensorflow_flags", nargs=-1, type=click.UNPROCESSED)
 def serve(
@@ -55,6 +57,8 @@ def serve(
     trusted: bool,
     max_body_bytes: int,
     drain_s: float,
+    hang_s: float,
+    load_s: float,
     log_level: str,
     tensorflow_flags: tuple[str, ...],
 ) -> None:
@@ -73,7 +77,8 @@ def serve(
     from martlet.cli import tfserving_flags, tfserving_settings
     from martlet.config import NamedPath, ServeConfig
     from martlet.errors import InvalidInput
-    from martlet.servers.http import Limits
+    from martlet.fleet.policy import Patience
+    from martlet.servers.connection import Limits
 
     flags = tfserving_flags.read(tensorflow_flags)
     folders = tfserving_settings.folders(flags)
@@ -101,6 +106,7 @@ def serve(
         drain_s=drain_s,
         folders=folders,
         protocols=tfserving_settings.protocols(flags),
+        patience=Patience(hang_s, load_s),
     )
     sys.exit(assemble.serve(config, announce))
 

@@ -63,4 +63,7 @@ def protocols(flags: Flags) -> ProtocolConfig:
         tensor_content=flags.enable_serialization_as_tensor_content,
         grpc_socket=flags.grpc_socket_path,
         tls=tls,
+        warm_ups=max(1, flags.num_request_iterations_for_warmup)
+        if flags.enable_model_warmup
+        else 0,
     )

@@ -1,4 +1,4 @@
-"""When a worker that ended is started again: a pure decision."""
+"""When a worker that ended is started again, and when one that is silent is ended: decisions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from dataclasses import dataclass
 STABLE_S = 10.0
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """
+    How long the supervisor waits for a child.
+
+    Args:
+        hang_s: For a worker's loop to turn: a model that computes on it blocks it.
+        load_s: For a version to open, on a worker or on trial. A load may hold a worker's
+            interpreter as long (a library's import), so its loop may stand still then.
+    """
+
+    hang_s: float = 30.0
+    load_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +48,15 @@ def respawn_at(life: Life, now: float) -> tuple[float, int]:
         return now, 0
     wait = min(FIRST_WAIT_S * 2**life.early_ends, LONGEST_WAIT_S)
     return now + wait, life.early_ends + 1
+
+
+def is_hung(beaten_at: float, loading: bool, now: float, patience: Patience) -> bool:
+    """
+    Return whether a worker whose loop last turned at *beaten_at* has to be replaced.
+
+    >>> is_hung(0.0, loading=False, now=31.0, patience=Patience())
+    True
+    >>> is_hung(0.0, loading=True, now=31.0, patience=Patience())
+    False
+    """
+    return now - beaten_at > (patience.load_s if loading else patience.hang_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import selectors
@@ -11,15 +10,23 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection, Pipe
-from typing import NoReturn
+from functools import partial
+from multiprocessing.connection import Connection
 
-from martlet.fleet.policy import Life, respawn_at
+from martlet.fleet.board import Board
+from martlet.fleet.children import how_it_ended, start
+from martlet.fleet.policy import Life, Patience, is_hung, respawn_at
 from martlet.fleet.swap import Fleet, Worker
+from martlet.fleet.trial import Trial, Try
 from martlet.servers.control import Ask, LoadModel, ServeModels, UnloadModel
 from martlet.serving.versions import Desired
 
 log = logging.getLogger(__name__)
+
+MERCY_S = 0.5
+"""Between the signal that has a hung worker write its stacks, and the one that ends it."""
+
+MOST_EARLY_ENDS = 5
 
 Work = Callable[[int, Connection], int]
 """What a child does: its number, and the connection that brings orders and takes reports."""
@@ -33,11 +40,15 @@ class Supervisor:
         count: How many workers.
         fleet: Decides what the workers hold and when they turn to it.
         work: Run in each child; returns its exit status. It drains on SIGTERM.
+        attempt: Run in the child that tries a version before the workers open it.
+        board: Where each worker notes that its loop turns.
         watch: Called about once a second: the new wish when it has changed, else None.
         on_ready: Called when the server answers for the first time.
         drain_s: How long workers may take to drain before they are killed.
         strict: Whether a name with no version that answers stops the start.
         asked: Called with what a client asked of the server, from a worker; *watch* comes next.
+        look: Called at SIGHUP: *watch*, which comes next, is to look at everything.
+        patience: How long it waits for a child.
     """
 
     def __init__(
@@ -45,24 +56,34 @@ class Supervisor:
         count: int,
         fleet: Fleet,
         work: Work,
+        attempt: Try,
+        board: Board,
         watch: Callable[[], Desired | None],
         on_ready: Callable[[], None],
         drain_s: float,
         strict: bool = True,
         asked: Callable[[Ask], None] | None = None,
+        look: Callable[[], None] | None = None,
+        patience: Patience = Patience(),
     ) -> None:
         self._count = count
         self._fleet = fleet
         self._work = work
+        self._attempt = attempt
+        self._board = board
+        self._patience = patience
+        self._trial: Trial | None = None
+        self._clean = True
         self._watch = watch
         self._on_ready = on_ready
         self._drain_s = drain_s
         self._strict = strict
         self._asked = asked
+        self._look = look
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._stops = 0
-        self._reload = False
+        self._reload = self._hung_up = False
         self._ready = False
         self._watched_at = 0.0
         self._wake, self._woken = socket.socketpair()
@@ -95,6 +116,9 @@ class Supervisor:
         self._listen(self._next_wait())
         self._reap()
         now = time.monotonic()
+        if self._hung_up and self._look is not None:
+            self._hung_up = False
+            self._look()
         if self._reload or now - self._watched_at >= 1.0:
             self._watched_at, self._reload = now, False
             desired = self._watch()
@@ -104,9 +128,8 @@ class Supervisor:
             if worker.pid == 0 and worker.due <= now and not self._stops:
                 self._workers[worker.index] = self._spawn(worker.index, worker.life.early_ends)
         self._fleet.turn(self._workers, now)
-        for worker in self._workers:
-            if worker.doomed and worker.pid:
-                os.kill(worker.pid, signal.SIGKILL)
+        self._try(now)
+        self._replace_the_silent(now)
         if not self._ready and all(w.listening for w in self._workers) and self._fleet.settled:
             self._ready = True
             self._on_ready()
@@ -114,13 +137,17 @@ class Supervisor:
     def _next_wait(self) -> float:
         now = time.monotonic()
         due = [worker.due for worker in self._workers if worker.pid == 0]
+        if any(worker.condemned and worker.pid for worker in self._workers):
+            due.append(now + MERCY_S)
         return max(0.0, min([self._watched_at + 1.0, *due]) - now)
 
     def _start_failure(self) -> str | None:
         """Return why the server cannot start, if it cannot."""
         for worker in self._workers:
-            if worker.pid == 0 and not worker.listening and worker.life.early_ends:
-                return worker.said or f"worker {worker.index} died while starting"
+            if worker.pid == 0 and worker.said:
+                return worker.said
+            if worker.life.early_ends > MOST_EARLY_ENDS:
+                return f"worker {worker.index} dies again and again while starting"
         silent = self._fleet.failures()
         if self._strict and self._fleet.settled and silent:
             return "; ".join(f"{name!r} does not answer: {why}" for name, why in silent.items())
@@ -130,7 +157,7 @@ class Supervisor:
         for key, _ in self._selector.select(wait):
             if key.fileobj is self._wake:
                 _empty(self._wake)
-            else:
+            elif key.data is not None:
                 self._hear(self._workers[key.data])
 
     def _hear(self, worker: Worker) -> None:
@@ -138,8 +165,8 @@ class Supervisor:
             while worker.pipe.poll():
                 report = worker.pipe.recv()
                 if isinstance(report, str):
-                    worker.said = report
-                    log.error("%s", report)
+                    worker.said = f"worker {worker.index} ended: {report}"
+                    log.error("%s", worker.said)
                 elif isinstance(report, (ServeModels, LoadModel, UnloadModel)):
                     if self._asked is not None:
                         self._asked(report)
@@ -157,40 +184,60 @@ class Supervisor:
     # -- children --------------------------------------------------------------------------
 
     def _spawn(self, index: int, early_ends: int) -> Worker:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        ours, theirs = Pipe()
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            self._child(index, theirs, parent)
-        theirs.close()
-        self._selector.register(ours, selectors.EVENT_READ, index)
-        return Worker(index, pid, ours, Life(time.monotonic(), early_ends))
+        now = time.monotonic()
+        self._board.beat(index, now)
+        child = start(partial(self._work, index), partial(self._shut, index))
+        self._selector.register(child.pipe, selectors.EVENT_READ, index)
+        return Worker(index, child.pid, child.pipe, Life(now, early_ends))
 
-    def _child(self, index: int, pipe: Connection, parent: int) -> NoReturn:
-        status = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            # Ctrl-C reaches the whole group: the supervisor alone decides what it means.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._selector.close()
-            for other in self._workers:
-                if other.pid and other.index != index:
-                    other.pipe.close()
-            _die_with(parent)
-            status = self._work(index, pipe)
-        except BaseException as exc:
-            log.debug("worker %d ends", index, exc_info=True)
-            pipe.send(f"worker {index} ended: {exc}")
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Not sys.exit: the parent's exit handlers and buffers are not the child's to run.
-            os._exit(status)
+    def _shut(self, index: int | None = None) -> None:
+        """Close, in a child, what is the supervisor's and the other children's."""
+        self._selector.close()
+        for end in (self._wake, self._woken):
+            end.close()
+        for other in self._workers:
+            if other.pid and other.index != index:
+                other.pipe.close()
+        if self._trial is not None:
+            self._trial.pipe.close()
+
+    def _try(self, now: float) -> None:
+        """Begin the next trial, or take the verdict of the one under way."""
+        if self._trial is not None:
+            verdict = self._trial.verdict(now)
+            if verdict is None:
+                return
+            self._end_trial()
+            self._fleet.tried(verdict, now)
+        order = self._fleet.to_try()
+        if order is not None:
+            until = now + self._patience.load_s
+            self._trial = Trial(order, self._attempt, self._shut, until)
+            self._selector.register(self._trial.pipe, selectors.EVENT_READ, None)
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._selector.unregister(self._trial.pipe)
+            self._trial.end()
+            self._trial = None
+
+    def _replace_the_silent(self, now: float) -> None:
+        """End the workers that hang, or cannot hold what they should."""
+        for worker in self._workers:
+            if not worker.pid:
+                continue
+            beaten = self._board.beaten(worker.index)
+            if not worker.doomed and is_hung(beaten, bool(worker.loading), now, self._patience):
+                worker.doomed = f"its loop has not turned for {now - beaten:.1f} s"
+            if worker.doomed and not worker.condemned:
+                log.error(
+                    "worker %d (pid %d) is ended: %s", worker.index, worker.pid, worker.doomed
+                )
+                worker.condemned = now
+                # Its handler writes every thread's stack: what hung is in the log.
+                os.kill(worker.pid, signal.SIGABRT)
+            elif worker.condemned and now - worker.condemned > MERCY_S:
+                os.kill(worker.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
         for worker in self._workers:
@@ -205,15 +252,14 @@ class Supervisor:
             worker.due, early = respawn_at(worker.life, now)
             worker.life = Life(worker.life.started_at, early)
             worker.pid, worker.listening = 0, False
-            self._fleet.lost(worker, now)
-            if not self._stops:
+            self._fleet.lost(worker, how_it_ended(status))
+            if self._stops:
+                self._clean = self._clean and status == 0
+            else:
                 log.warning(
-                    "worker %d (pid %d) ended with %d; started again in %.2f s",
-                    worker.index,
-                    pid,
-                    os.waitstatus_to_exitcode(status),
-                    worker.due - now,
-                )
+                    "worker %d (pid %d) ended with %s; started again in %.2f s",
+                    worker.index, pid, how_it_ended(status), worker.due - now,
+                )  # fmt: skip
 
     # -- stopping --------------------------------------------------------------------------
 
@@ -221,11 +267,12 @@ class Supervisor:
         self._stops += 1
 
     def _hangup(self, *_: object) -> None:
-        self._reload = True
+        self._hung_up = self._reload = True
 
     def _drain(self) -> int:
         """Ask the workers to drain; kill those that will not, or all at a second signal."""
         self._stops = max(1, self._stops)
+        self._end_trial()
         self._signal(signal.SIGTERM)
         # A worker's own deadline is drain_s; the second more is for it to leave by itself.
         end = time.monotonic() + self._drain_s + 1.0
@@ -237,7 +284,7 @@ class Supervisor:
                 killed = True
             self._listen(min(0.2, max(0.01, left)))
             self._reap()
-        return 1 if killed else 0
+        return 0 if self._clean and not killed else 1
 
     def _signal(self, number: signal.Signals) -> None:
         for worker in self._workers:
@@ -251,11 +298,3 @@ def _empty(wake: socket.socket) -> None:
             pass
     except BlockingIOError:
         pass
-
-
-def _die_with(parent: int) -> None:
-    """Have Linux end this process with its parent: no worker outlives a killed supervisor."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -8,7 +8,6 @@ reads it. So no client that keeps asking sees the new version, then the old one 
 from __future__ import annotations
 
 import logging
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from martlet.serving.roster import (
     Report,
     Roster,
     RosterOrder,
+    Unloaded,
     UnloadOrder,
 )
 from martlet.serving.versions import Desired
@@ -35,9 +35,8 @@ log = logging.getLogger(__name__)
 Key = tuple[str, int]
 
 
-def shared_word() -> memoryview:
-    """Return one 8-byte word that children forked from here share. Reads and writes are whole."""
-    return memoryview(mmap.mmap(-1, 8)).cast("Q")
+MOST_ORDERS = 8
+"""Loads that a worker is told of before it has reported: a full pipe would block who sends."""
 
 
 @dataclass(slots=True)
@@ -47,11 +46,14 @@ class Worker:
 
     Args:
         pid: 0 while it waits, until *due*, to be started again.
-        told: Versions that it was ordered to load and not to unload.
+        told: Versions that it was ordered to load and not to unload, in that order.
         holds: Versions that it reported loaded.
+        leaving: Versions that it was ordered to unload and still holds.
+        busy_since: When it began on the first load that it has not reported.
         sent, prepared: The last roster it was sent, and the last it has ready.
         invited, listening: It was told to open its doors; it said that it did.
-        doomed: It cannot hold what it should, and is to be started again.
+        doomed: Why it is to be started again: it hangs, or cannot hold what it should.
+        condemned: When it was told so by a signal.
         said: Its last words, when it could not go on.
     """
 
@@ -60,14 +62,22 @@ class Worker:
     pipe: Connection
     life: Life
     due: float = 0.0
-    told: set[Key] = field(default_factory=set)
+    told: dict[Key, None] = field(default_factory=dict)
     holds: set[Key] = field(default_factory=set)
+    leaving: set[Key] = field(default_factory=set)
+    busy_since: float = 0.0
     sent: int = 0
     prepared: int = 0
     invited: bool = False
     listening: bool = False
-    doomed: bool = False
+    doomed: str = ""
+    condemned: float = 0.0
     said: str = ""
+
+    @property
+    def loading(self) -> list[Key]:
+        """What it was told to load and has not reported: the first is under way."""
+        return [key for key in self.told if key not in self.holds]
 
     def order(self, order: Order) -> None:
         """Send *order*; a worker that has died meanwhile is noticed elsewhere."""
@@ -84,15 +94,27 @@ class Fleet:
     The supervisor calls ``turn`` whenever something may have changed, with the workers there
     are. Workers that die are left out of what is waited for; those that start catch up before
     they open their doors.
+
+    Once somebody answers, a version is tried in a process of its own before the workers open it
+    (``to_try``, ``tried``): a file that crashes or hangs its reader takes nobody with it.
+
+    Args:
+        word: The number in force, in shared memory.
+        reconciler: Says what to load and unload.
+        load_s: How long a worker may take to open a version.
     """
 
-    def __init__(self, word: memoryview, reconciler: Reconciler) -> None:
+    def __init__(self, word: memoryview, reconciler: Reconciler, load_s: float = 600.0) -> None:
         self._word = word
         self._reconciler = reconciler
+        self._load_s = load_s
+        self._untried: dict[Key, LoadOrder] = {}
+        self._trying: Key | None = None
         self._loading: dict[Key, LoadOrder] = {}
         self._number = 0
         self._roster: Roster = {}
         self._failed: dict[Key, Loaded] = {}
+        self._deaths: dict[Key, int] = {}
         self._began = False
 
     def want(self, desired: Desired) -> None:
@@ -109,42 +131,85 @@ class Fleet:
         """Return why each name that has no version to answer has none."""
         return self._reconciler.failures()
 
+    # -- what happened ---------------------------------------------------------------------
+
     def heard(self, worker: Worker, report: Report, now: float) -> None:
         """Take in what a worker reports."""
         match report:
             case Loaded(name, version, None, _):
+                worker.busy_since = now
                 worker.holds.add((name, version))
             case Loaded(name, version, _, message):
+                worker.busy_since = now
+                worker.told.pop((name, version), None)
+                self._could_not(worker, report, f"it cannot open version {version} of {name!r}")
                 log.error("version %d of %r: %s", version, name, message)
-                if (name, version) in self._loading:
-                    self._failed[name, version] = report
-                    worker.told.discard((name, version))
-                else:
-                    # It answers elsewhere: this worker cannot catch up, so it begins again.
-                    worker.doomed = True
+            case Unloaded(name, version):
+                worker.leaving.discard((name, version))
             case Prepared(number):
                 worker.prepared = number
             case Listening():
                 worker.listening = True
 
-    def lost(self, worker: Worker, now: float) -> None:
-        """Note that a worker has ended: nothing waits for it."""
+    def _could_not(self, worker: Worker, report: Loaded, why: str) -> None:
+        key = (report.name, report.version)
+        if key in self._loading:
+            self._failed.setdefault(key, report)
+        elif key in _named(self._roster):
+            # It answers elsewhere: this worker cannot catch up, so it begins again.
+            worker.doomed = why
+
+    def lost(self, worker: Worker, how: str) -> None:
+        """Note that a worker has ended, and *how*: nothing waits for it."""
+        for key in worker.loading[:1]:
+            # Once is an accident of the worker; twice in the same place is the version's doing.
+            self._deaths[key] = self._deaths.get(key, 0) + 1
+            if self._deaths[key] > 1 and key in self._loading:
+                name, version = key
+                text = f"the worker that opened it died: {how}"
+                self._failed.setdefault(key, Loaded(name, version, Code.INTERNAL, text))
         worker.told.clear()
         worker.holds.clear()
+        worker.leaving.clear()
+
+    # -- trials ----------------------------------------------------------------------------
+
+    def to_try(self) -> LoadOrder | None:
+        """Return the version to try next, if none is on trial."""
+        if self._trying is not None or not self._untried:
+            return None
+        self._trying = next(iter(self._untried))
+        return self._untried[self._trying]
+
+    def tried(self, report: Loaded, now: float) -> None:
+        """Take in how the trial ended."""
+        key, self._trying = (report.name, report.version), None
+        order = self._untried.pop(key)
+        if report.error is None:
+            self._deaths.pop(key, None)
+            self._loading[key] = order
+            return
+        log.error("version %d of %r: %s", report.version, report.name, report.message)
+        self._reconciler.loaded(report.name, report.version, report.error, report.message, now)
+
+    # -- one turn --------------------------------------------------------------------------
 
     def turn(self, workers: Sequence[Worker], now: float) -> None:
         """Send what should be sent now, and put in force what every worker has ready."""
         alive = [worker for worker in workers if worker.pid]
+        self._lose_patience(alive, now)
         self._finish_loads(alive, now)
         for order in self._reconciler.step(now):
             if isinstance(order, LoadOrder):
-                self._loading[order.name, order.version] = order
+                key = (order.name, order.version)
+                apart = any(w.listening for w in alive) or key in self._deaths
+                (self._untried if apart else self._loading)[key] = order
         roster = self._reconciler.roster
         if roster != self._roster:
             self._number += 1
             self._roster = roster
         for worker in alive:
-            self._send(worker)
+            self._send(worker, now)
         if all(w.prepared == self._number for w in alive if w.invited) and (
             self._word[0] != self._number
         ):
@@ -152,6 +217,18 @@ class Fleet:
         if self._word[0] == self._number:
             self._unload(alive)
         self._invite(alive)
+
+    def _lose_patience(self, alive: list[Worker], now: float) -> None:
+        for worker in alive:
+            loading = worker.loading
+            if not loading or now - worker.busy_since <= self._load_s or worker.doomed:
+                continue
+            name, version = loading[0]
+            worker.doomed = f"it did not open version {version} of {name!r} in {self._load_s:g} s"
+            text = f"it did not open within {self._load_s:g} s"
+            self._failed.setdefault(
+                (name, version), Loaded(name, version, Code.DEADLINE_EXCEEDED, text)
+            )
 
     def _finish_loads(self, alive: list[Worker], now: float) -> None:
         for (name, version), order in list(self._loading.items()):
@@ -161,42 +238,49 @@ class Fleet:
                 error, message = failed.error or Code.INTERNAL, failed.message
                 self._reconciler.loaded(name, version, error, message, now)
             elif alive and all(key in w.holds for w in alive if self._counts(w, alive)):
+                self._deaths.pop(key, None)
                 self._reconciler.loaded(name, version, None, "", now)
             else:
                 continue
             del self._loading[key]
             log.debug("%r is settled", order)
+        self._failed = {key: each for key, each in self._failed.items() if key in self._loading}
 
     @staticmethod
     def _counts(worker: Worker, alive: list[Worker]) -> bool:
         """A worker that is still starting catches up; it is waited for only when all are."""
         return worker.invited or not any(each.invited for each in alive)
 
-    def _send(self, worker: Worker) -> None:
-        answering = {
-            (name, version): None
-            for name, entry in self._roster.items()
-            for version in entry.versions
-        }
+    def _send(self, worker: Worker, now: float) -> None:
+        answering = _named(self._roster)
         for name, version in [*answering, *self._loading]:
-            if (name, version) not in worker.told:
-                worker.told.add((name, version))
-                source = self._reconciler.source(name, version)
-                worker.order(LoadOrder(name, version, source))
+            outstanding = len(worker.loading)
+            key = (name, version)
+            if key in worker.told or key in worker.leaving or outstanding >= MOST_ORDERS:
+                continue
+            if not outstanding:
+                worker.busy_since = now
+            worker.told[key] = None
+            worker.order(LoadOrder(name, version, self._reconciler.source(name, version)))
         ready = all(key in worker.holds for key in answering)
-        if ready and worker.sent != self._number:
+        # One roster at a time: a worker that is busy would let them pile up in its pipe.
+        if ready and worker.sent == worker.prepared != self._number:
             worker.sent = self._number
             worker.order(RosterOrder(self._number, self._roster))
 
     def _unload(self, alive: list[Worker]) -> None:
-        named = {(name, v) for name, entry in self._roster.items() for v in entry.versions}
+        named = _named(self._roster)
         for worker in alive:
-            for name, version in worker.told - named - self._loading.keys():
-                worker.told.discard((name, version))
+            for name, version in [k for k in worker.told if k not in named]:
+                if (name, version) in self._loading or (name, version) not in worker.holds:
+                    continue
+                del worker.told[name, version]
                 worker.holds.discard((name, version))
+                worker.leaving.add((name, version))
                 worker.order(UnloadOrder(name, version))
-        for name, version in self._reconciler.unloading():
-            self._reconciler.unloaded(name, version)
+        for key in self._reconciler.unloading():
+            if not any(key in worker.leaving for worker in alive):
+                self._reconciler.unloaded(*key)
 
     def _invite(self, alive: list[Worker]) -> None:
         for worker in alive:
@@ -204,3 +288,8 @@ class Fleet:
             if ready and not worker.invited and worker.prepared == self._word[0] == self._number:
                 worker.invited = True
                 worker.order(ListenOrder())
+
+
+def _named(roster: Roster) -> dict[Key, None]:
+    """Return every version that *roster* has answer."""
+    return {(name, v): None for name, entry in roster.items() for v in entry.versions}

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from martlet.fleet.mail import Mail
 from martlet.serving.manager import Manager
@@ -17,10 +17,14 @@ from martlet.serving.roster import (
     LoadOrder,
     Prepared,
     RosterOrder,
+    Unloaded,
     UnloadOrder,
 )
+from martlet.serving.traffic import Variant
 
 log = logging.getLogger(__name__)
+
+BEAT_S = 0.25
 
 
 class Door(Protocol):
@@ -43,13 +47,22 @@ class WorkerLoop:
         manager: Opens and frees versions. One thread of ours calls it.
         doors: Opened at the ListenOrder, drained at SIGTERM.
         drain_s: How long that may take.
+        beat: Called at every quarter of a second that the loop turns.
     """
 
-    def __init__(self, pipe: Mail, manager: Manager, doors: list[Door], drain_s: float) -> None:
+    def __init__(
+        self,
+        pipe: Mail,
+        manager: Manager,
+        doors: list[Door],
+        drain_s: float,
+        beat: Callable[[], None],
+    ) -> None:
         self._pipe = pipe
         self._manager = manager
         self._doors = doors
         self._drain_s = drain_s
+        self._beat = beat
         self._opened = False
 
     async def run(self) -> int:
@@ -57,6 +70,12 @@ class WorkerLoop:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+        def stir() -> None:
+            self._beat()
+            loop.call_later(BEAT_S, stir)
+
+        stir()
 
         def later(make: Callable[[], Awaitable[None]]) -> None:
             asyncio.run_coroutine_threadsafe(_as_coroutine(make), loop).result()
@@ -82,13 +101,16 @@ class WorkerLoop:
                     self._manager.prepare(order)
                     self._pipe.send(Prepared(number))
                 case UnloadOrder():
+                    variant = self._manager.let_go(order)
                     # Its holders may take a while; the next order must not wait for them.
-                    threading.Thread(
-                        target=self._manager.unload, args=(order,), daemon=True
-                    ).start()
+                    threading.Thread(target=self._free, args=(variant,), daemon=True).start()
                 case ListenOrder():
                     later(self._open)
                     self._pipe.send(Listening())
+
+    def _free(self, variant: Variant[Any]) -> None:
+        self._manager.free(variant)
+        self._pipe.send(Unloaded(variant.name, variant.version))
 
     async def _open(self) -> None:
         for door in self._doors:

@@ -55,6 +55,8 @@ BUILTIN: dict[str, str] = {
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",
     "spark": "martlet.formats.spark",
+    "mleap": "martlet.formats.mleap",
+    "pfa": "martlet.formats.pfa",
     "xgboost": "martlet.formats.xgboost",
     "catboost": "martlet.formats.catboost",
     "tflite": "martlet.formats.tflite",

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
@@ -40,6 +41,8 @@ class CatBoostServable:
         kind = "cbm" if _head(path).startswith(b"CBM1") else "json"
         self._model = catboost.CatBoost()
         try:
+            if kind == "json":
+                orjson.loads(path.read_bytes())  # bounded in depth, which CatBoost's reader is not
             self._model.load_model(str(path), format=kind)
             self._read_inputs(path)
             self._read_objective()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ _SAME_ELEMENTS = frozenset(
     for name in (
         *("reshape", "view", "flatten", "squeeze", "unsqueeze", "contiguous", "permute"),
         *("transpose", "t", "select", "slice", "expand", "clone", "detach", "dropout"),
+    )
+)
+
+
+_ELEMENTWISE = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("relu", "sigmoid", "tanh", "exp", "log1p", "mul", "add", "sub", "div", "clamp", "abs"),
+        *("layer_norm", "batch_norm", "dropout", "gelu", "silu", "leaky_relu", "nan_to_num"),
     )
 )
 
@@ -62,16 +72,17 @@ class TorchScriptServable:
         # A module that writes into its inputs must not write into the caller's.
         self._copies = any(node.kind().endswith("_") for node in _nodes(graph))
         torch.set_num_threads(options.threads)  # PyTorch has one number for the process
-        outputs = self._probe(path, inputs, module)
+        outputs = self._probe(path, inputs, graph)
         self.signatures: Mapping[str, Signature] = {
             DEFAULT_SIGNATURE: Signature.of(inputs, outputs)
         }
 
-    def _probe(self, path: Path, inputs: list[Spec], module: Any) -> list[Spec]:
-        for size in (2, 8, 32):
+    def _probe(self, path: Path, inputs: list[Spec], graph: Any) -> list[Spec]:
+        """Say what the outputs are from a run on zeros; from the graph where no zeros fit."""
+        for size, unknown in itertools.product((2, 8, 32), ((), (1,))):
             sample = {
                 s.name: np.zeros(
-                    [size if d == -1 else d for d in s.shape or (size,)], s.dtype.numpy
+                    [size if d == -1 else d for d in s.shape or (size, *unknown)], s.dtype.numpy
                 )
                 for s in inputs
             }
@@ -80,13 +91,7 @@ class TorchScriptServable:
             except (InvalidInput, ServableFailed):
                 continue
             return [_output(name, value, size) for name, value in found.items()]
-        # No sample of ours fits: what the schema says of the outputs is all there is.
-        told = str(module.forward.schema).rpartition("->")[2].strip()
-        count = told.count("Tensor") if told.startswith("(") else 1
-        if "Tensor" not in told or "Dict" in told or "List" in told:
-            raise UnsupportedModel(f"{path} gives {told}: name the outputs by exporting to ONNX")
-        names = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
-        return [Spec(name, DType.FLOAT32, None) for name in names]
+        return [Spec(name, DType.FLOAT32, None) for name in _output_names(path, graph)]
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -172,7 +177,7 @@ def _inputs(path: Path, graph: Any) -> list[Spec]:
 
 def _told(value: Any, depth: int) -> tuple[DType, Shape]:
     """Return the dtype and shape that the operators which take *value* ask of it."""
-    for use in value.uses() if depth < 8 else ():
+    for use in value.uses() if depth < 12 else ():
         node, at = use.user, use.offset
         kind, inputs = node.kind(), list(node.inputs())
         weight = _constant(inputs[1]) if len(inputs) > 1 else None
@@ -187,13 +192,56 @@ def _told(value: Any, depth: int) -> tuple[DType, Shape]:
             return _dtype(other), (-1, other.shape[0])
         if kind in _CONVOLUTIONS and at == 0 and weight is not None:
             return _dtype(weight), (-1, weight.shape[1], *[-1] * (weight.dim() - 2))
+        output = next(node.outputs(), None)
+        if output is None or kind == "aten::to":  # which takes any dtype
+            continue
+        if kind in _ELEMENTWISE:
+            return _told(output, depth + 1)
+        if kind == "prim::ListConstruct":
+            return _told_of_part(value, inputs, output, depth)
         if at == 0 and kind in _SAME_ELEMENTS:
-            dtype, _ = _told(next(node.outputs()), depth + 1)
+            dtype, _ = _told(output, depth + 1)
             if dtype is not DType.FLOAT32:
                 return dtype, None
-        if kind == "aten::to" and at == 0:
-            continue  # it takes any dtype
     return DType.FLOAT32, None
+
+
+def _told_of_part(value: Any, parts: list[Any], whole: Any, depth: int) -> tuple[DType, Shape]:
+    """Return what is asked of one part of a concatenation: the width that the others leave."""
+    joined = [use.user for use in whole.uses() if use.user.kind() == "aten::cat"]
+    if len(joined) != 1:
+        return DType.FLOAT32, None
+    dtype, shape = _told(next(joined[0].outputs()), depth + 1)
+    others = [_width(part) for part in parts if part.debugName() != value.debugName()]
+    if shape is None or len(shape) != 2 or -1 in (*others, shape[1]):
+        return dtype, None
+    return dtype, (-1, shape[1] - sum(others))
+
+
+def _width(value: Any) -> int:
+    """Return the size of the last axis of what an operator gives; -1: it is not told."""
+    node = value.node()
+    inputs = list(node.inputs())
+    kind = node.kind()
+    if kind == "aten::embedding" and (weight := _constant(inputs[0])) is not None:
+        return int(weight.shape[-1])
+    if kind == "aten::linear" and (weight := _constant(inputs[1])) is not None:
+        return int(weight.shape[0])
+    return _width(inputs[0]) if kind in _ELEMENTWISE else -1
+
+
+def _output_names(path: Path, graph: Any) -> list[str]:
+    (found,) = graph.outputs()
+    node, kind = found.node(), found.type().kind()
+    if kind == "TensorType":
+        return ["output"]
+    if kind == "TupleType" and node.kind() == "prim::TupleConstruct":
+        return [f"output_{i}" for i, _ in enumerate(node.inputs())]
+    if kind == "DictType" and node.kind() == "prim::DictConstruct":
+        keys = [value.node() for value in list(node.inputs())[::2]]
+        if all(key.kind() == "prim::Constant" and key.kindOf("value") == "s" for key in keys):
+            return [key.s("value") for key in keys]
+    raise UnsupportedModel(f"{path} gives a {found.type()} whose parts are not known: use ONNX")
 
 
 def _constant(value: Any) -> Any:

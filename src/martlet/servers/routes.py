@@ -122,21 +122,26 @@ class Router:
 
     def _find(self, request: Request) -> Handler:
         path, _, query = request.target.partition("?")
-        allowed = []
+        allowed: list[str] = []
+        get: Handler | None = None
         for dialect in self.dialects:
             for route in dialect.routes:
                 match = route.pattern.fullmatch(path)
                 if match is None:
                     continue
-                if route.method != request.method:
-                    allowed.append(route.method)
+                heading = request.method == "HEAD" and route.method == "GET"
+                if route.method != request.method and not heading:
+                    allowed += ("GET", "HEAD") if route.method == "GET" else (route.method,)
                     continue
                 parts = {k: unquote(v) for k, v in match.groupdict().items() if v is not None}
                 handler = route.make(**parts)
+                if heading:
+                    get = get or handler
+                    continue
                 if not query:
                     self._remember(request, handler)
                 return handler
-        return partial(self._unmatched, allowed)
+        return partial(self._unmatched, allowed, get)
 
     def _remember(self, request: Request, handler: Handler) -> None:
         # Paths come from outside: a bounded memory, emptied when a scanner fills it.
@@ -144,11 +149,16 @@ class Router:
             self._seen.clear()
         self._seen[request.method, request.target] = handler
 
-    def _unmatched(self, allowed: list[str], request: Request) -> Response:
+    def _unmatched(
+        self, allowed: list[str], get: Handler | None, request: Request
+    ) -> Response | Awaitable[Response]:
         for dialect in self.dialects:
             response = dialect.unmatched(request)
             if response is not None:
                 return response
+        if get is not None:
+            # RFC 9110, 9.3.2: HEAD is GET without the body, which the door leaves out.
+            return get(request)
         if allowed:
             allow = ", ".join(sorted(set(allowed)))
             text = f"{request.method} is not allowed on {request.target}; allowed: {allow}"

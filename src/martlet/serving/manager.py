@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 from collections.abc import Callable, Mapping
@@ -78,25 +79,37 @@ class Manager:
             )
         return Table(models=by_kind["model"], recommenders=by_kind["recommender"])
 
-    def unload(self, order: UnloadOrder) -> None:
-        """Drain a version and close it. Waits for those who hold it, up to DRAIN_S."""
-        variant = self._held.pop((order.name, order.version), None)
-        if variant is None:
-            return
+    def let_go(self, order: UnloadOrder) -> Variant[Any]:
+        """Hold a version no longer, and begin to drain it; ``free`` it from any thread."""
+        variant = self._held.pop((order.name, order.version))
         variant.drain()
+        return variant
+
+    @staticmethod
+    def free(variant: Variant[Any]) -> None:
+        """Close a version that was let go, once nobody holds it. Waits, up to DRAIN_S."""
         if not variant.drained.wait(DRAIN_S):
             log.error(
                 "version %d of %r is still held after %g s; it is left to its holders",
-                order.version, order.name, DRAIN_S,
+                variant.version, variant.name, DRAIN_S,
             )  # fmt: skip
             return
         variant.servable.close()
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+        variant.servable = None
+        release_memory()
 
     def close(self) -> None:
         """Free every version. Nobody asks the engine any more."""
         for variant in self._held.values():
             variant.servable.close()
         self._held.clear()
+
+
+def release_memory() -> None:
+    """Give what was freed back to the system: the allocator would keep most of it."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -71,6 +71,14 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unloaded:
+    """An UnloadOrder is done: nobody holds the version, and it is closed."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A RosterOrder is done."""
 
@@ -83,4 +91,4 @@ class Listening:
 
 
 Order = LoadOrder | UnloadOrder | RosterOrder | ListenOrder
-Report = Loaded | Prepared | Listening
+Report = Loaded | Unloaded | Prepared | Listening

@@ -135,6 +135,13 @@ def ngram(name: str, source: str, output: str, n: int) -> Stage:
     return _words(name, source, output, Kind.WORDS, join)
 
 
+def length_filter(name: str, source: str, output: str, least: int) -> Stage:
+    """Return the stage that keeps the words of more than *least* characters."""
+    return _words(
+        name, source, output, Kind.WORDS, lambda words: [w for w in words if len(w) > least]
+    )
+
+
 def counts(
     name: str,
     source: str,
@@ -194,9 +201,21 @@ def count_vectorizer(
 
 
 def mean_vector(
-    name: str, source: str, output: str, words: Sequence[str], vectors: Floats
+    name: str,
+    source: str,
+    output: str,
+    words: Sequence[str],
+    vectors: Floats,
+    *,
+    root: bool = False,
 ) -> Stage:
-    """Return the stage that sums the vectors of a row's known words over the count of all."""
+    """
+    Return the stage that sums the vectors of a row's known words over the count of all.
+
+    Args:
+        vectors: [words, width].
+        root: Divide by the root of the sum's product with itself instead.
+    """
     place = {word: i for i, word in enumerate(words)}
     width = vectors.shape[1]
 
@@ -205,7 +224,9 @@ def mean_vector(
         for i, row in enumerate(column.tolist()):
             known = [place[word] for word in row if word in place]
             if known:
-                out[i] = vectors[known].sum(axis=0) / len(row)
+                total = vectors[known].sum(axis=0)
+                size = np.sqrt(total @ total) if root else len(row)
+                out[i] = total / size if size else total
         return Dense(out)
 
     return Stage(name, (Port(source, Kind.WORDS),), (Port(output, Kind.VECTOR, width),), run)

@@ -50,7 +50,7 @@ class GrpcDoor:
 
     def __init__(
         self,
-        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
+        services: Mapping[str, dict[str, grpc.RpcMethodHandler]],
         addresses: Sequence[str],
         limits: Limits,
         tls: Tls | None = None,

@@ -42,7 +42,7 @@ class InferenceService:
         self._catalogue = catalogue
         self._sink = sink
 
-    def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Return the service's methods by name."""
         told: dict[str, Callable[[Any], Mapping[str, Any]]] = {
             "ServerLive": lambda _: {"live": True},

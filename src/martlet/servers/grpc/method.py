@@ -45,8 +45,6 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
         except EncodeError as exc:
             return abort(context, MartletError(f"the answer cannot be written: {exc}"), cut)
         except Exception:
-            if context.code() is not None:
-                raise
             log.exception("a gRPC call failed")
             return abort(context, MartletError("the server failed; its log says why"), cut)
 

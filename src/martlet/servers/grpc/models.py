@@ -6,7 +6,6 @@ Source: tensorflow_serving/model_servers/{model_service_impl,get_model_status_im
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -30,7 +29,7 @@ class ModelService:
         self._engine = engine
         self._control = control
 
-    def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Return the service's methods by name."""
         return {
             "GetModelStatus": unary(messages.GetModelStatusRequest, self._status, CUT),

@@ -78,7 +78,7 @@ class PredictionService:
         self._max_elements = max_elements
         self._as_content = as_content
 
-    def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Return the service's methods by name."""
         return {
             "Predict": self._timed("Predict", messages.PredictRequest, self._predict),

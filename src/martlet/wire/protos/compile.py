@@ -6,6 +6,7 @@ Needs grpcio-tools, which nothing else here does: ``python -m martlet.wire.proto
 from __future__ import annotations
 
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 
@@ -16,7 +17,7 @@ def descriptor_set(folder: Path) -> bytes:
     import grpc_tools
     from grpc_tools import protoc
 
-    google = Path(grpc_tools.__file__).parent / "_proto"
+    google = files(grpc_tools).joinpath("_proto")
     sources = sorted(each.name for each in folder.glob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out.desc"

@@ -1,0 +1,76 @@
+"""What every client can do, whichever protocol it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol
+
+from numpy.typing import ArrayLike
+
+from martlet.client.reply import Prediction
+
+
+class Client(Protocol):
+    """A server, asked from any number of threads. Close it, or use it in a ``with`` block."""
+
+    def predict(
+        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+    ) -> Prediction:
+        """
+        Return what *model* (``name``, ``name@3`` or ``name@label``) answers.
+
+        Args:
+            inputs: By name; lists become arrays as numpy makes them.
+            timeout_s: After which it is given up; None waits as long as it takes.
+
+        Raises:
+            MartletError: the one that the server raised.
+            NotAvailable: nobody listens there, or the connection broke.
+            DeadlineExceeded: *timeout_s* has passed.
+        """
+        ...
+
+    def ready(self) -> bool:
+        """Return whether the server answers, and with every model that it should."""
+        ...
+
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
+    def __enter__(self) -> Client: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class AsyncClient(Protocol):
+    """As ``Client``, for one event loop."""
+
+    async def predict(
+        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+    ) -> Prediction:
+        """Return what *model* answers; as ``Client.predict``."""
+        ...
+
+    async def ready(self) -> bool:
+        """Return whether the server answers, and with every model that it should."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+    async def __aenter__(self) -> AsyncClient: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,385 @@
+"""One HTTP/1.1 connection on httptools: framing, limits, answers in their order.
+
+A handler that answers at once runs inside ``data_received``: for a model of microseconds a thread
+hop would cost more than the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from martlet.errors import MartletError
+from martlet.servers.routes import JSON, Request, Response, failure
+from martlet.servers.status import HTTP_STATUS
+
+if TYPE_CHECKING:
+    from martlet.servers.http import HttpServer
+
+log = logging.getLogger(__name__)
+
+LINGER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What one connection may ask of us.
+
+    Args:
+        body_bytes: Of one request, after chunked framing. More is 413.
+        header_bytes: Request line and headers together. More is 431.
+        idle_s: A connection with no request under way is closed after this.
+        request_s: A request must have arrived whole after this, however slowly it drips.
+    """
+
+    body_bytes: int = 64 << 20
+    header_bytes: int = 64 << 10
+    idle_s: float = 75.0
+    request_s: float = 60.0
+
+
+_HEADS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: ".encode()
+    for status in HTTPStatus
+}
+
+
+class Connection(asyncio.Protocol):
+    """One client. Requests that it pipelines are answered in their order."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_busy",
+        "_choked",
+        "_chunks",
+        "_ended",
+        "_expects",
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_limits",
+        "_offers",
+        "_parser",
+        "_refusal",
+        "_server",
+        "_target",
+        "_task",
+        "_transport",
+        "_unsent",
+        "_waiting",
+        "closing",
+        "since",
+        "started",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._busy = False
+        self._choked = False
+        self._unsent = 0
+        self._ended = False
+        self._refusal: Response | None = None
+        self.closing = False
+        self.since = server.clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._in_head = True
+        self._expects = False
+        self._offers = False
+        self.started = False
+
+    # -- the loop calls these --------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Without it a reply in two segments waits 40 ms for the client's delayed ACK.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._waiting.clear()
+        if self._task is not None:
+            # The client has gone: what it asked for is not worth finishing.
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None or self._ended:
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as exc:
+            # What comes after the last request of a connection is nobody's: some send a newline.
+            if not self._ended:
+                self._refuse(400, f"this is not HTTP/1.1 that can be read: {exc}")
+            return
+        if self._in_head and self._head_bytes > self._limits.header_bytes:
+            self._refuse_head()
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as exc:
+                # We upgrade to nothing: what follows is HTTP/1.1 still.
+                data = data[exc.args[0] :]
+                if self._offers:
+                    data = self._without_offer() + data
+
+    def _without_offer(self) -> bytes:
+        """Return the head that was read, less its offer to upgrade, for a parser that is new."""
+        # The parser takes the body of such a request for another protocol. Java's HttpClient
+        # makes that offer with every first request, whatever its method.
+        method, target, headers = self._parser.get_method(), self._target, self._headers
+        self._parser = httptools.HttpRequestParser(self)
+        self._begin()
+        fields = [b"%b: %b\r\n" % each for each in headers.items() if each[0] != b"upgrade"]
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(fields))
+
+    def eof_received(self) -> bool:
+        # A client may half-close after its last request: finish what is under way.
+        self.closing = True
+        return self._busy or bool(self._waiting)
+
+    def pause_writing(self) -> None:
+        # The client asks and does not read: take nothing more from it until it has.
+        self._choked = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._go_on()
+
+    # -- the parser calls these ------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.started = True
+        self.since = self._server.clock
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer of a chunked body comes here too: it may not change what the headers said.
+        if self._in_head:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        headers = self._headers
+        # The parser has refused a length that is no number, and two that differ.
+        length = int(headers.get(b"content-length", 0))
+        most = self._limits.header_bytes
+        if self._head_bytes > most and self._head_size() > most:
+            self._refuse_head()
+        elif length > self._limits.body_bytes:
+            self._refuse(413, self._too_large(f"{length} bytes"))
+        elif b"upgrade" in headers and self._parser.should_upgrade():
+            self._offers = length > 0 or b"transfer-encoding" in headers
+        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
+            # RFC 9110, 10.1.1: a client of HTTP/1.0 does not know what 100 means.
+            self._expects = self._parser.get_http_version() != "1.0"
+            self._continue()
+
+    def _head_size(self) -> int:
+        # What was read at once may hold a body too: only now is it known where the head ends.
+        fields = sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+        return len(self._target) + fields
+
+    def _continue(self) -> None:
+        """Ask for the body that the client holds back, once earlier requests are answered."""
+        if self._expects and not (self._busy or self._waiting or self._choked):
+            self._expects = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, chunk: bytes) -> None:
+        if self._refusal is not None:
+            return
+        self._body_bytes += len(chunk)
+        if self._body_bytes > self._limits.body_bytes:
+            self._chunks.clear()
+            self._refuse(413, self._too_large("larger"))
+            return
+        self._chunks.append(chunk)
+
+    def on_message_complete(self) -> None:
+        if self._refusal is not None or self._ended or self._offers:
+            return
+        chunks = self._chunks
+        request = Request(
+            self._parser.get_method().decode(),
+            self._target.decode("latin-1"),
+            self._headers,
+            chunks[0] if len(chunks) == 1 else b"".join(chunks),
+        )
+        keep = self._parser.should_keep_alive()
+        self._begin()
+        if self._busy or self._choked:
+            self._waiting.append((request, keep))
+            self._transport.pause_reading()
+        else:
+            self._serve(request, keep)
+
+    # -- answering -------------------------------------------------------------------------
+
+    def _serve(self, request: Request, keep: bool) -> None:
+        try:
+            answer = self._server.router.answer(request)
+        except MartletError as exc:
+            answer = failed(exc)
+        except Exception:
+            answer = crashed(request)
+        if isinstance(answer, Response):
+            self._reply(request, answer, keep)
+        else:
+            self._busy = True
+            self._task = self._server.loop.create_task(self._later(request, answer, keep))
+
+    async def _later(self, request: Request, answer: Awaitable[Response], keep: bool) -> None:
+        try:
+            response = await answer
+        except MartletError as exc:
+            response = failed(exc)
+        except Exception:
+            response = crashed(request)
+        self._task = None
+        self._busy = False
+        self._reply(request, response, keep)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer the requests that wait; when none does, take more."""
+        while self._waiting and not (self._busy or self._choked):
+            self._serve(*self._waiting.popleft())
+        if self._busy or self._choked or self._ended:
+            return
+        if self._refusal is not None:
+            self._send_refusal()
+            return
+        self._continue()
+        self._transport.resume_reading()
+
+    def _reply(self, request: Request, response: Response, keep: bool) -> None:
+        self._server.served += 1
+        leaving = self.closing or self._server.draining
+        last = (not keep or (leaving and not self._waiting)) and self._refusal is None
+        more = b""
+        if last:
+            more = b"Connection: close\r\n"
+        elif request.headers.get(b"connection", b"").lower() == b"keep-alive":
+            # A client of HTTP/1.0 takes the end of the connection for the end of the answer,
+            # unless it is told so.
+            more = b"Connection: keep-alive\r\n"
+        for name, value in response.headers:
+            more += b"%b: %b\r\n" % (name, value)
+        body = response.body
+        self._transport.write(
+            b"%b%b\r\nContent-Length: %d\r\n%b\r\n%b"
+            % (
+                _HEADS[response.status],
+                response.content_type,
+                len(body),
+                more,
+                b"" if request.method == "HEAD" else body,
+            )
+        )
+        self.since = self._server.clock
+        if last:
+            self._ended = self.closing = True
+            self._waiting.clear()
+            self._transport.close()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Take nothing more from this client; tell it why once what it is owed has gone out."""
+        if self._refusal is not None:
+            return
+        self._refusal = failure(status, message)
+        self.closing = True
+        self.since = self._server.clock
+        if not (self._busy or self._waiting):
+            self._send_refusal()
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"the headers exceed {self._limits.header_bytes} bytes")
+
+    def _send_refusal(self) -> None:
+        self._ended = True
+        response = cast(Response, self._refusal)
+        self._transport.write(
+            b"%b%b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+            % (_HEADS[response.status], JSON, len(response.body), response.body)
+        )
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        # Closing with unread input resets the connection, and the client may lose the answer:
+        # so what still comes is read and dropped for a while.
+        self._server.loop.call_later(LINGER_S, self._transport.close)
+
+    def _too_large(self, size: str) -> str:
+        return f"the body is {size}; the limit is {self._limits.body_bytes} bytes"
+
+    # -- the server's sweep ----------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has come and none is being answered."""
+        return not (self._busy or self._waiting or self.started or self.closing)
+
+    def expire(self, now: float) -> None:
+        """Close the connection if it has idled, dripped, or left its answers unread too long."""
+        if self._busy:
+            return
+        age = now - self.since
+        if self.closing or self._choked:
+            left = self._transport.get_write_buffer_size()
+            if left < self._unsent:
+                # It reads, however slowly.
+                self.since = now
+            elif age > self._limits.idle_s:
+                self._transport.abort()
+            self._unsent = left
+        elif self.started and age > self._limits.request_s:
+            self._refuse(408, f"the request did not arrive within {self._limits.request_s:g} s")
+        elif not self.started and age > self._limits.idle_s:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close at once."""
+        self._transport.close()
+
+
+def failed(exc: MartletError) -> Response:
+    """Return the response that one of our errors becomes."""
+    retry = ((b"Retry-After", b"1"),) if HTTP_STATUS[exc.code] in (429, 503) else ()
+    return failure(HTTP_STATUS[exc.code], str(exc), retry)
+
+
+def crashed(request: Request) -> Response:
+    """Return the response to an error that is nobody's but ours, and log it."""
+    log.exception("%s %s failed", request.method, request.target)
+    return failure(500, "the server failed on this request; its log says why")

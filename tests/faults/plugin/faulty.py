@@ -1,0 +1,89 @@
+"""A format whose models misbehave as their file, or the request, tells them to."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from martlet.errors import UnsupportedModel
+from martlet.formats import Format, LoadOptions
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.tensors import DType, Signature, Spec, Tensors
+
+NAME = "model.faulty"
+RAISE, LOOP, HOLD_GIL, CRASH, SLOW = -1, -2, -3, -4, -5
+"""Values of ``x`` that make one call misbehave."""
+
+
+class Faulty:
+    """``score = x + 1000 * version``: an answer tells which version gave it."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._offset = np.float32(1000 * told["version"])
+        self._wait_s = told.get("wait_ms", 0) / 1000
+        self._wrong_rows = told.get("wrong_rows", False)
+        self._ballast = np.ones(told.get("megabytes", 0) << 17)
+        self.signatures = {
+            DEFAULT_SIGNATURE: Signature.of(
+                [Spec("x", DType.FLOAT32, (-1,))], [Spec("score", DType.FLOAT32, (-1,))]
+            )
+        }
+
+    def predict(self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE) -> dict[str, Any]:
+        x = inputs["x"]
+        for value in set(x.tolist()):
+            if value < 0:
+                misbehave(int(value))
+        if self._wait_s:
+            time.sleep(self._wait_s)
+        return {"score": x + self._offset}
+
+    def close(self) -> None:
+        self._ballast = np.empty(0)
+
+
+def misbehave(how: int) -> None:
+    if how == RAISE:
+        raise RuntimeError("this model raises when asked to")
+    if how == LOOP:
+        while True:
+            pass
+    if how == HOLD_GIL:
+        # PyDLL keeps the interpreter's lock for the whole call.
+        ctypes.PyDLL(None).sleep(3600)
+    if how == CRASH:
+        ctypes.string_at(0)
+    if how == SLOW:
+        time.sleep(0.5)
+
+
+def load(path: Path, options: LoadOptions) -> Faulty:
+    path = path / NAME if path.is_dir() else path
+    try:
+        told = json.loads(path.read_text())
+    except ValueError as exc:
+        raise UnsupportedModel(f"{path} is damaged: {exc}") from exc
+    match told.get("load"):
+        case "raise":
+            raise ValueError("this file cannot be read")
+        case "missing":
+            import a_library_that_is_not_there  # noqa: F401
+        case "crash":
+            misbehave(CRASH)
+        case "loop":
+            misbehave(LOOP)
+        case "hold_gil":
+            misbehave(HOLD_GIL)
+    return Faulty(told)
+
+
+def sniff(path: Path) -> bool:
+    return path.name.endswith(".faulty") or (path / NAME).exists()
+
+
+FORMAT = Format("faulty", (".faulty",), sniff, load)

@@ -1,0 +1,127 @@
+"""Processes that are killed, hang or are told to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from drive import Client, Load, Server, folder, from_folder, serving, until, write_version
+from faulty import HOLD_GIL, LOOP
+
+
+def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
+    kills, pick, took = times(3, 30), random.Random(4), []
+
+    async def run(server: Server) -> Load:
+        async with Load(server.port, seed=4) as load:
+            await until(load, 1)
+            for _ in range(kills):
+                before = set(server.children())
+                os.kill(pick.choice(sorted(before)), signal.SIGKILL)
+                killed = time.monotonic()
+                while not set(server.children()) - before or len(server.children()) < 2:
+                    await asyncio.sleep(0.01)
+                took.append(time.monotonic() - killed)
+                await asyncio.sleep(1.0)
+        return load
+
+    with serving(*from_folder(folder(tmp_path)), log=log) as server:
+        load = asyncio.run(run(server))
+    figures(kills=kills, answers=len(load.answers), broken=len(load.failed),
+            longest_respawn_s=max(took))  # fmt: skip
+    assert {each.status for each in load.failed} <= {0}
+    assert len(load.failed) <= 8 * kills
+    assert max(took) < 1.0
+
+
+@pytest.mark.parametrize("how", [LOOP, HOLD_GIL], ids=["loops", "holds the interpreter"])
+def test_a_worker_that_hangs_is_found_and_replaced(tmp_path, log, figures, how):
+    async def run(server: Server) -> tuple[Load, float]:
+        before = set(server.children())
+        async with Load(server.port, seed=5, connections=4) as load:
+            await until(load, 1)
+            started = time.monotonic()
+            answer = await Client(server.port).infer("m", how)
+            assert answer.status == 0, "the connection of the hung worker breaks"
+            while len(set(server.children()) - before) < 1 or len(server.children()) < 2:
+                await asyncio.sleep(0.02)
+            took = time.monotonic() - started
+        return load, took
+
+    with serving(*from_folder(folder(tmp_path)), "--hang-s", "1", log=log) as server:
+        load, took = asyncio.run(run(server))
+    figures(replaced_after_s=took, answers=len(load.answers), broken=len(load.failed))
+    assert took < 4
+    assert {each.status for each in load.failed} <= {0}
+    assert "its loop has not turned" in log.read_text()
+    assert "faulty.py" in log.read_text(), "the log says where it hung"
+
+
+def test_sigterm_under_load_fails_nothing(tmp_path, log, times, figures):
+    stops, total = times(2, 10), 0
+
+    async def run(server: Server) -> Load:
+        async with Load(server.port, seed=6, connections=16) as load:
+            await until(load, 1)
+            await asyncio.sleep(0.3)
+            server.signal(signal.SIGTERM)
+            while server.process.poll() is None:
+                await asyncio.sleep(0.01)
+        return load
+
+    versions = folder(tmp_path)
+    for _ in range(stops):
+        with serving(*from_folder(versions), log=log) as server:
+            load = asyncio.run(run(server))
+            assert server.wait() == 0, log.read_text()
+        # Once nobody listens a client cannot connect: that is no request that failed.
+        broken = [each for each in load.failed if "Connect call failed" not in each.text]
+        assert broken == []
+        total += len(load.answers) - len(load.failed)
+    figures(stops=stops, answers=total, failed=0, exit_status=0)
+
+
+def test_a_second_sigterm_forces(tmp_path, log, figures):
+    async def run(server: Server) -> float:
+        asking = asyncio.create_task(Client(server.port).infer("m", 1))
+        await asyncio.sleep(0.3)
+        server.signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert server.process.poll() is None, "it waits for what is under way"
+        server.signal(signal.SIGTERM)
+        started = time.monotonic()
+        while server.process.poll() is None:
+            await asyncio.sleep(0.01)
+        await asking
+        return time.monotonic() - started
+
+    write_version(tmp_path / "m", 1, wait_ms=20_000)
+    with serving(*from_folder(tmp_path / "m", workers=1), log=log) as server:
+        took = asyncio.run(run(server))
+        assert server.wait() != 0
+    figures(forced_after_s=took)
+    assert took < 1.0
+
+
+def test_workers_leave_when_their_supervisor_is_killed(tmp_path, log):
+    with serving(*from_folder(folder(tmp_path)), log=log) as server:
+        children = server.children()
+        server.signal(signal.SIGKILL)
+        server.wait()
+        end = time.monotonic() + 5
+        while any(_lives(pid) for pid in children):
+            assert time.monotonic() < end, "a worker outlives its supervisor"
+            time.sleep(0.02)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,94 @@
+"""``tensorflow_model_server``'s command line, taken by ``martlet serve``."""
+
+from __future__ import annotations
+
+import pytest
+
+from martlet.cli import tfserving_flags, tfserving_settings
+from martlet.errors import InvalidInput
+from martlet.wire.tfserving.config import ModelEntry
+
+
+def test_the_docker_images_command_line_is_taken(tmp_path):
+    flags = tfserving_flags.read(
+        [
+            "--port=8500",
+            "--rest_api_port=8501",
+            "--model_name=half",
+            f"--model_base_path={tmp_path}/half",
+        ]
+    )
+    assert (flags.port, flags.rest_api_port) == (8500, 8501)
+    assert tfserving_settings.folders(flags).entries == (ModelEntry("half", f"{tmp_path}/half"),)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("--enable_batching", True),
+        ("--enable_batching=true", True),
+        ("--enable_batching=false", False),
+        ("--enable_batching=0", False),
+    ],
+)
+def test_a_boolean_may_stand_bare(argument, value):
+    assert tfserving_flags.read([argument]).enable_batching is value
+
+
+def test_flags_without_meaning_here_are_kept_for_the_warning():
+    flags = tfserving_flags.read(["--tensorflow_session_parallelism=4", "--mixed_precision=fp16"])
+    assert flags.ignored == ("--tensorflow_session_parallelism=4", "--mixed_precision=fp16")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--rest_api_prot=1", "no such option: --rest_api_prot"),
+        ("--port=many", "whole number"),
+        ("--port", "needs a value"),
+        ("--enable_batching=perhaps", "true or false"),
+        ("models", "unexpected argument"),
+    ],
+)
+def test_a_mistake_is_told(argument, said):
+    with pytest.raises(InvalidInput, match=said):
+        tfserving_flags.read([argument])
+
+
+def test_the_files_that_flags_name_are_read(tmp_path):
+    config, monitoring = tmp_path / "models", tmp_path / "monitoring"
+    config.write_text(
+        'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" } }'
+    )
+    monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
+    flags = tfserving_flags.read(
+        [
+            f"--model_config_file={config}",
+            "--model_config_file_poll_wait_seconds=60",
+            f"--monitoring_config_file={monitoring}",
+            "--rest_api_timeout_in_ms=500",
+            "--enable_model_warmup=false",
+        ]
+    )
+    folders = tfserving_settings.folders(flags)
+    assert (folders.entries[0].name, folders.file, folders.file_poll_s) == ("m", config, 60)
+    protocols = tfserving_settings.protocols(flags)
+    assert (protocols.metrics_path, protocols.timeout_s, protocols.warm_ups) == (
+        "/metrics",
+        0.5,
+        0,
+    )
+
+
+@pytest.mark.parametrize("argument", ["--model_config_file=/nowhere", "--ssl_config_file=/nowhere"])
+def test_a_file_that_is_not_there_stops_the_start(argument):
+    flags = tfserving_flags.read([argument])
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        tfserving_settings.folders(flags)
+        tfserving_settings.protocols(flags)
+
+
+def test_batching_parameters_need_batching():
+    flags = tfserving_flags.read(["--batching_parameters_file=x"])
+    with pytest.raises(InvalidInput, match="without --enable_batching"):
+        tfserving_settings.protocols(flags)
