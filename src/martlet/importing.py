@@ -76,4 +76,4 @@ def import_path(
 
 
 def _check_declaration(staged: Path) -> None:
-    parse(staged.read_text(encoding="utf-8"), staged.name)
+    parse(staged.read_bytes(), staged.name)

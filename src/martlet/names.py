@@ -55,12 +55,28 @@ class ModelRef:
         if not at:
             return cls(name)
         if which.isascii() and which.isdigit():
-            return cls(name, version=check_version(int(which)))
+            return cls(name, version=read_version(which))
         return cls(name, label=check_name(which, "label"))
 
     def __str__(self) -> str:
         which = self.label if self.version is None else self.version
         return self.name if which is None else f"{self.name}@{which}"
+
+
+def read_version(digits: str) -> int:
+    """
+    Return the version that *digits* write.
+
+    Raises:
+        InvalidInput: it is out of range.
+    """
+    # Python refuses to read thousands of digits, with an error of its own.
+    significant = digits.lstrip("0")
+    if len(significant) > len(str(_MAX_VERSION)):
+        raise InvalidInput(
+            f"a version of {len(significant)} digits is out of range: use 0 to {_MAX_VERSION}"
+        )
+    return check_version(int(significant or "0"))
 
 
 def check_version(version: int) -> int:

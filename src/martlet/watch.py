@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from martlet.errors import MartletError
 from martlet.servers.control import Ask, LoadModel, ServeModels, UnloadModel
 from martlet.serving.versions import Desired, Wanted
+
+log = logging.getLogger(__name__)
 
 
 class Wish(Protocol):
@@ -66,7 +70,14 @@ class Watch:
         """Return everything that should answer, if that may have changed since the last call."""
         changed, self._changed = self._changed, False
         for index, wish in enumerate(self._wishes):
-            desired = wish.poll()
+            try:
+                desired = wish.poll()
+            except MartletError as exc:
+                # At the start it is a reason not to start; later, what answers goes on answering.
+                if index not in self._known:
+                    raise
+                log.warning("what should answer cannot be read now: %s", exc)
+                continue
             if desired is not None:
                 self._known[index] = desired
                 changed = True

@@ -9,7 +9,6 @@ from pathlib import Path
 from martlet.config import NamedPath
 from martlet.errors import InvalidInput, ModelNotFound
 from martlet.names import ModelRef
-from martlet.recommend.declaration import Declaration
 from martlet.recommend.reading import parse
 from martlet.registry import Kind, Model, Registry, Version
 from martlet.serving.versions import Desired, Reference, Source, Wanted
@@ -36,6 +35,7 @@ class FilesWish:
             if not each.path.exists():
                 raise ModelNotFound(f"there is no file or folder at {each.path}")
         self._scratch = tempfile.TemporaryDirectory(prefix="martlet-tables-")
+        self._made: dict[Path, Path] = {}
         self._models = {each.name: each.path.resolve() for each in models}
         self._desired: dict[str, Wanted] = {
             name: Wanted({1: Source(path, trusted=trusted)}) for name, path in self._models.items()
@@ -45,8 +45,9 @@ class FilesWish:
         self._told = False
 
     def _recommender(self, named: NamedPath) -> Source:
-        declared = parse(named.path.read_text(encoding="utf-8"), str(named.path))
-        references: dict[str, Reference] = {}
+        declared = parse(_read(named.path), str(named.path))
+        file = named.path.resolve()
+        references = {f"recommender:{named.name}": Reference("recommender", named.name, 1, file)}
         for alias, text in declared.tables.items():
             path = named.path.parent / text
             if not path.exists():
@@ -67,9 +68,12 @@ class FilesWish:
     def _table(self, path: Path) -> Path:
         if kind_of(path) is not None:
             return path
-        made = Path(self._scratch.name) / f"{path.stem}.table"
-        make_table(path, made)
-        return made
+        if path not in self._made:
+            # items.csv and items.npz are two tables.
+            made = Path(self._scratch.name) / f"{len(self._made)}-{path.stem}.table"
+            make_table(path, made)
+            self._made[path] = made
+        return self._made[path]
 
     def poll(self) -> Desired | None:
         """Return what should answer, the first time."""
@@ -127,9 +131,10 @@ class RegistryWish:
         labels: dict[str, int] = {}
         for version in _served(registry, model):
             path = registry.path_of(version)
-            declared = parse(path.read_text(encoding="utf-8"), str(version))
-            references = _references(registry, declared)
-            references["recommender"] = Reference("recommender", model.name, version.number, path)
+            references = _references(registry, path)
+            references[f"recommender:{model.name}"] = Reference(
+                "recommender", model.name, version.number, path
+            )
             instance = self._instance(model.name, version.number, references)
             sources[instance] = Source(path, kind="recommender", references=references)
             labels[str(version.number)] = instance
@@ -149,15 +154,31 @@ def _served(registry: Registry, model: Model) -> list[Version]:
     return [each for each in registry.versions(model.name) if each.number in numbers]
 
 
-def _references(registry: Registry, declared: Declaration) -> dict[str, Reference]:
-    """Return what is registered now of what *declared* refers to; the opener misses the rest."""
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise InvalidInput(f"{path} cannot be read as a declaration: {exc.strerror}") from None
+
+
+def _references(registry: Registry, path: Path) -> dict[str, Reference]:
+    """
+    Return what is registered now of what the declaration at *path* refers to.
+
+    It never raises: what is wrong or missing is the version's failure, which the opener finds and
+    reports, and no reason to stop the rest.
+    """
     found: dict[str, Reference] = {}
-    wanted = {alias: ("table", ModelRef.parse(text)) for alias, text in declared.tables.items()}
-    wanted |= {f"model:{ref.name}": ("model", ref) for ref in declared.models}
-    for alias, (kind, ref) in wanted.items():
+    try:
+        declared = parse(_read(path), path.name)
+    except InvalidInput:
+        return found
+    wanted = {alias: ("table", text) for alias, text in declared.tables.items()}
+    wanted |= {f"model:{ref.name}": ("model", str(ref)) for ref in declared.models}
+    for alias, (kind, text) in wanted.items():
         try:
-            version = registry.get(ref)
-        except ModelNotFound:
+            version = registry.get(ModelRef.parse(text))
+        except (ModelNotFound, InvalidInput):
             continue
         found[alias] = Reference(kind, version.name, version.number, registry.path_of(version))
     return found

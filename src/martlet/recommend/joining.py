@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,10 @@ class Rows:
         if found is None:
             found = self._rows[id(table)] = table.rows_of(self.items)
         return found
+
+
+class Unfit(InvalidInput):
+    """Values that came from our own tables do not fit the model: the caller cannot mend them."""
 
 
 Fill = Callable[[Rows], Tensor]
@@ -94,9 +99,11 @@ class Join:
                 return self._unit_column(spec, column)
             case Vector("item", table):
                 vectors = self._tables.embeddings(table)
+                self._check_width(spec, vectors.dim)
                 return lambda rows: vectors.take(rows.of(vectors))
             case Vector(_, table):
                 units = self._tables.embeddings(table)
+                self._check_width(spec, units.dim)
                 return lambda rows: units.take(np.array([rows.subject.row(units)]))
             case Dot(query, items):
                 return self._dot(query, items)
@@ -133,7 +140,16 @@ class Join:
                 f"model {self._name!r}, input {spec.name!r} is {spec.dtype.value}; "
                 f"the column {name!r} is {column.value}"
             )
+        self._check_width(spec, table.columns[name].width)
         return table
+
+    def _check_width(self, spec: Spec, width: int) -> None:
+        wanted = _width(spec)
+        if wanted != -1 and max(width, 1) != wanted:
+            raise UnsupportedModel(
+                f"model {self._name!r}, input {spec.name!r} takes {wanted} values an item; "
+                f"what fills it has {max(width, 1)}"
+            )
 
     def _dot(self, query: str, items: str) -> Fill:
         dot = inner(self._tables, query, items)
@@ -187,27 +203,51 @@ def inner(tables: Tables, query: str, items: str) -> Callable[[Rows], Floats]:
     return dot
 
 
+def _width(spec: Spec) -> int:
+    """Return how many values of *spec* belong to one item; -1 for any number."""
+    shape = (-1,) if spec.shape is None else spec.shape
+    return -1 if -1 in shape[1:] or spec.shape is None else math.prod(shape[1:])
+
+
 def _one(spec: Spec, value: object) -> Tensor:
-    """Return *value*, which all items share, as one row of the input's dtype."""
-    wanted = spec.dtype.numpy
-    text = isinstance(value, str) or (
-        isinstance(value, list) and value and isinstance(value[0], str)
-    )
-    if text != (spec.dtype is DType.STRING):
-        raise InvalidInput(
-            f"{value!r} is given for the model's input {spec.name!r}; {spec} is wanted"
-        )
+    """
+    Return *value*, which all items share, as one row of the input's dtype: [1] or [1, width].
+
+    Raises:
+        InvalidInput: it is of another type, or of another length.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    values = value if isinstance(value, list) else [value]
+    wanted = _width(spec)
+    fits = all(_fits(spec.dtype, each) for each in values)
+    if not fits or not values or (wanted != -1 and len(values) != wanted):
+        raise _unfit(spec, value)
     try:
-        array = np.asarray(value, dtype=wanted)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(
-            f"{value!r} is given for the model's input {spec.name!r}; {spec} is wanted"
-        ) from None
-    if spec.dtype.is_integer and not isinstance(value, int | list):
-        raise InvalidInput(
-            f"{value!r} is given for the model's input {spec.name!r}; {spec} is wanted"
-        )
-    return array.reshape(1, -1) if array.size > 1 else array.reshape(1)
+        with np.errstate(over="ignore"):
+            array = np.asarray(values, dtype=spec.dtype.numpy)
+    except OverflowError:
+        raise _unfit(spec, value) from None
+    if spec.dtype.is_float and np.any(np.isinf(array) & np.isfinite(np.array(values, float))):
+        raise _unfit(spec, value)
+    return array if len(values) == 1 else array.reshape(1, -1)
+
+
+def _fits(dtype: DType, value: object) -> bool:
+    if dtype is DType.STRING:
+        return isinstance(value, str)
+    if dtype is DType.BOOL:
+        return isinstance(value, bool)
+    if dtype.is_float and value is None:
+        return True
+    kinds = int if dtype.is_integer else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _unfit(spec: Spec, value: object) -> InvalidInput:
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return InvalidInput(f"{text} is given for the model's input {spec.name!r}; {spec} is wanted")
 
 
 def _shaped(spec: Spec, values: Tensor, n: int) -> Tensor:
@@ -226,10 +266,16 @@ def _shaped(spec: Spec, values: Tensor, n: int) -> Tensor:
 
 
 def _cast(spec: Spec, values: Tensor) -> Tensor:
-    if spec.dtype is DType.STRING:
-        return values.astype(object)
-    if spec.dtype.is_integer and values.dtype.kind == "f" and np.isnan(values).any():
-        raise InvalidInput(
-            f"the model's input {spec.name!r} is {spec.dtype.value}, and a value is missing"
-        )
-    return values.astype(spec.dtype.numpy)
+    wanted = spec.dtype
+    text = values.dtype == object
+    if text != (wanted is DType.STRING) and not (wanted is DType.STRING and spec.takes_numbers):
+        found = "text" if text else str(values.dtype)
+        raise Unfit(f"the model's input {spec.name!r} is {wanted.value}; it is filled with {found}")
+    if not wanted.is_integer:
+        return values.astype(wanted.numpy)
+    with np.errstate(invalid="ignore"):
+        cast = values.astype(wanted.numpy)
+    if not np.array_equal(cast, values):
+        why = "a value is missing" if np.isnan(values).any() else "a value does not fit in it"
+        raise Unfit(f"the model's input {spec.name!r} is {wanted.value}, and {why}")
+    return cast

@@ -23,7 +23,7 @@ def open_recommender(source: Source, engine: Engine) -> Recommender:
         UnsupportedModel: a table holds something else than is wanted of it, or the tables were
             not trained together.
     """
-    declared = parse(source.path.read_text(encoding="utf-8"), source.path.name)
+    declared = parse(source.path.read_bytes(), source.path.name)
     references = source.references
     for alias, text in declared.tables.items():
         if alias not in references:

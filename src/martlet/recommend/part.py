@@ -83,9 +83,8 @@ class Part:
         return float(found)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        found: str = self._get(
-            key, choices[0], lambda v: v in choices, " or ".join(map(repr, choices))
-        )
+        named = [each for each in choices if each]
+        found: str = self._get(key, choices[0], lambda v: v in named, " or ".join(map(repr, named)))
         return found
 
     def scalar(self, key: str, default: Scalar | None = None) -> Scalar:

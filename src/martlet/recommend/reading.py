@@ -37,12 +37,12 @@ from martlet.recommend.declaration import (
 from martlet.recommend.part import Part
 
 
-def parse(text: str, where: str) -> Declaration:
+def parse(text: str | bytes, where: str) -> Declaration:
     """
     Read the declaration *text*.
 
     Args:
-        text: TOML.
+        text: TOML, in UTF-8 where it comes as bytes.
         where: The file's name, for messages.
 
     Raises:
@@ -50,7 +50,9 @@ def parse(text: str, where: str) -> Declaration:
             which, in which part.
     """
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(f"{where} is not UTF-8: {exc}") from None
     except tomllib.TOMLDecodeError as exc:
         raise InvalidInput(f"{where} is not TOML: {exc}") from None
     root = Part(document, where)
@@ -76,11 +78,30 @@ def parse(text: str, where: str) -> Declaration:
     )
     for part in (head, root):
         part.finish()
+    _check_head(declaration, where)
     if not declaration.candidates:
         raise InvalidInput(f"{where} has no [[candidates]]: say where items come from")
     if (declaration.reply or declaration.rerank) and not items:
         raise InvalidInput(f"{where}: 'reply' and [[rerank]] need 'items' in [recommender]")
     return declaration
+
+
+def _check_head(declared: Declaration, where: str) -> None:
+    if declared.size > declared.max_size:
+        raise InvalidInput(
+            f"{where} [recommender]: 'size' is {declared.size} and 'max_size' {declared.max_size}; "
+            "a size of at most max_size is wanted"
+        )
+    for name in declared.reply:
+        if name in RESERVED:
+            raise InvalidInput(
+                f"{where} [recommender]: 'reply' names {name!r}, which every reply has of its own; "
+                "call the column something else"
+            )
+
+
+RESERVED = ("item", "score", "source")
+"""What a reply says of each item, whatever else it brings."""
 
 
 class _Tables:
@@ -165,7 +186,7 @@ def _step(part: Part, table: _Tables) -> Step:
         units, items = part.text("units", ""), part.text("items", "")
         sides = {"unit": units, "item": items}
         found = ByModel(
-            model=ModelRef.parse(part.text("model")),
+            model=_model(part),
             output=part.text("output", ""),
             units=table(units, part) if units else "",
             items=table(items, part) if items else "",
@@ -177,6 +198,13 @@ def _step(part: Part, table: _Tables) -> Step:
         raise InvalidInput(f"{part.where} lacks 'model' (a registered one) or 'dot' (two tables)")
     part.finish()
     return found
+
+
+def _model(part: Part) -> ModelRef:
+    try:
+        return ModelRef.parse(part.text("model"))
+    except InvalidInput as exc:
+        raise InvalidInput(f"{part.where}: {exc}") from None
 
 
 def _feature(features: Part, key: str, table: _Tables, sides: Mapping[str, str]) -> Feature:

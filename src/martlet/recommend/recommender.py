@@ -2,56 +2,41 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.errors import (
-    InvalidInput,
-    ModelNotFound,
-    NotAvailable,
-    Overloaded,
-    ServableFailed,
-    UnsupportedModel,
-)
+from martlet.errors import InvalidInput, ModelNotFound, UnsupportedModel
 from martlet.names import ModelRef
 from martlet.recommend import sources, stages
 from martlet.recommend.declaration import (
-    ByDot,
-    ByModel,
+    Candidates,
     Cap,
     Declaration,
     Dedupe,
     Diversity,
     DropSeen,
-    DropUnknown,
-    Filter,
-    KeepWhere,
+    Neighbours,
     Popular,
     ReRank,
-    Step,
+    Similar,
+    Stored,
 )
-from martlet.recommend.joining import Join, Rows, inner
+from martlet.recommend.filtering import Filters, together
+from martlet.recommend.joining import Rows
+from martlet.recommend.ladder import Ladder, Ranked
 from martlet.recommend.sources import OpenIndex
-from martlet.recommend.stages import Floats, Keys, Mask, Order, Pool
+from martlet.recommend.stages import Floats, Keys, Order, Pool
 from martlet.recommend.subject import Subject, Unit
 from martlet.recommend.tables import Tables
-from martlet.servable import DEFAULT_SIGNATURE
 from martlet.serving.engine import Engine
-
-log = logging.getLogger(__name__)
-
-STEP_DOWN = (NotAvailable, ModelNotFound, Overloaded, ServableFailed, InvalidInput)
-"""What sends the ladder one step down: the model cannot answer; somebody else may."""
+from martlet.stores import Table
 
 FILL = -1
 """The source of an item that came to fill the slate: from a popular list, past its count."""
-
-Test = Callable[[Rows], Mask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,54 +111,67 @@ class Recommender:
         self.declared = declared
         self._tables = tables
         self._versions = versions
-        self._engine = engine
-        self._pinned = pinned
         self._names = [each.name for each in declared.candidates]
         self._sources = [sources.make(each, tables, open_index) for each in declared.candidates]
-        self._filters = [(_named(each), self._test(each)) for each in declared.filters]
+        self._filters = Filters(declared.filters, tables)
         self._items = tables.features(declared.items) if declared.items else None
         self._fill = self._filler(open_index)
-        self._joins: dict[tuple[str, int], Join] = {}
-        self._dots = {
-            step: inner(tables, step.query, step.items)
-            for step in declared.ranking
-            if isinstance(step, ByDot)
-        }
+        self._ladder = Ladder(declared.ranking, tables, engine, pinned)
+        self._unit_tables = [
+            *(t for each in declared.candidates for t in _unit_tables(each, tables)),
+            *(tables.lists(f.history) for f in declared.filters if isinstance(f, DropSeen)),
+            *self._ladder.unit_tables,
+        ]
+        self._text = _text_items(declared, tables)
+        self._check_columns()
 
     def close(self) -> None:
         """Let go of the tables."""
 
-    # -- the whole way ---------------------------------------------------------------------
+    # -- the doors' two questions ----------------------------------------------------------
 
     def recommend(self, ask: Ask) -> Slate:
         """
-        Return the slate for one request. It is empty only if no source has an item at all.
+        Return the slate for one request. It is never empty.
 
         Raises:
             InvalidInput: a size beyond the limit, a key of the wrong kind, or a value that the
                 ranking model needs from the request is missing or unfit.
-            ModelNotFound: nothing is known of the unit, and the declaration says to refuse.
+            ModelNotFound: nothing is known of the unit, and the declaration says to refuse; or
+                no source has an item for it.
         """
         size = self._size(ask)
+        self._check_keys("history", ask.history)
+        self._check_keys("exclude", ask.exclude)
         subject = Subject(ask.unit, ask.context, ask.history)
-        subject.hidden = self._hidden(subject, ask.exclude)
-        pool = stages.merge([source(subject) for source in self._sources])
-        cold = not self._knows(subject)
+        cold = not subject.known_to(self._unit_tables)
         if cold and self.declared.cold == "refuse":
             raise ModelNotFound(f"nothing is known of {self.declared.unit} {ask.unit!r}")
-        pool, rows, relaxed = self._filtered(pool, subject, ask.exclude, size)
-        step, scores, used = ("popular", pool.scores, {}) if cold else self._ranked(rows, pool)
-        order = np.argsort(-scores, kind="stable") if step != "order" else np.arange(len(pool))
-        if cold:
-            order = np.arange(len(pool))
-        order = self._reranked(order, scores, rows, size)[:size]
+        pool, relaxed = self._pool(subject, ask.exclude, size)
+        if len(pool) == 0:
+            raise ModelNotFound(
+                f"no source has an item for {self.declared.unit} {ask.unit!r}"
+                + (" that is not excluded" if ask.exclude is not None else "")
+            )
+        rows = Rows(subject, pool.items)
+        ranked = None if cold else self._ladder.rank(rows)
+        if ranked is None:
+            # The order of the sources: their scores are not of one scale.
+            ranked = Ranked("popular" if cold else "order", pool.scores, {})
+            relevance = np.arange(len(pool), 0, -1.0)
+        else:
+            relevance = ranked.scores
+        order = np.argsort(-relevance, kind="stable")
+        for each in self.declared.rerank:
+            order = self._rerank(each, order, relevance, rows, size)
+        order = order[:size]
         return Slate(
             items=pool.items[order],
-            scores=scores[order],
+            scores=ranked.scores[order],
             sources=[self._names[s] if s != FILL else "popular" for s in pool.sources[order]],
             features=self._reply(rows, order),
-            step=step,
-            versions={**self._versions, **used},
+            step=ranked.step,
+            versions={**self._versions, **ranked.versions},
             generation=self._tables.generation,
             relaxed=relaxed,
         )
@@ -186,14 +184,16 @@ class Recommender:
             InvalidInput: the model has no ranking step here, or a value it needs is missing.
             ModelNotFound: the model does not answer, or nothing is known of the unit.
         """
-        for step in self.declared.ranking:
-            if isinstance(step, ByModel) and step.model.name == model.name:
-                break
-        else:
-            raise InvalidInput(f"the recommender does not rank by {model.name!r}")
+        step = self._ladder.step_of(model.name)
+        self._check_keys("items", items)
+        self._check_keys("history", subject.history)
+        if step.units and subject.unit is None:
+            raise InvalidInput(f"{self.declared.unit!r} is missing: {model.name!r} needs it")
         if step.units and subject.row(self._tables.features(step.units)) < 0:
             raise ModelNotFound(f"no {self.declared.unit} {subject.unit!r} in {step.units!r}")
-        return self._by_model(step, model, Rows(subject, items))
+        if model.version is None and model.label is None:
+            model = self._ladder.pin(step.model)
+        return self._ladder.by_model(step, model, Rows(subject, items))
 
     def _size(self, ask: Ask) -> int:
         size = self.declared.size if ask.size is None else ask.size
@@ -201,72 +201,40 @@ class Recommender:
             raise InvalidInput(f"size is {size}; 1 to {self.declared.max_size} is allowed")
         return size
 
-    def _hidden(self, subject: Subject, exclude: Keys | None) -> Keys:
-        parts = [
-            subject.seen(self._tables.lists(each.history))
-            for each in self.declared.filters
-            if isinstance(each, DropSeen)
-        ]
-        parts += [] if exclude is None else [exclude]
-        filled = [part for part in parts if len(part)]
-        return np.concatenate(filled) if filled else np.empty(0, np.int64)
+    def _check_keys(self, name: str, keys: Keys | None) -> None:
+        if keys is not None and len(keys) and (keys.dtype == object) != self._text:
+            kinds = ("text", "whole numbers")
+            found, wanted = kinds if keys.dtype == object else kinds[::-1]
+            raise InvalidInput(f"{name!r} holds {found}; the keys of items are {wanted} here")
 
-    def _knows(self, subject: Subject) -> bool:
-        """Whether any table that is keyed by the unit knows it."""
-        for step in self.declared.ranking:
-            if isinstance(step, ByModel) and step.units:
-                subject.row(self._tables.features(step.units))
-        return subject.known
+    # -- candidates ------------------------------------------------------------------------
 
-    # -- filters ---------------------------------------------------------------------------
+    def _pool(
+        self, subject: Subject, exclude: Keys | None, size: int
+    ) -> tuple[Pool, tuple[str, ...]]:
+        """Return the candidates that pass, and the filters given up; never empty if items exist."""
+        excluded = np.empty(0, np.int64) if exclude is None else exclude
+        subject.hidden = together([self._filters.seen(subject), excluded])
+        pool, relaxed = self._passing(subject, exclude, size)
+        if len(pool) == 0 and len(subject.hidden) > len(excluded):
+            # Sources pass over what was seen. Nothing else is left: that is asked for too.
+            subject.hidden = excluded
+            pool, relaxed = self._passing(subject, exclude, size)
+        return pool, relaxed
 
-    def _test(self, declared: Filter) -> Test:
-        match declared:
-            case DropSeen(history):
-                histories = self._tables.lists(history)
-                return lambda rows: ~np.isin(rows.items, rows.subject.seen(histories))
-            case DropUnknown(items):
-                table = self._tables.features(items)
-                return lambda rows: rows.of(table) >= 0
-            case KeepWhere(items, feature, operator, value):
-                features = self._tables.features(items)
-                if feature not in features.columns:
-                    known = ", ".join(features.columns)
-                    raise UnsupportedModel(
-                        f"the rule on {feature!r}: {items!r} has no such column; it has: {known}"
-                    )
-                return lambda rows: stages.satisfies(
-                    features.take(rows.of(features), (feature,))[feature], operator, value
-                )
-
-    def _filtered(
-        self, pool: Pool, subject: Subject, exclude: Keys | None, size: int
-    ) -> tuple[Pool, Rows, tuple[str, ...]]:
-        """Return what passes, topped up from the popular lists; never empty if items exist."""
-        whole = stages.merge([(pool.items, pool.scores), self._fill])
-        sources = np.concatenate([pool.sources, np.full(len(whole) - len(pool), FILL)])
-        whole = Pool(whole.items, whole.scores, sources)
-        rows = Rows(subject, whole.items)
-        masks = {name: test(rows) for name, test in self._filters}
-        if exclude is not None and len(exclude):
-            masks["exclude"] = ~np.isin(whole.items, exclude)
-        given_up: list[str] = []
-        while True:
-            passes = np.ones(len(whole), dtype=bool)
-            for name, mask in masks.items():
-                if name not in given_up:
-                    passes &= mask
-            left = [name for name in masks if name not in (*given_up, "exclude")]
-            if passes.any() or not left:
-                break
-            # Better something seen than nothing; what the owner ruled out goes last.
-            given_up.append(left[0])
-        own = passes & (whole.sources != FILL)
-        missing = max(0, size - int(own.sum()))
-        filling = np.flatnonzero(passes & (whole.sources == FILL))[:missing]
-        chosen = np.concatenate([np.flatnonzero(own), filling])
-        kept = whole.take(chosen)
-        return kept, Rows(subject, kept.items), tuple(given_up)
+    def _passing(
+        self, subject: Subject, exclude: Keys | None, size: int
+    ) -> tuple[Pool, tuple[str, ...]]:
+        """Return what the sources bring and the filters pass, topped up from the popular list."""
+        own = stages.merge([source(subject) for source in self._sources])
+        whole = stages.merge([(own.items, own.scores), self._fill])
+        whole.sources[: len(own)] = own.sources
+        whole.sources[len(own) :] = FILL
+        passes, relaxed = self._filters.passing(Rows(subject, whole.items), exclude)
+        brought = np.flatnonzero(passes[: len(own)])
+        missing = max(0, size - len(brought))
+        filling = len(own) + np.flatnonzero(passes[len(own) :])[:missing]
+        return whole.take(np.concatenate([brought, filling])), relaxed
 
     def _filler(self, open_index: OpenIndex) -> tuple[Keys, Floats]:
         """Return the popular lists past their counts: they fill a slate that came out short."""
@@ -276,50 +244,7 @@ class Recommender:
                 return sources.make(longest, self._tables, open_index)(Subject(None))
         return sources.NOTHING
 
-    # -- ranking ---------------------------------------------------------------------------
-
-    def _ranked(self, rows: Rows, pool: Pool) -> tuple[str, Floats, dict[str, int]]:
-        """Go down the ladder; return the step that answered, its scores, and what it used."""
-        for step in self.declared.ranking if len(pool) else ():
-            try:
-                return self._scored(step, rows)
-            except STEP_DOWN as exc:
-                if isinstance(exc, InvalidInput) and not isinstance(exc, _Refused):
-                    raise
-                log.warning("ranking by %s steps down: %s", _step_name(step), exc)
-        return "order", pool.scores, {}
-
-    def _scored(self, step: Step, rows: Rows) -> tuple[str, Floats, dict[str, int]]:
-        if isinstance(step, ByDot):
-            return "dot", self._dots[step](rows), {}
-        scores, version = self._by_model(step, self._pin(step.model), rows)
-        return step.model.name, scores, {step.model.name: version}
-
-    def _pin(self, model: ModelRef) -> ModelRef:
-        pinned = self._pinned.get(model.name)
-        return model if pinned is None else ModelRef(model.name, version=pinned)
-
-    def _by_model(self, step: ByModel, ref: ModelRef, rows: Rows) -> tuple[Floats, int]:
-        with self._engine.lease(ref) as variant:
-            key = (variant.name, variant.version)
-            join = self._joins.get(key)
-            if join is None:
-                signature = variant.servable.signatures[DEFAULT_SIGNATURE]
-                join = self._joins[key] = Join(step, variant.name, signature, self._tables)
-            inputs = join(rows)
-            try:
-                outputs = variant.servable.predict(inputs)
-            except InvalidInput as exc:
-                # The values came from our tables: the caller cannot mend them.
-                raise _Refused(str(exc)) from exc
-        return _score(step, outputs, len(rows.items)), variant.version
-
     # -- re-ranking and the reply ----------------------------------------------------------
-
-    def _reranked(self, order: Order, scores: Floats, rows: Rows, size: int) -> Order:
-        for each in self.declared.rerank:
-            order = self._rerank(each, order, scores, rows, size)
-        return order
 
     def _rerank(self, each: ReRank, order: Order, scores: Floats, rows: Rows, size: int) -> Order:
         match each:
@@ -335,6 +260,23 @@ class Recommender:
                 best = stages.diversify(head, scores, found, weight, size)
                 return np.concatenate([best, tail])
 
+    def _check_columns(self) -> None:
+        """Refuse a column that is asked of the items' table and is not there, or not of use."""
+        single = [r.feature for r in self.declared.rerank if isinstance(r, (Dedupe, Cap))]
+        for each in self.declared.rerank:
+            if isinstance(each, Diversity):
+                self._tables.embeddings(each.vectors)
+        for name in (*self.declared.reply, *single):
+            columns = {} if self._items is None else self._items.columns
+            if name not in columns:
+                known = ", ".join(columns)
+                raise UnsupportedModel(
+                    f"{self.declared.items!r} has no column {name!r}, which 'reply' or [[rerank]] "
+                    f"asks for; it has: {known}"
+                )
+            if name in single and columns[name].width:
+                raise UnsupportedModel(f"[[rerank]] cannot go by {name!r}: it holds vectors")
+
     def _column(self, rows: Rows, name: str) -> NDArray[Any]:
         assert self._items is not None, "the declaration was checked"
         return self._items.take(rows.of(self._items), (name,))[name]
@@ -345,36 +287,47 @@ class Recommender:
         return self._items.take(rows.of(self._items)[order], self.declared.reply)
 
 
-class _Refused(InvalidInput):
-    """A model refused values that came from our own tables."""
-
-
-def _score(step: ByModel, outputs: Mapping[str, NDArray[Any]], n: int) -> Floats:
-    name = step.output or next(iter(outputs))
-    if name not in outputs:
-        known = ", ".join(outputs)
-        raise ServableFailed(f"model {step.model} has no output {name!r}; its outputs are: {known}")
-    values = outputs[name]
-    if values.ndim == 2 and values.shape[1] in (1, 2):
-        # Of two classes the second is the one that is scored: the click, the like.
-        values = values[:, -1]
-    if values.shape != (n,) or values.dtype.kind not in "fiu":
-        raise ServableFailed(
-            f"model {step.model}: output {name!r} is {values.dtype} {list(values.shape)}; "
-            f"one number an item is wanted"
-        )
-    return values.astype(np.float64)
-
-
-def _named(declared: Filter) -> str:
+def _unit_tables(declared: Candidates, tables: Tables) -> list[Table[Any]]:
+    """Return the tables that a source asks for the unit."""
     match declared:
-        case DropSeen():
-            return "seen"
-        case DropUnknown():
-            return "unknown"
-        case KeepWhere(_, feature, operator, value):
-            return f"{feature} {operator} {value}"
+        case Neighbours():
+            return [tables.embeddings(declared.query)]
+        case Similar():
+            return [tables.lists(declared.history)]
+        case Stored():
+            return [tables.lists(declared.lists)]
+        case Popular():
+            return []
 
 
-def _step_name(step: Step) -> str:
-    return "dot" if isinstance(step, ByDot) else step.model.name
+def _text_items(declared: Declaration, tables: Tables) -> bool:
+    """
+    Return whether the keys of items are text.
+
+    Raises:
+        UnsupportedModel: they are in one table, and numbers in another.
+    """
+    found: dict[bool, str] = {}
+    for name, keys in _item_keys(declared, tables).items():
+        if len(keys):
+            found[keys.dtype == object] = name
+    if len(found) > 1:
+        raise UnsupportedModel(
+            f"the keys of items are text in {found[True]!r} and whole numbers in {found[False]!r}"
+        )
+    return next(iter(found), False)
+
+
+def _item_keys(declared: Declaration, tables: Tables) -> dict[str, Keys]:
+    """Return some keys of items from every table that has them."""
+    one = np.arange(1)
+    found: dict[str, Keys] = {}
+    if declared.items and len(tables.features(declared.items)):
+        found[declared.items] = tables.features(declared.items).keys.at(one)
+    for each in declared.candidates:
+        if isinstance(each, Neighbours):
+            if len(tables.embeddings(each.items)):
+                found[each.items] = tables.embeddings(each.items).keys.at(one)
+        elif len(tables.lists(each.lists)):
+            found[each.lists] = tables.lists(each.lists).kinds
+    return found

@@ -101,7 +101,11 @@ def _stored(declared: Stored, tables: Tables) -> Source:
 
 def _popular(declared: Popular, tables: Tables) -> Source:
     lists = tables.lists(declared.lists)
-    found = lists.get(declared.key)  # type: ignore[arg-type]  # a wrong kind is refused below
+    key = declared.key
+    found = None
+    # A key of the wrong kind is as absent as one that nobody has.
+    if isinstance(key, str) if lists.text_keys else type(key) is int:
+        found = lists.get(key)  # type: ignore[arg-type]  # it is str or int: see above
     if found is None:
         raise UnsupportedModel(
             f"candidates {declared.name!r}: {declared.lists!r} has no list under {declared.key!r}"

@@ -85,15 +85,15 @@ def satisfies(values: NDArray[Any], symbol: str, value: Scalar) -> Mask:
     Return where ``values symbol value`` is true. Shape [n].
 
     Text that holds several values split at ``|`` equals a value when one of them does. A
-    missing value (NaN, None) satisfies nothing but ``!=``.
+    missing value (NaN, None, "") satisfies nothing but ``!=``.
     """
     if values.dtype == object:
         negated = symbol == "!="
         if symbol in ("==", "!="):
-            same = [v is not None and value in str(v).split("|") for v in values]
+            same = [bool(v) and value in str(v).split("|") for v in values]
             return np.array([each != negated for each in same], dtype=bool)
         test = OPERATORS[symbol]
-        return np.array([v is not None and test(str(v), str(value)) for v in values], dtype=bool)
+        return np.array([bool(v) and test(str(v), str(value)) for v in values], dtype=bool)
     return np.asarray(OPERATORS[symbol](values, value), dtype=bool)
 
 
@@ -103,11 +103,15 @@ def dedupe(order: Order, values: NDArray[Any]) -> Order:
     kept = []
     for place in order.tolist():
         value = values[place]
-        missing = value is None or value != value
-        if missing or value not in seen:
+        if _missing(value) or value not in seen:
             kept.append(place)
             seen.add(value)
     return np.array(kept, dtype=np.intp)
+
+
+def _missing(value: Any) -> bool:
+    # A table has "" where a text is missing, NaN where a number is.
+    return value is None or value == "" or bool(value != value)
 
 
 def cap(order: Order, values: NDArray[Any], most: int, size: int) -> Order:
@@ -121,7 +125,7 @@ def cap(order: Order, values: NDArray[Any], most: int, size: int) -> Order:
     held = []
     for place in order.tolist():
         value = values[place]
-        parts = [] if value is None or value != value else str(value).split("|")
+        parts = [] if _missing(value) else str(value).split("|")
         if len(kept) >= size or any(counts.get(part, 0) >= most for part in parts):
             held.append(place)
             continue
@@ -138,7 +142,7 @@ def diversify(
     Return *order* with its first *size* chosen by maximal marginal relevance.
 
     Each next item maximises ``(1 - weight) * score - weight * (greatest cosine to those
-    chosen)``, with scores scaled to 0..1.
+    chosen)``, with scores scaled to 0..1; no score (NaN) is the lowest there is.
 
     Args:
         scores: By place, shape [n]; higher is better.
@@ -149,8 +153,7 @@ def diversify(
     """
     if len(order) == 0:
         return order
-    low, high = float(scores[order].min()), float(scores[order].max())
-    relevance = (scores[order] - low) / (high - low) if high > low else np.zeros(len(order))
+    relevance = _scaled(scores[order])
     lengths = np.linalg.norm(vectors[order], axis=1, keepdims=True)
     units = vectors[order] / np.where(lengths > 0, lengths, 1)
     nearest = np.zeros(len(order))
@@ -164,3 +167,15 @@ def diversify(
         nearest = np.maximum(nearest, units @ units[best])
     ranked: Order = order[np.concatenate([np.array(chosen, dtype=np.intp), np.flatnonzero(free)])]
     return ranked
+
+
+def _scaled(scores: Floats) -> Floats:
+    """Return *scores* on a scale of 0 to 1: the infinities at its ends, NaN at 0."""
+    finite = scores[np.isfinite(scores)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    if high > low:
+        scaled = (np.clip(scores, low, high) - low) / (high - low)
+    else:
+        scaled = np.where(np.isposinf(scores), 1.0, np.where(np.isfinite(scores), 0.5, 0.0))
+    found: Floats = np.nan_to_num(scaled, nan=0.0)
+    return found

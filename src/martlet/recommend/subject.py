@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from martlet.errors import InvalidInput
 from martlet.recommend.stages import Keys
 from martlet.stores import Lists, Table
 
@@ -45,7 +46,10 @@ class Subject:
             return -1
         found = self._rows.get(id(table))
         if found is None:
-            found = self._rows[id(table)] = int(table.rows_of([self.unit])[0])
+            try:
+                found = self._rows[id(table)] = int(table.rows_of([self.unit])[0])
+            except InvalidInput as exc:
+                raise InvalidInput(f"nobody here has a key like {self.unit!r}: {exc}") from None
         return found
 
     def seen(self, histories: Lists) -> Keys:
@@ -58,8 +62,8 @@ class Subject:
             found = self._histories[id(histories)] = histories.take(row).items
         return found
 
-    @property
-    def known(self) -> bool:
-        """Whether anything asked so far knew it."""
-        has_history = self.history is not None and len(self.history) > 0
-        return has_history or any(row >= 0 for row in self._rows.values())
+    def known_to(self, tables: Iterable[Table[Any]]) -> bool:
+        """Return whether the request brings a history, or one of *tables* knows the unit."""
+        if self.history is not None and len(self.history) > 0:
+            return True
+        return any(self.row(table) >= 0 for table in tables)

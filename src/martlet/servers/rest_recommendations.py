@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput
-from martlet.names import ModelRef
+from martlet.names import ModelRef, read_version
 from martlet.recommend.recommender import Ask, Recommender
 from martlet.recommend.subject import Subject
 from martlet.servable import DEFAULT_SIGNATURE, signature_of
@@ -119,10 +119,10 @@ def _recommender(variant: Variant[object]) -> Recommender:
 
 
 def _ref(name: str, version: str | None, label: str | None) -> ModelRef:
-    return ModelRef(name, None if version is None else int(version), label)
+    return ModelRef(name, None if version is None else read_version(version), label)
 
 
 def _instance_ref(name: str, version: str | None, label: str | None) -> ModelRef:
     # A version of a recommender is opened anew when its tables change: its number in the
     # registry is a label of what answers for it.
-    return ModelRef(name, label=label if version is None else str(int(version)))
+    return ModelRef(name, label=label if version is None else str(read_version(version)))

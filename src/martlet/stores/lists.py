@@ -63,6 +63,16 @@ class Lists:
         """Whether every item has a score."""
         return self._scores is not None
 
+    @property
+    def text_keys(self) -> bool:
+        """Whether keys are text."""
+        return bool(self.keys.at(np.arange(min(1, len(self)))).dtype == object)
+
+    @property
+    def kinds(self) -> Array:
+        """At most one of the items, to tell whether they are integers or text."""
+        return self._named(self._items[:1])
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 

@@ -167,9 +167,11 @@ def rank_inputs(document: Document, signature: Signature) -> dict[str, Tensor]:
         )
     counts = {name: len(v) if isinstance(v, list) else -1 for name, v in items.items()}
     n = next(iter(counts.values()))
+    if n == 0:
+        raise InvalidInput(f"items[{next(iter(items))!r}] is empty; one item at least is wanted")
     for name, count in counts.items():
         if count == -1:
-            raise InvalidInput(f"items[{name!r}] is {items[name]!r}; a list is wanted")
+            raise InvalidInput(f"items[{name!r}] is {_sample(items[name])}; a list is wanted")
         if count != n:
             first = next(iter(counts))
             raise InvalidInput(
@@ -200,17 +202,20 @@ def _rows(spec: Spec, values: list[Any], n: int) -> Tensor:
 
 
 def _shared(spec: Spec, value: Any, n: int) -> Tensor:
+    """Return *value*, one row that came bare (4242, [0.5]) or as one of rows ([[0.5]]), n times."""
     row = _array(spec, value)
     rank = 1 if spec.shape is None else len(spec.shape)
-    # One row may come bare (4242, [0.5, 0.1]) or wrapped as one (["x"], [[0.5, 0.1]]).
-    if row.ndim == rank and len(row) == 1:
-        return np.repeat(row, n, axis=0)
-    row = row.reshape((1, *row.shape)) if row.ndim == rank - 1 else row.reshape(1, -1)
-    if rank == 1 and row.size != 1:
-        raise InvalidInput(f"context[{spec.name!r}] has {row.size} values; one is wanted")
-    row = row.reshape(1) if rank == 1 else row
-    if row.ndim < rank:
-        row = row.reshape((1,) * (rank - row.ndim) + row.shape)
+    if rank == 0:
+        return row
+    if row.ndim == 0:
+        # A bare scalar is a row of one, however deep.
+        row = row.reshape((1,) * rank)
+    elif row.ndim == rank - 1:
+        row = row.reshape((1, *row.shape))
+    if row.ndim != rank or len(row) != 1:
+        raise InvalidInput(
+            f"context[{spec.name!r}] has shape {list(row.shape)}; one row of {spec} is wanted"
+        )
     return np.repeat(row, n, axis=0)
 
 
@@ -232,8 +237,16 @@ def _array(spec: Spec, value: Any) -> Tensor:
     if spec.dtype.is_integer:
         info = np.iinfo(wanted)
         if found.min() < info.min or found.max() > info.max:
-            raise InvalidInput(f"{spec.name!r} holds a value beyond {spec.dtype.value}")
-    return found.astype(wanted)
+            raise _beyond(spec)
+    with np.errstate(over="ignore"):
+        cast = found.astype(wanted)
+    if spec.dtype.is_float and not np.isfinite(cast).all():
+        raise _beyond(spec)
+    return cast
+
+
+def _beyond(spec: Spec) -> InvalidInput:
+    return InvalidInput(f"{spec.name!r} holds a value beyond {spec.dtype.value}")
 
 
 def _sample(value: Any) -> str:
@@ -313,9 +326,16 @@ def slate_reply(
 
 
 def scores_reply(model: str, version: int, scores: NDArray[Any]) -> bytes:
-    """Return the body that answers ``:rank``: the scores in the order of the items."""
-    values: Any = scores
-    if not np.isfinite(scores).all():
+    """
+    Return the body that answers ``:rank``: the scores in the order of the items.
+
+    Raises:
+        InvalidInput: they are text: another output is the score.
+    """
+    if scores.dtype.kind not in "fiub":
+        raise InvalidInput("that output holds text; name in 'output' the one that is the score")
+    values: Any = np.ascontiguousarray(scores)
+    if scores.dtype.kind == "f" and not np.isfinite(scores).all():
         values = _plain(scores)
     return orjson.dumps(
         {"model": model, "version": version, "scores": values},
@@ -325,11 +345,8 @@ def scores_reply(model: str, version: int, scores: NDArray[Any]) -> bytes:
 
 def _plain(values: NDArray[Any]) -> list[Any]:
     """Return *values* as JSON has them: a float that is no number is null."""
-    if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        if not finite.all():
-            return [
-                v if ok else None
-                for v, ok in zip(values.ravel().tolist(), finite.ravel().tolist(), strict=True)
-            ]
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        holed = values.astype(object)
+        holed[~np.isfinite(values)] = None
+        return list(holed.tolist())
     return list(values.tolist())

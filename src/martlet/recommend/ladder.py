@@ -1,0 +1,170 @@
+"""The ladder of ranking steps: each answers, or the next one below it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
+from martlet.names import ModelRef
+from martlet.recommend.declaration import ByDot, ByModel, Dot, Step, Vector
+from martlet.recommend.joining import Join, Rows, Unfit, inner
+from martlet.recommend.stages import Floats
+from martlet.recommend.tables import Tables
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.serving.engine import Engine
+from martlet.serving.traffic import Variant
+from martlet.stores import Table
+
+log = logging.getLogger(__name__)
+
+
+class Ranked(NamedTuple):
+    """What a step made of the candidates."""
+
+    step: str
+    """The model's name, or ``dot``."""
+    scores: Floats
+    """[n], higher is better."""
+    versions: Mapping[str, int]
+    """Of the model that answered, by name."""
+
+
+class Ladder:
+    """
+    The ranking steps of a declaration, over open tables.
+
+    Args:
+        pinned: The version of each model that belongs with the tables; a model that is not
+            there takes the version its reference names.
+
+    Raises:
+        UnsupportedModel: a table holds something else than is wanted of it.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], tables: Tables, engine: Engine, pinned: Mapping[str, int]
+    ) -> None:
+        self._steps = steps
+        self._tables = tables
+        self._engine = engine
+        self._pinned = pinned
+        self._joins: dict[tuple[str, int], Join] = {}
+        self._dots = {
+            step: inner(tables, step.query, step.items) for step in steps if isinstance(step, ByDot)
+        }
+        self.unit_tables = [table for step in steps for table in _unit_tables(step, tables)]
+
+    def rank(self, rows: Rows) -> Ranked | None:
+        """
+        Return what the highest step that can answer makes of *rows*; None if no step can.
+
+        Raises:
+            InvalidInput: a value that a model needs from the request is missing or unfit.
+        """
+        for step in self._steps:
+            try:
+                if isinstance(step, ByDot):
+                    return Ranked("dot", self._dots[step](rows), {})
+                scores, version = self.by_model(step, self.pin(step.model), rows)
+                return Ranked(step.model.name, scores, {step.model.name: version})
+            except MartletError as exc:
+                # What the client can mend, it is told; all else is for the step below.
+                if isinstance(exc, InvalidInput) and not isinstance(exc, Unfit):
+                    raise
+                log.warning("ranking by %s steps down: %s", _named(step), exc)
+        return None
+
+    def step_of(self, model: str) -> ByModel:
+        """
+        Return the step that ranks by *model*.
+
+        Raises:
+            InvalidInput: none does.
+        """
+        for step in self._steps:
+            if isinstance(step, ByModel) and step.model.name == model:
+                return step
+        known = [step.model.name for step in self._steps if isinstance(step, ByModel)]
+        raise InvalidInput(
+            f"the recommender does not rank by {model!r}; it ranks by: {', '.join(known) or 'none'}"
+        )
+
+    def pin(self, model: ModelRef) -> ModelRef:
+        """Return *model* at the version that belongs with the tables."""
+        pinned = self._pinned.get(model.name)
+        return model if pinned is None else ModelRef(model.name, version=pinned)
+
+    def by_model(self, step: ByModel, ref: ModelRef, rows: Rows) -> tuple[Floats, int]:
+        """
+        Return the score of each item by *ref*, and the version that gave them.
+
+        Raises:
+            MartletError: the model does not answer, its inputs cannot be joined, or it failed.
+        """
+        with self._engine.lease(ref) as variant:
+            join = self._join(step, variant)
+            inputs = join(rows)
+            try:
+                outputs = variant.servable.predict(inputs)
+            except InvalidInput as exc:
+                # The values came from our tables: the caller cannot mend them.
+                raise Unfit(str(exc)) from exc
+        return _score(step, outputs, len(rows.items)), variant.version
+
+    def _join(self, step: ByModel, variant: Variant[Any]) -> Join:
+        key = (variant.name, variant.version)
+        join = self._joins.get(key)
+        if join is None:
+            signature = variant.servable.signatures.get(DEFAULT_SIGNATURE)
+            if signature is None:
+                raise UnsupportedModel(
+                    f"model {variant.name!r} has no signature {DEFAULT_SIGNATURE!r} to rank by"
+                )
+            join = self._joins[key] = Join(step, variant.name, signature, self._tables)
+        return join
+
+
+def _unit_tables(step: Step, tables: Tables) -> list[Table[Any]]:
+    """Return the tables that *step* asks for the unit; all that it names are what they should."""
+    if isinstance(step, ByDot):
+        return [tables.embeddings(step.query)]
+    found: list[Table[Any]] = [tables.features(step.units)] if step.units else []
+    if step.items:
+        tables.features(step.items)
+    for feature in step.features.values():
+        match feature:
+            case Dot(query, items):
+                inner(tables, query, items)
+                found.append(tables.embeddings(query))
+            case Vector(of, table):
+                vectors = tables.embeddings(table)
+                found += [vectors] if of == "unit" else []
+            case _:
+                pass
+    return found
+
+
+def _score(step: ByModel, outputs: Mapping[str, NDArray[Any]], n: int) -> Floats:
+    name = step.output or next(iter(outputs))
+    if name not in outputs:
+        known = ", ".join(outputs)
+        raise ServableFailed(f"model {step.model} has no output {name!r}; its outputs are: {known}")
+    values = outputs[name]
+    if values.ndim == 2 and values.shape[1] in (1, 2):
+        # Of two classes the second is the one that is scored: the click, the like.
+        values = values[:, -1]
+    if values.shape != (n,) or values.dtype.kind not in "fiu":
+        raise ServableFailed(
+            f"model {step.model}: output {name!r} is {values.dtype} {list(values.shape)}; "
+            f"one number an item is wanted"
+        )
+    return values.astype(np.float64)
+
+
+def _named(step: Step) -> str:
+    return "dot" if isinstance(step, ByDot) else step.model.name
