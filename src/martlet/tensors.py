@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,20 +37,22 @@ class DType(Enum):
     COMPLEX128 = "complex128"
     STRING = "string"
 
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The numpy dtype that holds it."""
-        return _NUMPY[self]
+    numpy: np.dtype[Any]
+    """The numpy dtype that holds it."""
+
+    def __init__(self, text: str) -> None:
+        # An attribute, not a look-up: it is read for every input of every request.
+        self.numpy = np.dtype(object if text == "string" else text)
 
     @property
     def is_float(self) -> bool:
         """Whether NaN and the infinities are among its values."""
-        return self.value.startswith("float")
+        return str(self.value).startswith("float")
 
     @property
     def is_integer(self) -> bool:
         """Whether it is signed or unsigned, of any width."""
-        return self.value.startswith(("int", "uint"))
+        return str(self.value).startswith(("int", "uint"))
 
     @classmethod
     def of(cls, dtype: np.dtype[Any]) -> DType:
@@ -74,11 +76,7 @@ class DType(Enum):
             ) from None
 
 
-_NUMPY: dict[DType, np.dtype[Any]] = {
-    each: np.dtype(object if each is DType.STRING else each.value) for each in DType
-}
-
-_OF: dict[np.dtype[Any], DType] = {dtype: each for each, dtype in _NUMPY.items()}
+_OF: dict[np.dtype[Any], DType] = {each.numpy: each for each in DType}
 
 Shape = tuple[int, ...] | None
 """Sizes by axis: -1 is any size; None is any rank."""
@@ -158,6 +156,17 @@ class Spec:
         return f"{self.dtype.value} {shape}"
 
 
+_Quick = tuple[str, "np.dtype[Any]", int, tuple[tuple[int, int], ...]]
+"""An input's name, dtype, rank (-1: none fits in short) and the sizes of its fixed axes."""
+
+
+def _quick(spec: Spec) -> _Quick:
+    if spec.shape is None or not spec.enforced:
+        return spec.name, spec.dtype.numpy, -1, ()
+    fixed = tuple((axis, size) for axis, size in enumerate(spec.shape) if size != -1)
+    return spec.name, spec.dtype.numpy, len(spec.shape), fixed
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """Named inputs and outputs of one way to call a model. Their order is the file's."""
@@ -170,6 +179,11 @@ class Signature:
     """The file's own words for it, where a protocol hands them on: a serialized SignatureDef."""
     also: str = ""
     """The signature that takes the same rows by other names: asked where exactly those come."""
+
+    _quick: tuple[_Quick, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_quick", tuple(map(_quick, self.inputs.values())))
 
     @classmethod
     def of(
@@ -185,6 +199,8 @@ class Signature:
         Raises:
             InvalidInput: one is missing, unknown, or does not fit.
         """
+        if self.fits(tensors):
+            return tensors
         checked: dict[str, Tensor] = {}
         for name, spec in self.inputs.items():
             if name in tensors:
@@ -195,6 +211,19 @@ class Signature:
             unknown = next(name for name in tensors if name not in self.inputs)
             raise InvalidInput(f"no input is named {unknown!r}; {self._wanted()}")
         return checked
+
+    def fits(self, tensors: Mapping[str, ArrayLike]) -> TypeGuard[dict[str, Tensor]]:
+        """Whether *tensors* need no ``check``: every input came, as it should, and no other."""
+        if len(tensors) != len(self._quick) or type(tensors) is not dict:
+            return False
+        for name, dtype, rank, sizes in self._quick:
+            array = tensors.get(name)
+            if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != rank:
+                return False
+            for axis, size in sizes:
+                if array.shape[axis] != size:
+                    return False
+        return True
 
     def _wanted(self) -> str:
         return "the inputs are " + ", ".join(f"{n!r} ({s})" for n, s in self.inputs.items())

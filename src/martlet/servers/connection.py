@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from martlet.errors import MartletError
+from martlet.native import find
 from martlet.servers.routes import JSON, Request, Response, failure
 from martlet.servers.status import HTTP_STATUS
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from martlet.servers.http import HttpServer
 
 log = logging.getLogger(__name__)
+
+_native = find("http")
 
 LINGER_S = 2.0
 
@@ -128,6 +131,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None or self._ended:
             return
+        if _native is not None and not (self.started or self._busy or self._choked):
+            limits = self._limits
+            whole = _native.parse(data, limits.header_bytes, limits.body_bytes)
+            if whole is not None:
+                # Most requests come whole and plain; every other is the parser's.
+                method, target, headers, body, keep = whole
+                self._serve(Request(method, target, headers, body), keep)
+                return
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -187,7 +198,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # A trailer of a chunked body comes here too: it may not change what the headers said.
         if self._in_head:
-            self._headers[name.lower()] = value
+            self._headers[name.lower()] = value.rstrip(b" \t")
 
     def on_headers_complete(self) -> None:
         self._in_head = False

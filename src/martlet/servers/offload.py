@@ -34,6 +34,11 @@ class Pace:
         self._slow_calls = 0
         self.slow = False
 
+    @property
+    def uneven(self) -> bool:
+        """Whether one was slow of late, so that the next counts too."""
+        return self._slow_calls > 0
+
     def note(self, took_ns: int) -> None:
         """Take in one call."""
         if took_ns > SLOW_NS:

@@ -93,7 +93,7 @@ class OpenInference:
                     asked, ref.name, str(variant.version), found.outputs
                 )
             answer = _written(body, json_length, headers.get(b"accept-encoding"))
-            return Answer(answer, variant.version, found.rows, found.model_ns)
+            return answer, variant.version, found.rows, found.model_ns
 
         return call
 

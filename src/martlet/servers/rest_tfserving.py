@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any
 
 from martlet.errors import InvalidInput, MartletError
 from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.servers import tfserving_calls
-from martlet.servers.routes import Handler, Request, Response, Route, failure
+from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
+from martlet.servers.tfserving_calls import Seat
 from martlet.servers.timed import Answer, Call, Timed
-from martlet.serving.engine import Engine, score
+from martlet.serving.engine import Engine, outputs_of
 from martlet.tensors import Signature, Tensor
 from martlet.wire.rows import RowPlan
 from martlet.wire.tfserving import inference, metadata, requests, responses, status
@@ -48,11 +48,13 @@ class TFServing:
         self._timed = Timed(engine, sink, timeout_s)
         self._cors = _CORS if cors else ()
         self.routes = [
-            Route("POST", _path(":predict"), self._called(self._predict, "predict")),
-            Route("POST", _path(":classify"), self._called(self._classify, "classify")),
-            Route("POST", _path(":regress"), self._called(self._regress, "regress")),
-            Route("GET", _path("/metadata"), self._told(self._metadata)),
-            Route("GET", _path(""), self._told(self._status)),
+            Route("POST", _path(":predict"), self._called(self._predict, "predict"), query=False),
+            Route(
+                "POST", _path(":classify"), self._called(self._classify, "classify"), query=False
+            ),
+            Route("POST", _path(":regress"), self._called(self._regress, "regress"), query=False),
+            Route("GET", _path("/metadata"), self._told(self._metadata), query=False),
+            Route("GET", _path(""), self._told(self._status), query=False),
         ]
         if cors:
             self.routes.append(Route("OPTIONS", re.compile("/v1/.*"), lambda: self._options))
@@ -78,23 +80,16 @@ class TFServing:
             if version is not None and int(version) > _MAX_VERSION:
                 # Upstream leaves before it writes the error: the body is empty.
                 return lambda _: Response(400, b"")
-            inner = make(ModelRef(name, None if version is None else int(version), label))
-
-            def handler(request: Request) -> Any:
-                if "?" in request.target:
-                    raise InvalidInput(f"Malformed request: {request.method} {request.target}")
-                return inner(request)
-
-            return handler
+            return make(ModelRef(name, None if version is None else int(version), label))
 
         return made
 
     def _predict(self, ref: ModelRef) -> Call:
-        engine, readers = self._engine, _Readers()
+        seat, readers, cors = Seat(self._engine, ref), _Readers(), self._cors
 
         def call(request: Request) -> Answer:
             try:
-                variant = tfserving_calls.acquire(engine, ref)
+                variant = seat.acquire()
             except MartletError:
                 # Upstream reads before it looks for the model: what is no JSON is said first.
                 requests.signature_name_of(requests.parse_object(request.body))
@@ -102,12 +97,12 @@ class TFServing:
             try:
                 name, inputs, by_row = readers.read(variant.servable, request.body)
                 started = perf_counter_ns()
-                outputs = score(variant, inputs, name).outputs
+                outputs = outputs_of(variant.servable, inputs, name)
                 model_ns = perf_counter_ns() - started
             finally:
                 variant.release()
             written = responses.predictions(outputs) if by_row else responses.outputs(outputs)
-            return self._answer(written, variant.version, _rows(inputs), model_ns)
+            return Response(200, written, JSON, cors), variant.version, _rows(inputs), model_ns
 
         return call
 
@@ -136,7 +131,7 @@ class TFServing:
         return call
 
     def _answer(self, body: bytes, version: int, rows: int, model_ns: int) -> Answer:
-        return Answer(Response(200, body, headers=self._cors), version, rows, model_ns)
+        return Response(200, body, JSON, self._cors), version, rows, model_ns
 
     # -- what is there -------------------------------------------------------------------------
 

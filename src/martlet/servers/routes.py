@@ -62,6 +62,8 @@ class Route:
     method: str
     pattern: re.Pattern[str]
     make: Callable[..., Handler]
+    query: bool = True
+    """Whether a path with a query is this route's too."""
 
 
 class Dialect(Protocol):
@@ -127,7 +129,7 @@ class Router:
         for dialect in self.dialects:
             for route in dialect.routes:
                 match = route.pattern.fullmatch(path)
-                if match is None:
+                if match is None or (query and not route.query):
                     continue
                 heading = request.method == "HEAD" and route.method == "GET"
                 if route.method != request.method and not heading:

@@ -13,7 +13,7 @@ from martlet.errors import InvalidInput, MartletError, ModelNotFound, NotAvailab
 from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.serving.engine import Engine, score
-from martlet.serving.traffic import Variant
+from martlet.serving.traffic import Table, Variant
 from martlet.states import VersionStatus
 from martlet.tensors import Signature, Tensor
 from martlet.wire.tfserving import inference, status
@@ -37,6 +37,27 @@ def acquire(engine: Engine, ref: ModelRef) -> Variant[Servable]:
         if model is None or not model.variants:
             raise unknown(ref) from None
         raise
+
+
+class Seat:
+    """Who answers to one name: found again only when another table is in force."""
+
+    __slots__ = ("_engine", "_ref", "_table", "_variant")
+
+    def __init__(self, engine: Engine, ref: ModelRef) -> None:
+        self._engine = engine
+        self._ref = ref
+        self._table: Table | None = None
+        self._variant: Variant[Servable] | None = None
+
+    def acquire(self) -> Variant[Servable]:
+        """Take a lease on it; the caller must ``release`` it. Raises as ``acquire``."""
+        table = self._engine.table
+        if table is self._table and self._variant is not None and self._variant.acquire():
+            return self._variant
+        self._variant = acquire(self._engine, self._ref)
+        self._table = table
+        return self._variant
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from collections.abc import Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
@@ -16,8 +16,7 @@ from martlet.serving.traffic import Content, Table, Variant
 from martlet.tensors import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a model answered, and which version of it did."""
 
     name: str
@@ -86,19 +85,17 @@ class Engine:
 
     def acquire(self, ref: ModelRef) -> Variant[Servable]:
         """Take a lease on the variant that *ref* names; the caller must ``release`` it."""
-        return self._acquired(lambda: self.table.variant(ref), ref)
+        variant = self.table.variant(ref)
+        return variant if variant.acquire() else self._again(self.table.variant(ref), ref)
 
     def acquire_recommender(self, ref: ModelRef) -> Variant[object]:
         """Take a lease on the recommender that *ref* names; the caller must ``release`` it."""
-        return self._acquired(lambda: self.table.recommender(ref), ref)
+        variant = self.table.recommender(ref)
+        return variant if variant.acquire() else self._again(self.table.recommender(ref), ref)
 
     @staticmethod
-    def _acquired(find: Callable[[], Variant[Content]], ref: ModelRef) -> Variant[Content]:
-        variant = find()
-        if variant.acquire():
-            return variant
-        # It began to drain between the two lines: the table has been replaced since.
-        variant = find()
+    def _again(variant: Variant[Content], ref: ModelRef) -> Variant[Content]:
+        # The first began to drain between two lines: the table has been replaced since.
         if variant.acquire():
             return variant
         raise NotAvailable(f"{ref} is being replaced; try again")
@@ -130,7 +127,16 @@ def score(
     signature_name: str = DEFAULT_SIGNATURE,
 ) -> Prediction:
     """Check *inputs* and predict with *variant*, which the caller holds a lease on."""
-    servable = variant.servable
-    called, checked = check_inputs(servable, signature_name, inputs)
-    outputs = servable.predict(checked, called)
+    outputs = outputs_of(variant.servable, inputs, signature_name)
     return Prediction(variant.name, variant.version, outputs)
+
+
+def outputs_of(
+    servable: Servable, inputs: Mapping[str, ArrayLike], signature_name: str
+) -> dict[str, Tensor]:
+    """Check *inputs* and predict; the caller holds a lease on whose *servable* it is."""
+    signature = servable.signatures.get(signature_name)
+    if signature is not None and signature.fits(inputs):
+        return servable.predict(inputs, signature_name)
+    called, checked = check_inputs(servable, signature_name, inputs)
+    return servable.predict(checked, called)

@@ -89,9 +89,8 @@ class RowPlan:
             return None
         by_row, columns, shapes = found
         tensors: dict[str, Tensor] = {}
-        for name, dtype, data, shape in zip(
-            self._names, self._dtypes, columns, shapes, strict=True
-        ):
+        # All four have one length: the plan gives a column and a shape an input.
+        for name, dtype, data, shape in zip(self._names, self._dtypes, columns, shapes):  # noqa: B905
             if type(data) is list:
                 strings = np.empty(len(data), object)
                 strings[:] = data

@@ -119,7 +119,7 @@ def _take(of: Type, depth: int) -> Callable[[Tensor], list[Any]]:
 
 
 def _held(column: Tensor, of: Type) -> Tensor:
-    if of == INT and column.size and not (-(1 << 31) <= column.min() and column.max() < 1 << 31):
+    if of == INT and column.size and not (column.min() >= -(1 << 31) and column.max() < 1 << 31):
         raise InvalidInput(f"{column.max()} or {column.min()} is not int, which has 32 bits")
     return column.astype(np.float32) if of == FLOAT else column
 
