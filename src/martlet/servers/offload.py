@@ -26,13 +26,18 @@ _SURE = 4
 
 
 class Pace:
-    """Whether one path's calls are slow of late. One slow call may be the machine's doing."""
+    """
+    Whether one path's calls are slow of late. One slow call may be the machine's doing.
+
+    A path is taken for slow until it has shown otherwise: its first calls must not hold up the
+    loop to find out.
+    """
 
     __slots__ = ("_slow_calls", "slow")
 
     def __init__(self) -> None:
-        self._slow_calls = 0
-        self.slow = False
+        self._slow_calls = 2
+        self.slow = True
 
     @property
     def uneven(self) -> bool:
