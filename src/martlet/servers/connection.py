@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _native = find("http")
 
 LINGER_S = 2.0
+SOUND_S, SOUNDINGS = 0.02, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +174,23 @@ class Connection(asyncio.Protocol):
         return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(fields))
 
     def eof_received(self) -> bool:
-        # A client may half-close after its last request: finish what is under way.
+        # A client may half-close after its last request: finish what is under way. One that is
+        # gone looks the same, until something is sent to it.
         self.closing = True
-        return self._busy or bool(self._waiting)
+        under_way = self._busy or bool(self._waiting)
+        if under_way and self._parser.get_http_version() != "1.0":
+            self._sound(SOUNDINGS)
+        return under_way
+
+    def _sound(self, more: int) -> None:
+        """
+        Send interim responses while the answer is awaited: who reads skips them (RFC 9110,
+        15.2); of who is gone the first resets the connection, and the next finds that out.
+        """
+        if self._busy and not self._transport.is_closing():
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if more:
+                self._server.loop.call_later(SOUND_S, self._sound, more - 1)
 
     def pause_writing(self) -> None:
         # The client asks and does not read: take nothing more from it until it has.

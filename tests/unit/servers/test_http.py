@@ -567,6 +567,19 @@ class TestClientsThatLeave:
 
         run()
 
+    def test_a_client_that_closes_in_good_order_is_found_out(self):
+        @over_sockets()
+        async def run(place: Place) -> None:
+            client = await place.client()
+            client.send("GET /slow/a HTTP/1.1\r\n\r\n")
+            await place.until(lambda: place.echo.began == ["a"])
+            # Its end of the stream is all that comes: as from one that only half-closes.
+            client.writer.close()
+            await place.until(lambda: place.echo.cancelled == ["a"])
+            await place.until(lambda: not place.server.connections)
+
+        run()
+
     def test_a_client_that_leaves_in_the_middle_of_a_request_is_forgotten(self):
         @over_sockets()
         async def run(place: Place) -> None:
