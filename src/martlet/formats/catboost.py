@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -39,7 +40,7 @@ class CatBoostServable:
         self._failed = catboost.CatBoostError
         self._threads = options.threads
         kind = "cbm" if _head(path).startswith(b"CBM1") else "json"
-        self._model = catboost.CatBoost()
+        self._model: Any = catboost.CatBoost()
         try:
             if kind == "json":
                 orjson.loads(path.read_bytes())  # bounded in depth, which CatBoost's reader is not

@@ -263,7 +263,7 @@ def _columns_of(transformer: Any, names: list[str]) -> Iterator[tuple[Any, list[
         else:
             listed = np.atleast_1d(columns)
             if listed.dtype == bool:
-                where = list(np.flatnonzero(listed))
+                where = np.flatnonzero(listed).tolist()
             else:
                 where = [index[c] if isinstance(c, str) else int(c) for c in listed.tolist()]
         yield each, where

@@ -89,7 +89,7 @@ class LightGBMServable:
 def _link(objective: list[str]) -> Link | None:
     """Return what turns raw scores into predictions; None for an objective we do not know."""
     name, *rest = objective or ["none"]
-    parameters = dict(each.partition(":")[::2] for each in rest)
+    parameters = {name: value for name, _, value in (each.partition(":") for each in rest)}
     slope = float(parameters.get("sigmoid", 1))
     if "sqrt" in parameters:
         return lambda raw: np.copysign(raw * raw, raw)

@@ -43,7 +43,7 @@ class OnnxServable:
             outputs = _outputs_without(self._session, zip_maps)
             self._session = open_(file.edited(drop=zip_maps.values(), outputs=outputs))
         self._call = self._session.run
-        self._fetch = [node.name for node in self._session.get_outputs()]
+        self._fetch: list[str] = [node.name for node in self._session.get_outputs()]
         renamed = {node.inputs[0]: name for name, node in zip_maps.items()}
         self._names = [renamed.get(name, name) for name in self._fetch]
         optional = self._session.get_overridable_initializers()

@@ -156,10 +156,11 @@ class _Predict:
 
     def __init__(self, booster: Any) -> None:
         import xgboost
+        from xgboost.libpath import find_lib_path
 
         self._booster = booster  # keeps the handle alive
         self._error = xgboost.core.XGBoostError
-        library = ctypes.CDLL(xgboost.libpath.find_lib_path()[0])
+        library = ctypes.CDLL(find_lib_path()[0])
         # By item, not by attribute: function objects of our own, whose types nobody shares.
         pointer, text = ctypes.c_void_p, ctypes.c_char_p
         self._call = library["XGBoosterPredictFromDense"]

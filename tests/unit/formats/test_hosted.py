@@ -571,7 +571,6 @@ class TestMLflow:
         with pytest.raises(UnsupportedModel, match="YAML"):
             martlet.load(folder)
 
-
     def test_a_registered_model_is_fetched_by_its_alias(self, tmp_path: Path, monkeypatch):
         import lightgbm
 
@@ -589,9 +588,7 @@ class TestMLflow:
         made = client.create_model_version("ctr", source=str(folder))
         client.set_registered_model_alias("ctr", "champion", made.version)
         with martlet.load("models:/ctr@champion") as model:
-            np.testing.assert_allclose(
-                model.predict({"X": rows})["predict"], booster.predict(rows)
-            )
+            np.testing.assert_allclose(model.predict({"X": rows})["predict"], booster.predict(rows))
         with pytest.raises(UnsupportedModel, match="none"):
             martlet.load("models:/none/1")
 
