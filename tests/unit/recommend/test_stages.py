@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 from martlet.recommend import stages
 
 NAN, INF = float("nan"), float("inf")
+NO_NUMBERS = [NAN, INF, -INF]
+ROWS = st.shared(st.integers(0, 9), key="rows")
 
 
 def order(*places: int) -> stages.Order:
@@ -171,25 +173,17 @@ class TestDiversify:
         assert found.tolist()[:2] == best
 
     @given(
-        hnp.arrays(
-            np.float64,
-            st.shared(st.integers(0, 9), key="n"),
-            elements=st.floats(-1e9, 1e9) | st.sampled_from([NAN, INF, -INF]),
-        ),
-        hnp.arrays(
-            np.float32,
-            st.tuples(st.shared(st.integers(0, 9), key="n"), st.just(3)),
-            elements=st.floats(-9, 9, width=32),
-        ),
+        hnp.arrays(np.float64, ROWS, elements=st.floats(-1e9, 1e9) | st.sampled_from(NO_NUMBERS)),
+        hnp.arrays(np.float32, st.tuples(ROWS, st.just(3)), elements=st.floats(-9, 9, width=32)),
         st.floats(0, 1),
         st.integers(1, 12),
     )
     def test_it_loses_nothing_whatever_the_scores(
         self,
-        scores: np.ndarray,
-        vectors: np.ndarray,
+        scores: np.ndarray,  # type: ignore[type-arg]
+        vectors: np.ndarray,  # type: ignore[type-arg]
         weight: float,
-        size: int,  # type: ignore[type-arg]
+        size: int,
     ):
         start = order(*range(len(scores)))
         found = stages.diversify(start, scores, vectors, weight, size)
