@@ -144,6 +144,8 @@ def _finite(*arrays: Any) -> None:
 
 @entry("la.transpose", "[[double]] -> [[double]]; {{double}} -> {{double}}")
 def transpose(x: Any) -> Any:
+    if type(x) is dict and len({frozenset(row) for row in x.values()}) > 1:
+        raise Failure(24061, "ragged columns")
     a, rows, columns = _array(x, 24060)
     return _back(a.T, columns, rows)
 
@@ -195,7 +197,7 @@ def eigen_basis(x: Any) -> Any:
         vector = vectors[:, i]
         sign = 1.0 if vector[0] >= 0 else -1.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            basis.append(vector * sign / np.sqrt(values[i]))
+            basis.append(vector * sign / np.sqrt(abs(values[i])))
     found = np.array(basis)
     if not rows:
         return found.tolist()
@@ -205,10 +207,10 @@ def eigen_basis(x: Any) -> Any:
 
 @entry("la.truncate", "[[double]], int -> [[double]]; {{double}}, [string] -> {{double}}")
 def truncate(x: Any, keep: Any) -> Any:
+    if not x or not all(x.values() if type(x) is dict else x):
+        raise Failure(24120, "too few rows/cols")
     if type(x) is dict:
         return {k: v for k, v in x.items() if k in keep}
-    if not x or not x[0]:
-        raise Failure(24120, "too few rows/cols")
     return x[: max(0, keep)]
 
 
@@ -259,14 +261,12 @@ def _metric(
     @entry(f"metric.{name}", _METRIC.format(""))
     def call(similarity: Run, x: Any, y: Any, weights: Vector | None = None) -> float:
         found, share = _differences(similarity, x, y, weights, code)
-        if name == "chebyshev":
-            return max(found, default=0.0)
         return after(divide(run(found), share)) if found else math.nan
 
 
 _metric("euclidean", 28030, lambda d: sum(v * v for v in d), math.sqrt)
 _metric("squaredEuclidean", 28040, lambda d: sum(v * v for v in d), float)
-_metric("chebyshev", 28050, max, float)
+_metric("chebyshev", 28050, lambda d: max(0.0, *d), float)
 _metric("taxicab", 28060, sum, float)
 
 
@@ -276,7 +276,7 @@ def minkowski(similarity: Run, x: Any, y: Any, p: float, weights: Vector | None 
         raise Failure(28071, "Minkowski parameter p must be positive")
     found, share = _differences(similarity, x, y, weights, 28070)
     if math.isinf(p):
-        return max(found, default=0.0)
+        return max(0.0, *found) if found else 0.0
     return power(divide(sum(power(v, p) for v in found), share), 1.0 / p) if found else math.nan
 
 
@@ -372,47 +372,51 @@ _TABLE = (
 )
 
 
-def _line(x: float, table: Sequence[Any], code: int) -> tuple[Any, int]:
-    """Return the value on the line through the points around *x*; -1, 0, 1: below, in, above."""
-    if not table:
-        raise Failure(code, "table must have at least one entry")
-    points = sorted(table, key=lambda each: each["x"])
-    low, high = points[0], points[-1]
-    side = -1 if x < low["x"] else 1 if x > high["x"] else 0
-    if len(points) == 1:
-        return low["to"], side
-    if side == 0:
-        i = next(i for i in range(1, len(points)) if x <= points[i]["x"])
-        one, two = points[i - 1], points[i]
-    else:
-        one, two = (points[0], points[1]) if side < 0 else (points[-2], points[-1])
+def _around(x: float, table: Sequence[Any], code: int) -> tuple[Any, Any, bool]:
+    """Return the points on both sides of *x* and True, or the two nearest ones and False."""
+    below = [each for each in table if each["x"] <= x]
+    above = [each for each in table if each["x"] > x]
+    if below and above:
+        one = max(below, key=lambda each: each["x"])
+        return one, min(above, key=lambda each: each["x"]), True
+    one = two = None
+    for each in table:
+        away = abs(x - each["x"])
+        if one is None or away < abs(x - one["x"]):
+            one, two = each, one
+        elif away != abs(x - one["x"]) and (two is None or away < abs(x - two["x"])):
+            two = each
+    if one is None or two is None:
+        raise Failure(code, "table must have at least two distinct x values")
+    return one, two, False
+
+
+def _between(x: float, one: Any, two: Any, code: int) -> Any:
     share = divide(x - one["x"], two["x"] - one["x"])
     a, b = one["to"], two["to"]
     if type(a) is not list:
-        return a + share * (b - a), side
+        return (1.0 - share) * a + share * b
     if len(a) != len(b):
         raise Failure(code + 1, "inconsistent dimensionality")
-    return [p + share * (q - p) for p, q in zip(a, b, strict=True)], side
+    return [(1.0 - share) * p + share * q for p, q in zip(a, b, strict=True)]
 
 
 @entry("interp.linear", _TABLE.format("double", "[double]"))
 def linear(x: float, table: Sequence[Any]) -> Any:
-    """Beyond the table the outermost line goes on."""
-    return _line(x, table, 22020)[0]
+    """Beyond the table the line through the two nearest points goes on."""
+    one, two, _ = _around(x, table, 22020)
+    return _between(x, one, two, 22020)
 
 
 @entry("interp.linearFlat", _TABLE.format("double", "[double]"))
 def linear_flat(x: float, table: Sequence[Any]) -> Any:
     """Beyond the table the outermost value stays."""
-    found, side = _line(x, table, 22030)
-    if side == 0:
-        return found
-    edge = min if side < 0 else max
-    return edge(table, key=lambda each: each["x"])["to"]
+    one, two, inside = _around(x, table, 22030)
+    return _between(x, one, two, 22030) if inside else one["to"]
 
 
 @entry("interp.linearMissing", _TABLE.format("(null|double)", "(null|[double])"))
 def linear_missing(x: float, table: Sequence[Any]) -> Any:
     """Beyond the table there is nothing."""
-    found, side = _line(x, table, 22040)
-    return found if side == 0 else None
+    one, two, inside = _around(x, table, 22040)
+    return _between(x, one, two, 22040) if inside or one["x"] == x else None

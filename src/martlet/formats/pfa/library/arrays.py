@@ -6,6 +6,7 @@ import functools
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -314,8 +315,6 @@ def median(params: Sequence[Type], result: Type) -> Run:
             return ordered[half]
         if real:
             return (ordered[half - 1] + ordered[half]) / 2.0
-        if result in (INT, LONG):
-            return (ordered[half - 1] + ordered[half]) // 2
         return ordered[half - 1]
 
     return run
@@ -346,13 +345,15 @@ def ntile(params: Sequence[Type], result: Type) -> Run:
 
 @entry("a.mode", "[A] -> A", typed=True)
 def mode(params: Sequence[Type], result: Type) -> Run:
-    """The most frequent; of equally frequent ones the smallest."""
-    key = natural(item_of(params[0]))
+    """The most frequent; of equally frequent ones the median."""
+    middle = median(params, result)
 
     def run(a: Items) -> Any:
         filled(a, 15470)
-        groups = [(len(list(g)), k) for k, g in itertools.groupby(sorted(a, key=key))]
-        return max(groups, key=lambda group: group[0])[1]
+        values = distinct_of(a)
+        counts = Counter(map(hashable, a))
+        most = max(counts.values())
+        return middle([values[k] for k, n in counts.items() if n == most])
 
     return run
 

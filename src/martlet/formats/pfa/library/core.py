@@ -59,12 +59,12 @@ def divide(x: float, y: float) -> float:
 
 @entry("//", "A#, A -> A", typed=True)
 def floor_divide(params: Sequence[Type], result: Type) -> Run:
-    """Down to the next whole number."""
+    """Towards zero."""
 
     def run(x: int, y: int) -> int:
         if y == 0:
             raise Failure(18040, "integer division by zero")
-        return x // y
+        return abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
 
     return run
 

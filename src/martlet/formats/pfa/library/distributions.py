@@ -164,7 +164,7 @@ def _lognormal_pdf(x: float, mu: float, sigma: float) -> float:
 
 _CONTINUOUS: Mapping[str, tuple[str, int, Law]] = {
     "exponential": ("double", 13030, (
-        lambda rate: rate > 0,
+        lambda rate: rate >= 0,
         lambda x, rate: rate * math.exp(-rate * x) if x >= 0 else 0.0,
         lambda x, rate: -math.expm1(-rate * x) if x > 0 else 0.0, 0.0)),
     "chi2": ("int", 13060, (
@@ -280,6 +280,19 @@ def gaussian_cdf(x: float, *given: Any) -> float:
     return 0.5 * (1.0 + math.erf((x - mu) / (sigma * math.sqrt(2))))
 
 
+def _normal_quantile(p: float) -> float:
+    """
+    Return the standard normal quantile within 4.5e-4, as the reference implementation does.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.2.23.
+    """
+    sign, tail = (1.0, 1.0 - p) if p > 0.5 else (-1.0, p)
+    t = math.sqrt(-2.0 * math.log(tail))
+    over = 2.515517 + t * (0.802853 + t * 0.010328)
+    under = 1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
+    return sign * (t - over / under)
+
+
 @entry("prob.dist.gaussianQF", _GAUSS)
 def gaussian_qf(p: float, *given: Any) -> float:
     mu, sigma = _parameters(given, 13020)
@@ -287,7 +300,7 @@ def gaussian_qf(p: float, *given: Any) -> float:
         raise Failure(13021, "invalid input")
     if p in (0.0, 1.0):
         return -math.inf if p == 0 else math.inf
-    return mu if sigma == 0 else mu + sigma * _NORMAL.inv_cdf(p)
+    return mu if sigma == 0 else mu + sigma * _normal_quantile(p)
 
 
 # -- of whole numbers --------------------------------------------------------------------------
@@ -310,7 +323,7 @@ _WHOLE: Mapping[str, tuple[str, str, int, Any, Any, Any]] = {
     "poisson": ("double", "int", 13090, lambda rate: rate >= 0,
                 lambda k, rate: math.exp(_power_log(k, rate) - rate - math.lgamma(k + 1)),
                 lambda rate: math.inf),
-    "binomial": ("int, double", "double", 13300, lambda n, p: n >= 0 and _share(p),
+    "binomial": ("int, double", "double", 13300, lambda n, p: n > 0 and _share(p),
                  lambda k, n, p: 0.0 if k > n else math.exp(
                      _log_choose(n, k) + _power_log(k, p) + _power_log(n - k, 1 - p)),
                  lambda n, p: n),

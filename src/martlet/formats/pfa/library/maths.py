@@ -186,8 +186,6 @@ def kernel_sigmoid(x: Floats, y: Floats, gamma: float, intercept: float) -> floa
 @entry("m.special.nChooseK", "int, int -> int")
 def choose(n: int, k: int) -> int:
     if k <= 0 or n <= k:
-        if n == k and k > 0:
-            return 1
         raise Failure(36000, "domain error")
     return math.comb(n, k)
 

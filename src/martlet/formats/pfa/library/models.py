@@ -204,15 +204,14 @@ def simple_tree(params: Sequence[Type], result: Type) -> Run:
 _METRIC = "fn(A, B -> double)"
 
 
+def _squares(x: Vector, y: Vector) -> float:
+    """Return the squared distance over the elements that both have."""
+    return sum((a - b) ** 2 for a, b in zip(x, y, strict=False))
+
+
 def _distance(datum: Any, clusters: Sequence[Any], metric: Run | None) -> list[float]:
     if metric is None:
-        if clusters and len(clusters[0]["center"]) * len(clusters) > 256:
-            try:
-                centres = np.array([each["center"] for each in clusters], dtype=np.float64)
-                return np.square(centres - np.asarray(datum)).sum(axis=1).tolist()  # type: ignore[no-any-return]
-            except ValueError:
-                raise Failure(28000, "dimensions of vectors do not match") from None
-        return [simple_euclidean(datum, each["center"]) for each in clusters]
+        return [_squares(datum, each["center"]) for each in clusters]
     return [metric(datum, each["center"]) for each in clusters]
 
 
@@ -310,7 +309,10 @@ def nearest_k(k: int, datum: Any, codebook: Sequence[Any], metric: Run | None = 
     f"double, [double], [[double]] -> [[double]]; double, A, [B], {_METRIC} -> [B]",
 )
 def ball_r(r: float, datum: Any, codebook: Sequence[Any], metric: Run | None = None) -> list[Any]:
-    distances = _from(datum, codebook, metric, 30021)
+    if metric is None:
+        distances = [math.sqrt(_squares(datum, each)) for each in codebook]
+    else:
+        distances = [metric(datum, each) for each in codebook]
     return [each for each, away in zip(codebook, distances, strict=True) if away < r]
 
 
@@ -472,8 +474,10 @@ def _paired(datum: Any, model: Any, code: int) -> list[tuple[Any, Any]]:
 )
 def naive_multinomial(datum: Any, model: Any) -> float:
     table = model["values"] if type(model) is Fields else model
-    values = list(table.values()) if type(table) is dict else table
-    total = sum(values)
+    by_name = type(table) is dict
+    values = list(table.values()) if by_name else table
+    # The reference implementation takes a map's values for probabilities as they are.
+    total = 1.0 if by_name else sum(values)
     if not values or min(values) <= 0:
         raise Failure(10011, "classModel must be non-empty and strictly positive")
     return float(sum(x * ln(p / total) for x, p in _paired(datum, table, 10010)))

@@ -415,7 +415,7 @@ def _tests(prefix: str, dof: str, code: int) -> None:
             state,
             **{
                 "chi2": state["chi2"] + sum(v * v for v in values),
-                dof: state[dof] + len(values),
+                dof: state[dof] + 1,
             },
         )
 
