@@ -315,9 +315,10 @@ class Connection(asyncio.Protocol):
         leaving = self.closing or self._server.draining
         last = (not keep or (leaving and not self._waiting)) and self._refusal is None
         more = b""
+        headers = request.headers
         if last:
             more = b"Connection: close\r\n"
-        elif request.headers.get(b"connection", b"").lower() == b"keep-alive":
+        elif b"connection" in headers and headers[b"connection"].lower() == b"keep-alive":
             # A client of HTTP/1.0 takes the end of the connection for the end of the answer,
             # unless it is told so.
             more = b"Connection: keep-alive\r\n"

@@ -21,7 +21,6 @@ from martlet.tensors import Tensor
 from martlet.wire.tfserving import floats
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def predictions(outputs: Mapping[str, Tensor]) -> bytes:
@@ -104,9 +103,9 @@ _FEW = 32
 def _json(name: str, value: Tensor) -> bytes:
     if value.size == 0:
         return _hollow(value.shape)
-    if value.size <= _FEW and value.ndim and value.dtype in _FLOATS and value.flags.c_contiguous:
+    if value.size <= _FEW and value.dtype.char in "fd" and value.ndim:
         # Of a few numbers, a look at the text costs less than two reductions.
-        text = orjson.dumps(value, option=_NUMPY)
+        text = orjson.dumps(np.ascontiguousarray(value), option=_NUMPY)
         if _ODD.search(text) is None:
             return text
     if _plain(value):
