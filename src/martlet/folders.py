@@ -26,6 +26,9 @@ class FoldersWish:
         config_poll_s: 0 never reads it again.
         folder_poll_s: How often the folders are looked at; 0 looks once, less never.
         now: The clock.
+
+    Raises:
+        UnsupportedModel: a folder is not there. Later, one that goes away unloads nothing.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class FoldersWish:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._entries = tuple(entries)
+        for entry in self._entries:
+            versions_of(Path(entry.base_path))
         self._trusted = trusted
         self._file = config_file
         self._config_poll_s = config_poll_s

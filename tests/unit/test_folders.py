@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from martlet.errors import UnsupportedModel
 from martlet.folders import FoldersWish
 from martlet.servers.control import LoadModel, ServeModels, UnloadModel
 from martlet.watch import Watch
@@ -68,6 +69,10 @@ class TestFolders:
         (models / "m").rename(models / "away")
         clock.now += 5
         assert folders.poll() is None
+
+    def test_a_folder_that_was_never_there_stops_the_start(self, models, clock):
+        with pytest.raises(UnsupportedModel, match="Could not find base path"):
+            wish(models, clock, "nowhere")
 
     def test_a_folder_without_versions_unloads_its_model(self, models, clock):
         folders = wish(models, clock, "n")

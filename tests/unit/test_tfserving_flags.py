@@ -92,3 +92,25 @@ def test_batching_parameters_need_batching():
     flags = tfserving_flags.read(["--batching_parameters_file=x"])
     with pytest.raises(InvalidInput, match="without --enable_batching"):
         tfserving_settings.protocols(flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own", "found"),
+    [
+        ([], (None, None, None), ("127.0.0.1", 8501, None)),
+        ([], ("::1", 0, 0), ("::1", 0, 0)),
+        (["--port=1", "--rest_api_port=2"], (None, None, None), ("0.0.0.0", 2, 1)),
+        (["--model_name=m"], (None, None, None), ("127.0.0.1", 8501, 8500)),
+        (["--port=1"], ("127.0.0.1", 3, None), ("127.0.0.1", 3, 1)),
+        (["--rest_api_port=0"], (None, None, None), ("0.0.0.0", 8501, 8500)),
+    ],
+)
+def test_ports_are_what_each_servers_user_expects(arguments, own, found):
+    ports = tfserving_settings.ports(tfserving_flags.read(arguments), *own)
+    assert (ports.host, ports.rest, ports.grpc) == found
+
+
+def test_rest_and_grpc_cannot_share_a_port():
+    flags = tfserving_flags.read(["--port=8500", "--rest_api_port=8500"])
+    with pytest.raises(InvalidInput, match="share port 8500"):
+        tfserving_settings.ports(flags, None, None, None)

@@ -31,9 +31,22 @@ import click
     envvar="MARTLET_ROOT",
     help="Serve the registry in this folder, and follow its changes.",
 )
-@click.option("--host", default="127.0.0.1", help="The address to listen on.")
-@click.option("--rest-port", default=8501, help="For HTTP; 0 picks a free one and prints it.")
-@click.option("--grpc-port", type=int, help="For gRPC; 0 picks a free one.  [default: no gRPC]")
+@click.option(
+    "--host",
+    help="The address to listen on.  [default: 127.0.0.1; 0.0.0.0 with tensorflow_model_server's "
+    "own port flags]",
+)
+@click.option(
+    "--rest-port",
+    type=int,
+    help="For HTTP; 0 picks a free one and prints it.  [default: 8501]",
+)
+@click.option(
+    "--grpc-port",
+    type=int,
+    help="For gRPC; 0 picks a free one.  [default: no gRPC; 8500 with tensorflow_model_server's "
+    "flags]",
+)
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes.  [default: one for each core]"
 )
@@ -49,8 +62,8 @@ def serve(
     models: tuple[str, ...],
     recommenders: tuple[str, ...],
     root: Path | None,
-    host: str,
-    rest_port: int,
+    host: str | None,
+    rest_port: int | None,
     grpc_port: int | None,
     workers: int | None,
     threads: int,
@@ -90,15 +103,15 @@ def serve(
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for each in flags.ignored:
-        logging.getLogger(__name__).warning("%s has no meaning here, and is ignored", each)
+    tfserving_settings.warn(flags)
+    ports = tfserving_settings.ports(flags, host, rest_port, grpc_port)
     config = ServeConfig(
         models=tuple(map(NamedPath.parse, models)),
         recommenders=tuple(map(NamedPath.parse, recommenders)),
         root=root,
-        host=host,
-        rest_port=flags.rest_api_port or rest_port,
-        grpc_port=flags.port if flags.port is not None else grpc_port,
+        host=ports.host,
+        rest_port=ports.rest,
+        grpc_port=ports.grpc,
         workers=workers or len(os.sched_getaffinity(0)),
         threads=threads,
         trusted=trusted,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from martlet.cli.tfserving_flags import Flags, contents
@@ -14,6 +16,47 @@ from martlet.wire.tfserving.config import (
     read_model_config,
     read_ssl,
 )
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where to listen; *grpc* None: not at all."""
+
+    host: str
+    rest: int
+    grpc: int | None
+
+
+def ports(flags: Flags, host: str | None, rest: int | None, grpc: int | None) -> Ports:
+    """
+    Return where to listen: our own options, then upstream's flags, then the defaults.
+
+    Who starts us as upstream is started finds what upstream would give: gRPC on 8500, and every
+    interface where a port was named.
+
+    Raises:
+        InvalidInput: REST and gRPC would share a port.
+    """
+    named = {"port", "rest_api_port"} & flags.given
+    usual = 8500 if flags.given else None
+    found = Ports(
+        host or ("0.0.0.0" if named else "127.0.0.1"),
+        next((each for each in (rest, flags.rest_api_port or None) if each is not None), 8501),
+        next((each for each in (grpc, flags.port) if each is not None), usual),
+    )
+    if found.rest and found.rest == found.grpc:
+        raise InvalidInput(f"REST and gRPC cannot share port {found.rest}: give each its own")
+    return found
+
+
+def warn(flags: Flags) -> None:
+    """Say which of *flags* do nothing here."""
+    for each in flags.ignored:
+        log.warning("%s has no meaning here, and is ignored", each)
+    if flags.enable_batching:
+        log.warning("--enable_batching: requests are not batched yet, and are answered singly")
 
 
 def folders(flags: Flags) -> FolderConfig:

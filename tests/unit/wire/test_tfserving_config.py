@@ -64,6 +64,7 @@ class TestModelConfig:
             (config(ONE + " } config { " + ONE), "multiple times in config list"),
             (config('name: "m" base_path: "m" model_platform: "tensorflow"'), "absolute path"),
             (config('name: "m" base_path: "/m"'), "model_platform"),
+            (config('name: "m" base_path: "/m" model_platform: "caffe"'), "'caffe'"),
             (config('base_path: "/m" model_platform: "tensorflow"'), "no name"),
             (config(ONE + " logging_config { sampling_config { sampling_rate: 1 } }"),
              "No request-logger-creator provided."),

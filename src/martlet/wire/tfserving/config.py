@@ -111,6 +111,11 @@ def _entry(given: Any) -> ModelEntry:
     if not given.model_platform and given.model_type != 1:
         raise InvalidInput(f"Illegal setting neither ModelServerConfig::model_type nor "
                            f"ModelServerConfig::model_platform for model {name}.")  # fmt: skip
+    if given.model_platform not in ("", PLATFORM):
+        raise InvalidInput(
+            f"model {name} has model_platform {given.model_platform!r}: only {PLATFORM!r} is known "
+            "(whatever format its files have is found by their content)"
+        )
     if given.HasField("logging_config") and given.logging_config.ByteSize():
         raise InvalidInput(f"model {name}: No request-logger-creator provided.")
     policy = given.model_version_policy
