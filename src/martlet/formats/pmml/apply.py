@@ -6,6 +6,7 @@ How the pieces meet: arguments are compiled, the function is found by name, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -103,6 +104,10 @@ class NumericCall:
         name, call = self.name, held(self.function.scalar, self.type)
         lenient = self.function.lenient
         reads = [each.single() for each in self.arguments]
+        if self.type is DOUBLE and name in "+-*/":
+            by = self._by_constant(reads[0])
+            if by is not None:
+                return by
         if self.type is DOUBLE and name in "+-*":
             return _arithmetic(name, reads)
         if len(reads) == 1:
@@ -131,6 +136,38 @@ class NumericCall:
                 raise RowError(f"{name} {exc}") from None
 
         return many
+
+    def _by_constant(self, read: Single) -> Single | None:
+        """Return the closure of a double and a constant: no check but the missing one."""
+        number, constant = self.arguments
+        if not isinstance(constant, ConstantValue) or not isinstance(constant.value, int | float):
+            return None
+        c, name, lenient = float(constant.value), self.name, self.function.lenient
+        if number.type is not DOUBLE or not math.isfinite(c) or (name == "/" and c == 0):
+            return None
+
+        def lacks() -> Value:
+            if lenient:
+                return None
+            raise RowError(_LACKING.format(name))
+
+        def add(record: Record) -> Value:
+            x = read(record)
+            return lacks() if x is None else x + c
+
+        def subtract(record: Record) -> Value:
+            x = read(record)
+            return lacks() if x is None else x - c
+
+        def multiply(record: Record) -> Value:
+            x = read(record)
+            return lacks() if x is None else x * c
+
+        def divide(record: Record) -> Value:
+            x = read(record)
+            return lacks() if x is None else x / c
+
+        return {"+": add, "-": subtract, "*": multiply, "/": divide}[name]
 
 
 _LACKING = "{} has a missing argument"

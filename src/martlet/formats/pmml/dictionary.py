@@ -198,9 +198,14 @@ class DataField:
             return _BAD if truth is None or not self.type.is_number else convert(truth, self.type)
         return None if value in self.missing or value != value else value
 
+    @property
+    def missing_floats(self) -> tuple[Value, ...]:
+        """The values declared missing, but for NaN, which always is."""
+        return tuple(value for value in self.missing if value == value)
+
     def single(self) -> Callable[[Any], Value]:
         """Return what reads one raw value: as :meth:`one`, with the common cases first."""
-        if self.type is DOUBLE and not self.missing:
+        if self.type is DOUBLE and not self.missing_floats:
             one = self.one
 
             def double(raw: Any) -> Value:

@@ -6,7 +6,8 @@ model's prediction) and is computed when first asked, so that what no answer nee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ Single = Callable[[Record], Any]
 UNSET: Any = object()
 
 
+FLOATS = frozenset({float})
+"""``FLOATS.issuperset(map(type, values))``: whether all *values* are floats, in C."""
+
+
 class RowError(Exception):
     """A row has no answer; the text says why. It never leaves the format."""
 
@@ -35,6 +40,8 @@ class Program:
         self.singles: list[Single] = []
         self.raws: list[int] = []
         """The slots that the caller fills."""
+        self.as_given: dict[int, int] = {}
+        """Fields that are what the caller gave, if that is a float; by slot, the caller's slot."""
         self.whole: set[int] = set()
         """Slots that need all rows in their order, even where only some are asked for (Lag)."""
 
@@ -55,6 +62,19 @@ class Program:
             return value
 
         return read
+
+    def given(self, slots: Sequence[int]) -> Callable[[Record], tuple[Any, ...]] | None:
+        """
+        Return what reads the fields *slots* of a record at once; None: read them one by one.
+
+        Where all that it reads are floats, they are the fields' values, NaN where missing.
+        """
+        if not slots or any(slot not in self.as_given for slot in slots):
+            return None
+        raws = [self.as_given[slot] for slot in slots]
+        if len(raws) == 1:
+            return lambda record: (record[raws[0]],)
+        return itemgetter(*raws)
 
     def raw_slot(self) -> int:
         """Add a slot that the caller fills."""

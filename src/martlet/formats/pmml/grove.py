@@ -5,7 +5,7 @@ All trees that read the same fields share one grove, and so one matrix and one w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from martlet.formats.forest import MISSING, NO, YES, Forest
 from martlet.formats.pmml import predicates
 from martlet.formats.pmml.column import Column, Reasons, all_errors, failed
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.frame import FLOATS, Frame, Record, RowError, Single
 from martlet.formats.pmml.scope import Field, Scope
-from martlet.formats.pmml.values import FLOAT, Value
+from martlet.formats.pmml.values import DOUBLE, FLOAT, Value
 
 _OPERATORS: dict[str, trees.Comparison] = {
     "equal": "==",
@@ -155,16 +155,32 @@ class Grove:
                 left[row] = str(exc)
         return left
 
-    def row(self) -> Callable[[Record], list[float | None]]:
+    def row(self) -> Callable[[Record], Sequence[float | None]]:
         """Return a closure that gives one record's fields."""
         reads = [self._reader(slot, field) for slot, (_, field) in self._fields.items()]
         if not reads:
             return lambda _: [None]
+        given = self._given()
 
         def row(record: Record) -> list[float | None]:
             return [read(record) for read in reads]
 
-        return row
+        if given is None:
+            return row
+
+        def at_once(record: Record) -> Sequence[float | None]:
+            values = given(record)
+            return values if FLOATS.issuperset(map(type, values)) else row(record)
+
+        return at_once
+
+    def _given(self) -> Callable[[Record], tuple[float, ...]] | None:
+        """Return what reads all fields at once, where they are as the caller gives them."""
+        kinds = {field.type for _, field in self._fields.values()}
+        # A float32 that is not rounded yet the forest rounds, if it compares in float32.
+        if kinds not in ({DOUBLE}, {FLOAT}):
+            return None
+        return self.scope.world.program.given(list(self._fields))
 
     def _coder(self, slot: int) -> Callable[[Value], float]:
         codes = self._codes[slot]

@@ -22,7 +22,7 @@ from martlet.formats.pmml.dictionary import BAD, DataField
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
 from martlet.formats.pmml.scope import Field, Scope
-from martlet.formats.pmml.values import Value, parse, text_of
+from martlet.formats.pmml.values import DOUBLE, FLOAT, Value, parse, text_of
 
 _USAGES = (
     "active",
@@ -229,8 +229,24 @@ def input_field(data: DataField, mining: MiningField, scope: Scope, raw: int) ->
         found, bad = data.read(given)
         return treatment.apply(found, bad, given)
 
-    slot = scope.world.program.slot(column, _single(treatment, data, raw))
+    program = scope.world.program
+    slot = program.slot(column, _single(treatment, data, raw))
+    if _is_as_given(treatment, data):
+        program.as_given[slot] = raw
     return Field(data.name, slot, data.type, mining.optype or data.optype, data.valid)
+
+
+def _is_as_given(treatment: Treatment, data: DataField) -> bool:
+    """Whether the field of a float is that float, missing where it is NaN."""
+    mining = treatment.mining
+    return (
+        data.type in (DOUBLE, FLOAT)
+        and not data.restricted
+        and not data.missing_floats
+        and mining.missing_value is None
+        and not mining.refuse_missing
+        and mining.outliers == "asIs"
+    )
 
 
 def _single(treatment: Treatment, data: DataField, raw: int) -> Single:

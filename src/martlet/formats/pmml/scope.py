@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from martlet.formats.pmml.document import Element
@@ -50,6 +50,8 @@ class World:
     program: Program = field(default_factory=Program)
     functions: dict[str, Element] = field(default_factory=dict)
     calls: int = 0
+    texts: dict[Hashable, int] = field(default_factory=dict)
+    """The slots of what is kept of a text for all terms that are looked for in it."""
 
     def enter(self, element: Element) -> None:
         """Note that a user's function is being compiled; refuse endless recursion."""

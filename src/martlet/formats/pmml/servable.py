@@ -68,9 +68,10 @@ class PmmlServable:
             [*(each.spec for each in self._outputs), reason],
         )
         self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: signature}
-        self._raw = [(each.data.name, each.slot) for each in self._inputs]
+        self._names = tuple(each.data.name for each in self._inputs)
+        self._slots = [each.slot for each in self._inputs]
         self._blank = [UNSET] * len(self._program.makers)
-        for _, slot in self._raw:
+        for slot in self._slots:
             self._blank[slot] = None
         self._singles = [(each, self._program.reader(each.slot)) for each in self._outputs]
 
@@ -91,7 +92,7 @@ class PmmlServable:
 
     def _many(self, inputs: Tensors, rows: int) -> dict[str, Tensor]:
         frame = Frame(self._program, rows)
-        for name, slot in self._raw:
+        for name, slot in zip(self._names, self._slots, strict=True):
             given = inputs.get(name)
             frame[slot] = np.full(rows, None, dtype=object) if given is None else given
         columns = [each.column(frame) for each in self._outputs]
@@ -108,10 +109,13 @@ class PmmlServable:
 
     def _one(self, inputs: Tensors) -> dict[str, Tensor]:
         record = self._blank.copy()
-        for name, slot in self._raw:
-            given = inputs.get(name)
-            if given is not None:
-                record[slot] = given.item() if given.dtype != object else given[0]
+        if tuple(inputs) == self._names:
+            for slot, given in zip(self._slots, inputs.values(), strict=True):
+                record[slot] = given.item()
+        else:
+            for name, slot in zip(self._names, self._slots, strict=True):
+                if name in inputs:
+                    record[slot] = inputs[name].item()
         reason = np.empty(1, dtype=object)
         try:
             found = {each.spec.name: each.scalar(read(record)) for each, read in self._singles}

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from martlet.formats.pmml.column import Column
+from martlet.formats.pmml.column import Column, Rows
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import (
     ConstantValue,
@@ -87,6 +87,37 @@ def _trimmed(token: str) -> str:
     return token
 
 
+@dataclass(frozen=True, slots=True)
+class Occurrences:
+    """How often each word occurs in the levels of a column; the same for any rows of it."""
+
+    size: int
+    by_word: dict[str, tuple[list[int], list[int]]]
+
+    @classmethod
+    def of(cls, levels: list[Value], tokenizer: Tokenizer) -> Occurrences:
+        """Count the words of all *levels*, each text once."""
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        for level, text in enumerate(levels):
+            for word, times in Counter(tokenizer(text)).items():
+                where, counts = found.setdefault(word, ([], []))
+                where.append(level)
+                counts.append(times)
+        return cls(len(levels), found)
+
+    def counts(self, word: str) -> np.ndarray:
+        """Return how often *word* occurs, by level; then 0, for what is missing."""
+        counts = np.zeros(self.size + 1)
+        if word in self.by_word:
+            where, times = self.by_word[word]
+            counts[where] = times
+        return counts
+
+    def take(self, _: Rows) -> Occurrences:
+        """Return what counts for some rows: the levels stay."""
+        return self
+
+
 @dataclass(frozen=True)
 class TextIndex:
     """The weight of one term in a field's text."""
@@ -103,19 +134,58 @@ class TextIndex:
     def type(self) -> DataType:
         return INTEGER if self.weights in ("termFrequency", "binary") else DOUBLE
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the term is one word, found exactly: then all texts are counted once."""
+        return len(self.term) == 1 and self.distance == 0 and self.weights != _WEIGHTS[3]
+
     def column(self, frame: Frame) -> Column:
         source: Column = frame[self.field.slot]
+        if self.is_counted and source.levels is not None:
+            found: Occurrences = frame[self.reserve()]
+            counts = found.counts(self.term[0])
+            if self.weights == "binary":
+                counts = np.minimum(counts, 1)
+            elif self.weights == "logarithmic":
+                counts = np.log10(1 + counts)
+            taken = counts.astype(self.type.numpy)[source.values]
+            return Column(self.type, taken, source.missing, source.errors)
         values = source.by_level(lambda text: self.weigh(text), 0.0, self.type.numpy)
         return Column(self.type, values, source.missing, source.errors)
 
     def single(self) -> Single:
         read, weigh = self.scope.reader(self.field), self.weigh
+        if self.is_counted and self.weights == "termFrequency":
+            counts_of, word = self.scope.world.program.reader(self.reserve()), self.term[0]
+
+            def count(record: Record) -> Value:
+                counts = counts_of(record)
+                return None if counts is None else counts.get(word, 0)
+
+            return count
 
         def call(record: Record) -> Value:
             text = read(record)
             return None if text is None else weigh(text)
 
         return call
+
+    def reserve(self) -> int:
+        """Return the slot of how often each word occurs; it is made when first asked for."""
+        world, tokenizer = self.scope.world, self.tokenizer
+        key = (self.field.slot, tokenizer)
+        if key not in world.texts:
+            slot, read = self.field.slot, self.scope.reader(self.field)
+
+            def batch(frame: Frame) -> Occurrences:
+                return Occurrences.of(frame[slot].levels, tokenizer)
+
+            def single(record: Record) -> Counter[str] | None:
+                text = read(record)
+                return None if text is None else Counter(tokenizer(text))
+
+            world.texts[key] = world.program.slot(batch, single)
+        return world.texts[key]
 
     def weigh(self, text: str) -> float:
         """Return the term's weight in *text*."""
@@ -195,7 +265,10 @@ def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression
     if not isinstance(inner, ConstantValue):
         raise element.error("looks for a term that is not constant, which is not supported")
     term = tokenizer(str(inner.value))
-    return TextIndex(field, scope, tokenizer, term, weights, distance, best)
+    found = TextIndex(field, scope, tokenizer, term, weights, distance, best)
+    if found.is_counted:
+        found.reserve()
+    return found
 
 
 def _word(element: Element) -> re.Pattern[str] | None:

@@ -139,12 +139,13 @@ class TreesSummed:
     sum: TreeSum
     divisor: float
     classes: tuple[Value, ...]
-    counted: bool
-    """Whether a row that some tree has no answer for has no result."""
+    otherwise: TreesRanked | None = None
+    """Answers the rows for which some tree has no answer; None: those have no result."""
 
     def predict(self, frame: Frame) -> Prediction:
         x, errors = self.grove.matrix(frame)
         total = self.sum(x)
+        answers = None
         if errors is not None:
             rows = np.flatnonzero(failed(errors))
             answers = self.sum.forest.leaves(x)
@@ -152,6 +153,11 @@ class TreesSummed:
             total[rows] = self.sum.add(answers[rows])
         if self.divisor != 1.0:
             total = _divided(total, self.divisor, self.sum.float32)
+        if self.otherwise is not None:
+            lacking = np.flatnonzero(np.isnan(total).any(axis=1))
+            if lacking.size:
+                ends = self.sum.forest.leaves(x[lacking]) if answers is None else answers[lacking]
+                total[lacking] = self.otherwise.combined(ends).probability
         if self.classes:
             return classified(self.classes, total, self.context.label, errors)
         return numbers(total[:, 0], self.context.number, errors)
@@ -169,7 +175,14 @@ class TreesSummed:
                 totals: list[float] = total_of(np.array([lazily(record)]))[0].tolist()
                 return totals
 
-        single = self.sum.float32
+        def combine_of(record: Record) -> list[float]:
+            assert otherwise is not None
+            found = otherwise.combined(np.array([lazily(record)])).probability
+            assert found is not None
+            shares: list[float] = found[0].tolist()
+            return shares
+
+        single, otherwise = self.sum.float32, self.otherwise
         if not classes:
 
             def number(record: Record) -> Outcome:
@@ -186,6 +199,8 @@ class TreesSummed:
 
         def label(record: Record) -> Outcome:
             shares = [total / divisor for total in add(record)]
+            if otherwise is not None and shares[0] != shares[0]:
+                shares = combine_of(record)
             best = max(range(len(shares)), key=shares.__getitem__)
             if shares[best] != shares[best]:
                 return Outcome(None, classes)
@@ -226,6 +241,10 @@ class TreesRanked:
         if self.tables.refuses:
             for tree in answers.T:
                 errors = first(errors, self.tables.refused[tree])
+        return self.combined(answers, errors)
+
+    def combined(self, answers: np.ndarray, errors: Reasons | None = None) -> Prediction:
+        """Return what the trees' *answers*, [rows, trees], say together."""
         weights = np.broadcast_to(self.weights, answers.shape)
         if self.tables.numbers is not None:
             values = self.tables.numbers[answers]
@@ -421,11 +440,13 @@ def _forest(context: Context, segments: list[Element], method: str, missing: Mis
     if missing.treatment == "skipSegment" or tables.refuses:
         return TreesRanked(context, grove, forest, tables, weights, method, missing)
     factors = weights if weighted else None
-    if context.is_classification and _always(tables, forest) and method in _SHARED:
+    ranked = TreesRanked(context, grove, forest, tables, weights, method, missing)
+    if context.is_classification and method in _SHARED and tables.labels:
         divisor = float(weights.sum()) if weighted else float(len(segments))
         table = _shares(tables, method)[: forest.answers]
         total = forest.sum(table, weights=factors, float32=False)
-        return TreesSummed(context, grove, total, divisor, tables.labels, True)
+        otherwise = None if _always(tables, forest) else ranked
+        return TreesSummed(context, grove, total, divisor, tables.labels, otherwise)
     if not context.is_classification and method in _SUMS:
         divisor = 1.0
         if method.endswith("verage"):
@@ -434,8 +455,8 @@ def _forest(context: Context, segments: list[Element], method: str, missing: Mis
         table = tables.numbers.astype(np.float64)[: forest.answers, None]
         single = context.number.numpy is np.float32
         total = forest.sum(table, weights=factors, float32=single)
-        return TreesSummed(context, grove, total, divisor, (), True)
-    return TreesRanked(context, grove, forest, tables, weights, method, missing)
+        return TreesSummed(context, grove, total, divisor, ())
+    return ranked
 
 
 __all__ = ["RowError", "combine", "compile_ensemble"]

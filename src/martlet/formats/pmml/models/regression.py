@@ -13,7 +13,7 @@ from martlet.formats.pmml import links
 from martlet.formats.pmml.column import Column, Reasons, all_errors
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.frame import FLOATS, Frame, Record, RowError, Single
 from martlet.formats.pmml.prediction import Outcome, Prediction, classified, numbers, winners
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.values import DOUBLE, FLOAT, DataType, Value, convert, parse, round32
@@ -133,7 +133,32 @@ class Table:
                 found += x
             return found
 
-        return total
+        given, factors = self._given(), [coefficient for _, coefficient in plain]
+        if given is None:
+            return total
+
+        def at_once(record: Record) -> float | None:
+            values = given(record)
+            if not FLOATS.issuperset(map(type, values)):
+                return total(record)
+            found = intercept
+            for x, factor in zip(values, factors, strict=True):
+                found += factor * x
+            # NaN: a number is missing, or infinities met.
+            return total(record) if found != found else found
+
+        return at_once
+
+    def _given(self) -> Callable[[Record], tuple[float, ...]] | None:
+        """Return what reads all terms' fields at once, where they are doubles as given."""
+        slots = []
+        for term in self.terms:
+            match term:
+                case Numeric(field, _, 1) if field.type is DOUBLE:
+                    slots.append(field.slot)
+                case _:
+                    return None
+        return self.scope.world.program.given(slots)
 
     def _single32(self) -> Callable[[Record], float | None]:
         reader = self.scope.reader
