@@ -152,7 +152,6 @@ def _grpc_door(
         catalogue,
         addresses,
         Limits(config.limits.body_bytes, threads_for()),
-        max_elements=config.limits.body_bytes,
         as_content=config.protocols.tensor_content,
         tls=config.protocols.tls,
         sink=sink,

@@ -182,3 +182,11 @@ def test_reflection_lists_and_describes_the_services(channel):
     }
     for name in names:
         assert found.FindFileContainingSymbol(name).service
+
+
+def test_a_compressed_message_is_measured_once_it_is_unpacked(infer):
+    made = ModelInferRequest(model_name="sums", raw_input_contents=[b"\0" * (80 << 20)])
+    with pytest.raises(grpc.RpcError) as caught:
+        infer(made, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert infer(request()).outputs[0].contents.fp32_contents == [3.0]

@@ -14,8 +14,6 @@ from martlet.servers import tfserving_calls
 from martlet.serving.traffic import Variant
 from martlet.wire.tfserving import examples, predict, warmup
 
-_MOST_ELEMENTS = 1 << 30
-
 
 def warm_up(servable: Servable, folder: Path, times: int = 1) -> int:
     """
@@ -66,7 +64,7 @@ def _replay(servable: Servable, record: Any) -> None:
 def _predict(servable: Servable, request: Any) -> None:
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = signature_of(servable, name)
-    inputs = predict.inputs(request, signature, _MOST_ELEMENTS)
+    inputs = predict.inputs(request, signature)
     servable.predict(signature.check(inputs), name)
 
 

@@ -76,7 +76,7 @@ def oip_grpc(body: bytes) -> None:
 def tfs_grpc(body: bytes) -> None:
     given = parsed(messages.PredictRequest, body)
     for signature in (ONE, MIXED):
-        predict.inputs(given, signature, max_elements=1 << 20)
+        predict.inputs(given, signature)
 
 
 def tfs_config(body: bytes) -> None:

@@ -62,20 +62,17 @@ class PredictionService:
 
     Args:
         engine: Whose models.
-        max_elements: Of one tensor in a request.
         as_content: Answer in ``tensor_content``, as ``--enable_serialization_as_tensor_content``.
     """
 
     def __init__(
         self,
         engine: Engine,
-        max_elements: int,
         as_content: bool = False,
         sink: Sink = NOBODY,
     ) -> None:
         self._engine = engine
         self._sink = sink
-        self._max_elements = max_elements
         self._as_content = as_content
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
@@ -124,7 +121,7 @@ class PredictionService:
             signature = variant.servable.signatures.get(name)
             if signature is None:
                 raise WrongState(f'Serving signature key "{name}" not found.')
-            inputs = predict.inputs(request, signature, self._max_elements)
+            inputs = predict.inputs(request, signature)
             wanted = predict.wanted(request, signature)
             with timing.model_time(inputs):
                 outputs = score(variant, inputs, name).outputs

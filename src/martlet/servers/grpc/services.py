@@ -17,7 +17,6 @@ def door(
     catalogue: Catalogue,
     addresses: Sequence[str],
     limits: Limits,
-    max_elements: int,
     as_content: bool = False,
     tls: Tls | None = None,
     sink: Sink = NOBODY,
@@ -29,14 +28,11 @@ def door(
         engine: Whose models.
         catalogue: What there is, and who changes it.
         addresses: Each ``host:port`` or ``unix:path``.
-        max_elements: Of one tensor in a request, however few bytes ask for it.
         as_content: TensorFlow Serving's answers come in ``tensor_content``.
         sink: Hears of every answer.
     """
     services = {
-        prediction.SERVICE: prediction.PredictionService(
-            engine, max_elements, as_content, sink
-        ).handlers(),
+        prediction.SERVICE: prediction.PredictionService(engine, as_content, sink).handlers(),
         models.SERVICE: models.ModelService(engine, catalogue.control).handlers(),
         inference.SERVICE: inference.InferenceService(engine, catalogue, sink).handlers(),
     }

@@ -52,7 +52,7 @@ def tensor_metadata(specs: Mapping[str, Spec]) -> list[dict[str, Any]]:
 
 def datatype(spec: Spec) -> str:
     """Return the protocol's name of *spec*'s type; a type that it has no name for, by ours."""
-    return NAMES.get(spec.dtype, spec.dtype.value.upper())
+    return NAMES.get(spec.dtype) or str(spec.dtype.value).upper()
 
 
 def model_metadata(name: str, versions: Sequence[int], signature: Signature) -> dict[str, Any]:

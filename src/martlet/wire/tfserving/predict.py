@@ -15,7 +15,7 @@ from martlet.wire.tfserving import messages, tensorproto
 from martlet.wire.tfserving.dtypes import NAMES
 
 
-def inputs(request: Any, signature: Signature, max_elements: int) -> dict[str, Tensor]:
+def inputs(request: Any, signature: Signature) -> dict[str, Tensor]:
     """
     Return the tensors of *request*, which are those of *signature*.
 
@@ -42,7 +42,7 @@ def inputs(request: Any, signature: Signature, max_elements: int) -> dict[str, T
     for index, (name, spec) in enumerate(signature.inputs.items()):
         if name not in names:
             continue
-        tensor = tensorproto.decode(given[name], name, max_elements)
+        tensor = tensorproto.decode(given[name], name)
         dtype = DType.of(tensor.dtype)
         if dtype is not spec.dtype:
             raise InvalidInput(

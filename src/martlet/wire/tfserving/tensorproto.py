@@ -32,16 +32,18 @@ _FIELDS: dict[DType, str] = {
     DType.UINT32: "uint32_val",
     DType.UINT64: "uint64_val",
 }
+MOST_FILLED = 1 << 20
+"""Elements that may be left to repeat the last one: a shape asks for memory in a few bytes."""
+
 _PAIRS = (DType.COMPLEX64, DType.COMPLEX128)
 
 
-def decode(proto: Any, alias: str, max_elements: int) -> Tensor:
+def decode(proto: Any, alias: str) -> Tensor:
     """
     Return *proto* as an array. Too few values: the last one fills the rest, as upstream has it.
 
     Args:
         alias: The input's name, for the message.
-        max_elements: A shape asks for memory in a few bytes; more elements than this are refused.
 
     Raises:
         InvalidInput: it is no tensor that martlet holds, or its parts contradict each other.
@@ -54,11 +56,6 @@ def decode(proto: Any, alias: str, max_elements: int) -> Tensor:
     count = math.prod(sizes)
     if len(sizes) > MAX_RANK or any(size < 0 for size in sizes):
         raise _broken(alias)
-    if count > max_elements:
-        raise InvalidInput(
-            f"tensor parsing error: {alias}: its shape asks for {count} elements; "
-            f"the limit is {max_elements}"
-        )
     found = (
         _from_content(proto.tensor_content, dtype, count, alias)
         if proto.tensor_content and dtype is not DType.STRING
@@ -82,6 +79,11 @@ def _from_values(values: Any, dtype: DType, count: int, alias: str) -> Tensor:
     found = _array(values, dtype)
     if len(found) > count or (count and not len(found)):
         raise _broken(alias)
+    if count - len(found) > MOST_FILLED:
+        raise InvalidInput(
+            f"tensor parsing error: {alias}: its shape asks for {count} elements, and "
+            f"{len(found)} are given; at most {MOST_FILLED} are filled in"
+        )
     if len(found) < count:
         found = np.concatenate([found, np.repeat(found[-1:], count - len(found))])
     return found
