@@ -48,7 +48,9 @@ import click
     "flags]",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes.  [default: one for each core]"
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes.  [default: one for each core; 1 with tensorflow_model_server's flags]",
 )
 @click.option("--threads", default=1, help="That one call of a model may use.")
 @click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
@@ -112,7 +114,8 @@ def serve(
         host=ports.host,
         rest_port=ports.rest,
         grpc_port=ports.grpc,
-        workers=workers or len(os.sched_getaffinity(0)),
+        # Upstream is one process, and a model that keeps state between calls keeps one.
+        workers=workers or (1 if flags.given else len(os.sched_getaffinity(0))),
         threads=threads,
         trusted=trusted,
         limits=Limits(body_bytes=max_body_bytes),
