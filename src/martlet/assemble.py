@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from functools import partial
 from multiprocessing.connection import Connection
 
-from martlet import formats
 from martlet.config import ServeConfig
 from martlet.events import Sink
 from martlet.fleet.board import Board
@@ -19,8 +18,8 @@ from martlet.fleet.swap import Fleet
 from martlet.fleet.worker import Door, WorkerLoop
 from martlet.folders import FoldersWish
 from martlet.monitor.counts import Counts
+from martlet.opening import open_model
 from martlet.recommend.opening import open_recommender
-from martlet.servable import Servable
 from martlet.servers.catalogue import Catalogue
 from martlet.servers.control import Control
 from martlet.servers.health import Health
@@ -30,7 +29,6 @@ from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
-from martlet.servers.warmup import warm_up
 from martlet.serving.engine import Engine
 from martlet.serving.manager import Closable, Manager
 from martlet.serving.reconciler import Reconciler
@@ -68,7 +66,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     ]
     if config.root is not None:
         wishes.append(RegistryWish(config.root, config.trusted))
-    watch = Watch(wishes, folders)
+    watch = Watch(wishes, folders, config.settings, config.default_settings)
     supervisor = Supervisor(
         count=config.workers,
         fleet=Fleet(board.force, Reconciler(), config.patience.load_s),
@@ -132,7 +130,12 @@ def _try(config: ServeConfig, order: LoadOrder, pipe: Connection) -> int:
 
 def _openers(config: ServeConfig, engine: Engine) -> dict[str, Callable[[Source], Closable]]:
     return {
-        "model": partial(_open_model, config.threads, config.protocols.warm_ups),
+        "model": partial(
+            open_model,
+            threads=config.threads,
+            warm_ups=config.protocols.warm_ups,
+            load_s=config.patience.load_s,
+        ),
         "recommender": partial(open_recommender, engine=engine),
     }
 
@@ -156,15 +159,3 @@ def _grpc_door(
         tls=config.protocols.tls,
         sink=sink,
     )
-
-
-def _open_model(threads: int, warm_ups: int, source: Source) -> Servable:
-    options = formats.LoadOptions(trusted=source.trusted, threads=threads)
-    servable = formats.load(source.path, options, source.format)
-    if warm_ups and source.path.is_dir():
-        try:
-            warm_up(servable, source.path, warm_ups)
-        except BaseException:
-            servable.close()
-            raise
-    return servable

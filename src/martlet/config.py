@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from martlet.errors import InvalidInput
 from martlet.fleet.policy import Patience
 from martlet.names import check_name
 from martlet.servers.connection import Limits
+from martlet.serving.settings import DEFAULT, ModelSettings
 from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
 
 
@@ -96,6 +98,8 @@ class ServeConfig:
         folders: Models whose versions are the numbered children of a folder.
         protocols: What a client of TensorFlow Serving or Open Inference can notice.
         patience: How long the supervisor waits for a worker or a load.
+        settings: How models are run, by name.
+        default_settings: How the others are.
     """
 
     models: tuple[NamedPath, ...] = ()
@@ -112,3 +116,5 @@ class ServeConfig:
     folders: FolderConfig = field(default_factory=lambda: FolderConfig())
     protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())
     patience: Patience = field(default_factory=lambda: Patience())
+    settings: Mapping[str, ModelSettings] = field(default_factory=dict)
+    default_settings: ModelSettings = DEFAULT

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 from martlet.errors import MartletError
 from martlet.servers.control import Ask, LoadModel, ServeModels, UnloadModel
+from martlet.serving.settings import DEFAULT, ModelSettings
 from martlet.serving.versions import Desired, Wanted
 
 log = logging.getLogger(__name__)
@@ -40,9 +43,19 @@ class Watch:
     Args:
         wishes: All of them, *folders* too.
         folders: Which of them takes a ServeModels.
+        settings: How models are run, by name.
+        default: How the others are.
     """
 
-    def __init__(self, wishes: Sequence[Wish], folders: Folders) -> None:
+    def __init__(
+        self,
+        wishes: Sequence[Wish],
+        folders: Folders,
+        settings: Mapping[str, ModelSettings] = MappingProxyType({}),
+        default: ModelSettings = DEFAULT,
+    ) -> None:
+        self._settings = settings
+        self._default = default
         self._wishes = wishes
         self._folders = folders
         self._known: dict[int, Desired] = {}
@@ -85,8 +98,13 @@ class Watch:
 
     def _merged(self) -> Mapping[str, Wanted]:
         return {
-            name: wanted
+            name: self._run_as_set(name, wanted)
             for desired in self._known.values()
             for name, wanted in desired.items()
             if name not in self._unloaded
         }
+
+    def _run_as_set(self, name: str, wanted: Wanted) -> Wanted:
+        settings = self._settings.get(name, self._default)
+        versions = {n: replace(s, settings=settings) for n, s in wanted.versions.items()}
+        return replace(wanted, versions=versions)

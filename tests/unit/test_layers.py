@@ -16,13 +16,13 @@ SOURCE = Path(martlet.__file__).parent
 
 # From the ground up; within a line, a room may import those to its left.
 ROOMS = [
-    ["errors", "names", "tensors", "states", "servable", "events", "native"],
+    ["errors", "deadline", "names", "tensors", "states", "servable", "events", "native"],
     ["registry", "stores", "retrieval", "features"],
     ["formats", "convert"],
     ["serving", "recommend", "rollout"],
     ["monitor", "learn", "jobs"],
     ["wire", "client", "servers", "fleet"],
-    ["config", "wishes", "folders", "watch", "importing", "assemble", "demo", "cli"],
+    ["config", "wishes", "folders", "watch", "importing", "opening", "assemble", "demo", "cli"],
 ]
 RANK = {room: (line, place) for line, rooms in enumerate(ROOMS) for place, room in enumerate(rooms)}
 TOP = {"__init__", "__main__"}

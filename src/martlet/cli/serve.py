@@ -56,6 +56,11 @@ import click
 @click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
 @click.option("--max-body-bytes", default=64 << 20, help="A larger request body is refused.")
 @click.option("--drain-s", default=30.0, help="How long requests may finish after SIGTERM.")
+@click.option(
+    "--model-settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="How each model is run (a TOML file): isolation, queue, batches, deadline.",
+)
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
@@ -72,6 +77,7 @@ def serve(
     trusted: bool,
     max_body_bytes: int,
     drain_s: float,
+    model_settings: Path | None,
     hang_s: float,
     load_s: float,
     log_level: str,
@@ -94,6 +100,7 @@ def serve(
     from martlet.errors import InvalidInput
     from martlet.fleet.policy import Patience
     from martlet.servers.connection import Limits
+    from martlet.serving.settings import read_settings
 
     flags = tfserving_flags.read(tensorflow_flags)
     folders = tfserving_settings.folders(flags)
@@ -123,6 +130,8 @@ def serve(
         folders=folders,
         protocols=tfserving_settings.protocols(flags),
         patience=Patience(hang_s, load_s),
+        settings=read_settings(model_settings) if model_settings is not None else {},
+        default_settings=tfserving_settings.batching(flags),
     )
     sys.exit(assemble.serve(config, announce))
 

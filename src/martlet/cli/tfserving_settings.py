@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from martlet.cli.tfserving_flags import Flags, contents
 from martlet.config import FolderConfig, ProtocolConfig
 from martlet.errors import InvalidInput
+from martlet.serving.settings import ModelSettings
 from martlet.wire.tfserving.config import (
     METRICS_PATH,
+    Batching,
     ModelEntry,
+    read_batching,
     read_metrics_path,
     read_model_config,
     read_ssl,
@@ -55,8 +59,6 @@ def warn(flags: Flags) -> None:
     """Say which of *flags* do nothing here."""
     for each in flags.ignored:
         log.warning("%s has no meaning here, and is ignored", each)
-    if flags.enable_batching:
-        log.warning("--enable_batching: requests are not batched yet, and are answered singly")
 
 
 def folders(flags: Flags) -> FolderConfig:
@@ -109,4 +111,28 @@ def protocols(flags: Flags) -> ProtocolConfig:
         warm_ups=max(1, flags.num_request_iterations_for_warmup)
         if flags.enable_model_warmup
         else 0,
+    )
+
+
+def batching(flags: Flags) -> ModelSettings:
+    """
+    Return how models are run: in batches where ``--enable_batching`` is set.
+
+    Raises:
+        InvalidInput: the file with the batching parameters is broken.
+    """
+    if not flags.enable_batching:
+        return ModelSettings()
+    found = Batching()
+    if flags.batching_parameters_file:
+        text = contents("batching_parameters_file", flags.batching_parameters_file)
+        found = read_batching(text)
+    return ModelSettings(
+        threads=found.num_batch_threads or os.cpu_count() or 1,
+        max_queue=found.max_enqueued_batches * found.max_batch_size,
+        max_rows=found.allowed_batch_sizes[-1]
+        if found.allowed_batch_sizes
+        else found.max_batch_size,
+        linger_ms=found.batch_timeout_micros / 1000,
+        allowed_rows=found.allowed_batch_sizes,
     )

@@ -21,8 +21,14 @@ from typing import Any
 import numpy as np
 import orjson
 
-from martlet import errors
-from martlet.errors import DeadlineExceeded, MartletError, ServableFailed, UnsupportedModel
+from martlet import deadline, errors
+from martlet.errors import (
+    DeadlineExceeded,
+    MartletError,
+    NotAvailable,
+    ServableFailed,
+    UnsupportedModel,
+)
 from martlet.formats import LoadOptions
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -41,21 +47,33 @@ class Isolated:
     data. It ends when we do. When it dies it is started anew for the next call.
 
     Args:
-        opener: ``module:function`` that opens *path* there.
-        timeout_s: How long a load or a call may take before the process is ended.
+        opener: ``module:function`` that opens *path* there: it takes the path and the options.
+        timeout_s: How long a load may take before the process is ended.
+        call_s: How long a call may; the caller's own deadline, where it is sooner.
+        format: Handed to the opener too, unless None.
 
     Raises:
         UnsupportedModel: the file does not load there; says why.
     """
 
     def __init__(
-        self, opener: str, path: Path, options: LoadOptions, timeout_s: float = 60.0
+        self,
+        opener: str,
+        path: Path,
+        options: LoadOptions,
+        timeout_s: float = 60.0,
+        call_s: float = 60.0,
+        format: str | None = None,
     ) -> None:
         self._opener = opener
         self._path = path.absolute()
         self._options = options
         self._timeout_s = timeout_s
+        self._call_s = call_s
+        self._format = format
+        self._deaths: list[float] = []
         self._lock = threading.Lock()
+        self._closed = False
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self.signatures: Mapping[str, Signature] = _signatures(self._start())
@@ -63,25 +81,66 @@ class Isolated:
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
-        """Predict in the other process; one call at a time."""
-        with self._lock:
-            if self._closed:
-                raise ServableFailed(f"the model {self._path} is closed")
+        """
+        Predict in the other process; one call at a time.
+
+        Raises:
+            DeadlineExceeded: it took too long, and the process was ended.
+            NotAvailable: the process died of this call, or rests after dying again and again.
+        """
+        left = deadline.remaining()
+        limit = self._call_s if left is None else min(left, self._call_s)
+        end = time.monotonic() + limit
+        if not self._lock.acquire(timeout=limit):
+            raise DeadlineExceeded("the deadline passed while the model's process was busy")
+        try:
             if self._process is None:
+                self._rest()
                 self._start()
-            try:
-                self._channel.send({"signature": signature_name}, inputs)
-                told, outputs = self._channel.receive(self._timeout_s)
-            except TimeoutError as exc:
-                self._end()
-                raise DeadlineExceeded(
-                    f"the model took longer than {self._timeout_s:g} s and was ended"
-                ) from exc
-            except (EOFError, OSError) as exc:
-                raise ServableFailed(f"the model's process died: {self._end()}") from exc
-            if "error" in told:
-                raise _error(told)
-            return {name: value.copy() for name, value in outputs.items()}
+            return self._ask(inputs, signature_name, end, limit)
+        finally:
+            self._lock.release()
+
+    def _ask(
+        self, inputs: Tensors, signature_name: str, end: float, limit: float
+    ) -> dict[str, Tensor]:
+        try:
+            self._channel.send({"signature": signature_name}, inputs)
+            told, outputs = self._channel.receive(max(0.001, end - time.monotonic()))
+        except TimeoutError as exc:
+            self._end()
+            self._start_soon()
+            raise DeadlineExceeded(
+                f"the model took longer than {limit:.3g} s and was ended"
+            ) from exc
+        except (EOFError, OSError) as exc:
+            self._deaths = [*self._deaths[-9:], time.monotonic()]
+            how = self._end()
+            self._start_soon()
+            raise NotAvailable(
+                f"the model's process died while it answered: {how}; it is started anew"
+            ) from exc
+        if "error" in told:
+            raise _error(told)
+        return {name: value.copy() for name, value in outputs.items()}
+
+    def _start_soon(self) -> None:
+        """Have a thread start the process, so that the next call need not."""
+        if resting_until(self._deaths) <= time.monotonic():
+            threading.Thread(target=self._start_again, daemon=True).start()
+
+    def _start_again(self) -> None:
+        with self._lock, contextlib.suppress(MartletError):
+            if self._process is None and not self._closed:
+                self._start()
+
+    def _rest(self) -> None:
+        wait = resting_until(self._deaths) - time.monotonic()
+        if wait > 0:
+            raise NotAvailable(
+                f"the model's process died {len(self._deaths)} times in a row; "
+                f"it is tried again in {wait:.0f} s"
+            )
 
     def _start(self) -> Any:
         ours, theirs = socket.socketpair()
@@ -103,7 +162,13 @@ class Isolated:
         self._channel = _Channel(ours, memory)
         try:
             self._channel.send(
-                {"opener": self._opener, "path": str(self._path), "threads": self._options.threads}
+                {
+                    "opener": self._opener,
+                    "path": str(self._path),
+                    "threads": self._options.threads,
+                    "trusted": self._options.trusted,
+                    "format": self._format,
+                }
             )
             told, _ = self._channel.receive(self._timeout_s)
         except (TimeoutError, EOFError, OSError) as exc:
@@ -135,6 +200,29 @@ class Isolated:
         with self._lock:
             self._closed = True
             self._end()
+
+
+_MANY_DEATHS, _AMONG_S = 3, 60.0
+_FIRST_REST_S, _LONGEST_REST_S = 5.0, 300.0
+
+
+def resting_until(deaths: list[float]) -> float:
+    """
+    Return until when a process that died at these times, in seconds, is not started again.
+
+    Deaths far apart are accidents, and two in a row are forgiven; then each rest is twice as long.
+
+    >>> [resting_until(d) for d in ([], [1.0, 2.0], [1.0, 2.0, 3.0], [1.0, 998.0, 999.0])]
+    [0.0, 0.0, 8.0, 0.0]
+    """
+    row = 1
+    for earlier, later in zip(deaths[-2::-1], deaths[:0:-1], strict=True):
+        if later - earlier > _AMONG_S + _LONGEST_REST_S:
+            break
+        row += 1
+    if not deaths or row < _MANY_DEATHS:
+        return 0.0
+    return deaths[-1] + min(_FIRST_REST_S * 2.0 ** (row - _MANY_DEATHS), _LONGEST_REST_S)
 
 
 class _Channel:
@@ -273,8 +361,9 @@ def serve(socket_fd: int, memory: int) -> None:
     try:
         module, _, function = asked["opener"].partition(":")
         opener = getattr(importlib.import_module(module), function)
-        options = LoadOptions(trusted=True, threads=asked["threads"])
-        servable = opener(Path(asked["path"]), options)
+        options = LoadOptions(trusted=asked["trusted"], threads=asked["threads"])
+        more = () if asked["format"] is None else (asked["format"],)
+        servable = opener(Path(asked["path"]), options, *more)
         channel.send({"signatures": _described(servable.signatures)})
     except BaseException as exc:
         _tell(channel, exc, "UnsupportedModel", f"{asked['path']} does not load: ")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from martlet.errors import DeadlineExceeded, Overloaded
+from martlet.errors import DeadlineExceeded
+from martlet.serving.lane import Lane
 
 Result = TypeVar("Result")
 
@@ -23,6 +23,9 @@ VERY_SLOW_NS = 100_000_000
 """One call that took longer suffices."""
 
 _SURE = 4
+
+GRACE_S = 0.1
+"""How much later than its limit a call is given up from outside."""
 
 
 class Pace:
@@ -54,36 +57,20 @@ class Pace:
         self.slow = self._slow_calls > 1
 
 
-class Offload:
+async def run(lane: Lane, work: Callable[[], Result], timeout_s: float) -> Result:
     """
-    Threads for slow calls.
+    Return what *work* returns, called in a thread of *lane*. Cancelled, or late, it is not begun.
 
-    Args:
-        threads: Calls at once.
-        waiting: Calls that may wait for a thread; more are refused.
+    Raises:
+        Overloaded: too many wait already.
+        DeadlineExceeded: *timeout_s*, or the model's own limit, has passed.
     """
-
-    def __init__(self, threads: int = 4, waiting: int = 512) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="slow")
-        self._room = threads + waiting
-
-    async def run(self, work: Callable[[], Result], timeout_s: float) -> Result:
-        """
-        Return what *work* returns, called in a thread. Cancelled, or late, it is not begun.
-
-        Raises:
-            Overloaded: too many wait already.
-            DeadlineExceeded: *timeout_s* has passed.
-        """
-        if self._room <= 0:
-            raise Overloaded("too many calls of slow models wait already; try again later")
-        self._room -= 1
-        try:
-            future = asyncio.wrap_future(self._pool.submit(work))
-            return await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"no answer after {timeout_s * 1000:g} ms, which is the server's limit"
-            ) from None
-        finally:
-            self._room += 1
+    limit_s = lane.settings.deadline_ms / 1000 or timeout_s
+    future = asyncio.wrap_future(lane.submit(work, timeout_s))
+    try:
+        # A process that is ended at the deadline says more than our clock: let it speak first.
+        return await asyncio.wait_for(future, min(limit_s, timeout_s) + GRACE_S)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"no answer after {min(limit_s, timeout_s) * 1000:g} ms, which is the limit"
+        ) from None

@@ -77,7 +77,7 @@ class OpenInference:
 
     def _infer(self, name: str, version: str | None = None) -> Handler:
         ref = calls.ref_of(name, version)
-        return self._timed.handler(self._call(ref), "infer", name)
+        return self._timed.handler(self._call(ref), "infer", ref)
 
     def _call(self, ref: ModelRef) -> Call:
         engine = self._engine

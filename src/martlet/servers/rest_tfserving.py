@@ -71,7 +71,7 @@ class TFServing:
     # -- calls of a model ----------------------------------------------------------------------
 
     def _called(self, make: Callable[[ModelRef], Call], api: str) -> Callable[..., Handler]:
-        return self._told(lambda ref: self._timed.handler(make(ref), api, ref.name))
+        return self._told(lambda ref: self._timed.handler(make(ref), api, ref))
 
     def _told(self, make: Callable[[ModelRef], Handler]) -> Callable[..., Handler]:
         """Return a maker that takes the path's parts, and refuses what upstream refuses."""

@@ -8,9 +8,11 @@ from typing import Any
 
 from martlet.errors import DeadlineExceeded, MartletError
 from martlet.events import Sink
-from martlet.servers.offload import SLOW_NS, Offload, Pace
+from martlet.names import ModelRef
+from martlet.servers.offload import SLOW_NS, Pace, run
 from martlet.servers.routes import Handler, Request, Response
 from martlet.serving.engine import Engine
+from martlet.serving.lane import LaneClosed
 
 Answer = tuple[Response, int, int, int]
 """What a call gave: the response, the version that answered (0: none), the rows scored, and how
@@ -35,15 +37,20 @@ class Timed:
         self._sink = sink
         self._timeout_s = timeout_s
         self._timeout_ns = round(timeout_s * 1e9)
-        self._offload = Offload()
 
-    def handler(self, call: Call, api: str, model: str) -> Handler:
-        """Return the handler that answers by *call*: here, or in a thread while it is slow."""
-        pace, answered = Pace(), self._sink.answered
+    def handler(self, call: Call, api: str, ref: ModelRef) -> Handler:
+        """Return the handler that answers by *call*: here, or in the lane of a slow version."""
+        pace, model, engine = Pace(), ref.name, self._engine
+        answered = self._sink.answered
+        table, lane, here = engine.table, engine.lane(ref), True
 
         def handler(request: Request) -> Response | Coroutine[Any, Any, Response]:
-            if pace.slow:
-                return self._later(call, api, model, pace, request)
+            nonlocal table, lane, here
+            if engine.table is not table:
+                table, lane = engine.table, engine.lane(ref)
+                here = lane is None or lane.on_loop
+            if lane is not None and (pace.slow or not here):
+                return self._later(call, api, ref, pace, request)
             started = perf_counter_ns()
             try:
                 answer = call(request)
@@ -57,18 +64,32 @@ class Timed:
             answered("REST", api, model, version, None, rows, took_ns, model_ns)
             return response
 
+        here = lane is None or lane.on_loop
         return handler
 
     async def _later(
-        self, call: Call, api: str, model: str, pace: Pace, request: Request
+        self, call: Call, api: str, ref: ModelRef, pace: Pace, request: Request
     ) -> Response:
         started = perf_counter_ns()
         try:
-            answer = await self._offload.run(lambda: call(request), self._timeout_s)
+            answer = await self._in_lane(ref, lambda: call(request))
         except MartletError as exc:
-            self._failed(api, model, exc, perf_counter_ns() - started)
+            self._failed(api, ref.name, exc, perf_counter_ns() - started)
             raise
-        return self._done(answer, api, model, pace, perf_counter_ns() - started)
+        return self._done(answer, api, ref.name, pace, perf_counter_ns() - started)
+
+    async def _in_lane(self, ref: ModelRef, work: Callable[[], Answer]) -> Answer:
+        for last in (False, True):
+            lane = self._engine.lane(ref)
+            if lane is None:
+                return work()
+            try:
+                return await run(lane, work, self._timeout_s)
+            except LaneClosed:
+                # It was replaced between the two lines: the table names the next one.
+                if last:
+                    raise
+        raise AssertionError
 
     def _done(self, answer: Answer, api: str, model: str, pace: Pace, took_ns: int) -> Response:
         response, version, rows, model_ns = answer

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
-from martlet.errors import NotAvailable
+from martlet.errors import MartletError, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs
+from martlet.serving.lane import Lane
 from martlet.serving.traffic import Content, Table, Variant
 from martlet.tensors import Tensor
 
@@ -68,6 +69,13 @@ class Engine:
                 self._number, self._table = number, self._prepared[number]
                 for old in [each for each in self._prepared if each < number]:
                     del self._prepared[old]
+
+    def lane(self, ref: ModelRef) -> Lane | None:
+        """Return where calls of the variant that *ref* names work; None: nothing answers to it."""
+        try:
+            return self.table.variant(ref).lane
+        except MartletError:
+            return None
 
     @contextmanager
     def lease(self, ref: ModelRef) -> Iterator[Variant[Servable]]:

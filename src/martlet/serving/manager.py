@@ -6,11 +6,14 @@ import ctypes
 import gc
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from martlet.errors import MartletError
 from martlet.serving.engine import Engine
+from martlet.serving.lane import Lane
 from martlet.serving.roster import Loaded, LoadOrder, Roster, RosterOrder, UnloadOrder
+from martlet.serving.settings import of_version
 from martlet.serving.traffic import Model, Table, Variant
 from martlet.serving.versions import Source
 
@@ -49,7 +52,8 @@ class Manager:
         if (name, version) in self._held:
             return Loaded(name, version)
         try:
-            content = self._openers[source.kind](source)
+            settings = of_version(source.path, source.settings)
+            content = self._openers[source.kind](replace(source, settings=settings))
         except MartletError as exc:
             return Loaded(name, version, exc.code, str(exc))
         except Exception as exc:
@@ -57,7 +61,7 @@ class Manager:
             return Loaded(
                 name, version, MartletError.code, f"{source.path}: {type(exc).__name__}: {exc}"
             )
-        self._held[name, version] = Variant(name, version, content)
+        self._held[name, version] = Variant(name, version, content, Lane(name, settings))
         # What was just loaded lives long: keep the collector from walking it at every full
         # collection, which would make the tail of the answers.
         gc.collect()
@@ -94,6 +98,7 @@ class Manager:
                 variant.version, variant.name, DRAIN_S,
             )  # fmt: skip
             return
+        variant.lane.close()
         variant.servable.close()
         variant.servable = None
         release_memory()

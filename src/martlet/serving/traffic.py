@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from martlet.errors import ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
+from martlet.serving.lane import Lane
 from martlet.states import State, VersionStatus
 
 Content = TypeVar("Content")
@@ -22,14 +23,20 @@ class Variant(Generic[Content]):
 
     A draining variant refuses new leases; ``drained`` is set when the last holder lets go, so
     a servable is closed only when nobody uses it.
+
+    Args:
+        lane: Where calls work that do not work with the request that asks.
     """
 
-    __slots__ = ("_draining", "_leases", "_lock", "drained", "name", "servable", "version")
+    __slots__ = ("_draining", "_leases", "_lock", "drained", "lane", "name", "servable", "version")
 
-    def __init__(self, name: str, version: int, servable: Content) -> None:
+    def __init__(
+        self, name: str, version: int, servable: Content, lane: Lane | None = None
+    ) -> None:
         self.name = name
         self.version = version
         self.servable = servable
+        self.lane = lane if lane is not None else Lane(name)
         self.drained = threading.Event()
         self._lock = threading.Lock()
         self._leases = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from martlet.serving.settings import DEFAULT, ModelSettings
 from martlet.states import State
 
 MAX_RETRIES = 5
@@ -33,6 +34,7 @@ class Source:
     format: str | None = None
     trusted: bool = False
     references: Mapping[str, Reference] = field(default_factory=dict)
+    settings: ModelSettings = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 
 import martlet
 from martlet import formats
-from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, NotAvailable, ServableFailed, UnsupportedModel
 from martlet.formats import ubjson
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -249,7 +249,7 @@ class TestPickles:
             rows = {"X": np.eye(3)}
             before = model.predict(rows)["predict"]
             os.kill(model._servable._process.pid, signal.SIGKILL)
-            with pytest.raises(ServableFailed, match="SIGKILL"):
+            with pytest.raises(NotAvailable, match="SIGKILL"):
                 model.predict(rows)
             assert model.predict(rows)["predict"].tolist() == before.tolist()
             process = model._servable._process

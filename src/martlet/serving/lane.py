@@ -1,0 +1,89 @@
+"""Where one version's calls work when not with the request that asks: threads of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from martlet import deadline
+from martlet.errors import NotAvailable, Overloaded
+from martlet.serving.settings import DEFAULT, ModelSettings
+
+Result = TypeVar("Result")
+
+_MOST_TOGETHER = 64
+"""Calls of a batched version that may wait inside it: each holds a thread."""
+
+
+class LaneClosed(NotAvailable):
+    """The version has been replaced; the table in force names the next one."""
+
+
+class Lane:
+    """
+    Threads and a bounded queue that one version has to itself.
+
+    A version that is slow or stuck fills its own lane, and nobody else's.
+
+    Args:
+        name: For messages and thread names.
+        settings: How many work and wait.
+    """
+
+    def __init__(self, name: str, settings: ModelSettings = DEFAULT) -> None:
+        self._name = name
+        self.settings = settings
+        self.on_loop = settings.on_loop
+        together = min(_MOST_TOGETHER, settings.max_queue) if settings.max_rows else 0
+        threads = settings.at_once + together
+        self._room = settings.at_once + settings.max_queue
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    def submit(self, work: Callable[[], Result], timeout_s: float) -> Future[Result]:
+        """
+        Have a thread do *work*, which knows that its caller waits *timeout_s*.
+
+        Work whose caller has stopped waiting, or that was cancelled, is not begun.
+
+        Raises:
+            Overloaded: too much waits already.
+            LaneClosed: the version has been replaced, and closed; ask the table again.
+        """
+        if self._room <= 0:
+            raise Overloaded(
+                f"{self._name!r} has {self.settings.max_queue} calls waiting, which is its limit"
+            )
+        if self.settings.deadline_ms:
+            timeout_s = min(timeout_s, self.settings.deadline_ms / 1000)
+        # The clock runs while it waits for a thread.
+        end = time.monotonic() + timeout_s
+
+        def begin() -> Result:
+            with deadline.until(end):
+                deadline.check(f"{self._name!r} began to answer")
+                return work()
+
+        try:
+            future = self._pool.submit(begin)
+        except RuntimeError:
+            raise LaneClosed(f"{self._name!r} is being replaced; try again") from None
+        with self._lock:
+            self._room -= 1
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, _: object) -> None:
+        with self._lock:
+            self._room += 1
+
+    def close(self) -> None:
+        """
+        Take nothing more.
+
+        What waits here still begins: it asks the table for its version, and finds the next one.
+        """
+        self._pool.shutdown(wait=False)
