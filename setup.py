@@ -1,5 +1,7 @@
-"""The optional compiled parts: every C file of ``martlet/native``. Without a compiler the pure
-paths serve, slower and with the same answers."""
+"""The optional compiled parts: every C file of ``martlet/native``.
+
+Without a compiler the pure paths serve, slower and with the same answers.
+"""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """TensorFlow's SavedModel, run by TensorFlow through a session's callable.
 
-Of the ways to call one, the session of TF 1 opens every SavedModel there is (``tf.saved_model.load``
-refuses reference variables and some old graphs), and its callable is the fastest: no feed
-dictionary, no function call, no check of the fed shapes. See
+Of the ways to call one, the session of TF 1 opens every SavedModel there is
+(``tf.saved_model.load`` refuses reference variables and some old graphs), and its callable is the
+fastest: no feed dictionary, no function call, no check of the fed shapes. See
 docs/decisions/0020-savedmodel-by-session-callable.md.
 """
 
