@@ -80,8 +80,12 @@ def logistic(s: Saved) -> Node:
                       "intercept_vector": tensor(intercept),
                       "thresholds": s.numbers("thresholds")}  # fmt: skip
     else:
-        attributes = {"num_classes": 2, "coefficients": tensor(coefficients[0]),
-                      "intercept": float(intercept[0]), "threshold": s.number("threshold")}  # fmt: skip
+        attributes = {
+            "num_classes": 2,
+            "coefficients": tensor(coefficients[0]),
+            "intercept": float(intercept[0]),
+            "threshold": s.number("threshold"),
+        }
     return Node(s.uid, "logistic_regression", attributes,
                 *columns(s, "raw_prediction", "probability"))  # fmt: skip
 
@@ -242,8 +246,8 @@ class TestBundles:
 class TestBundlesBefore08:
     def test_keep_type_and_value_apart(self, tmp_path: Path) -> None:
         parts = files([], "json")
-        node = {"name": "l", "shape": {"inputs": [{"port": "features", "name": "x"}],
-                                       "outputs": [{"port": "prediction", "name": "y"}]}}  # fmt: skip
+        inputs, outputs = {"port": "features", "name": "x"}, {"port": "prediction", "name": "y"}
+        node = {"name": "l", "shape": {"inputs": [inputs], "outputs": [outputs]}}
         model = {
             "op": "linear_regression",
             "attributes": {

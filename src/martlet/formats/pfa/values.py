@@ -48,13 +48,18 @@ _SPECIAL = {
 
 
 class Fields(dict[str, Any]):
-    """A record: its fields, and its type's name."""
+    """
+    A record: its fields, and its type's name.
 
-    __slots__ = ("kind",)
+    As it never changes, what a function makes of it once may be kept in ``memo``.
+    """
+
+    __slots__ = ("kind", "memo")
 
     def __init__(self, kind: str, fields: Any) -> None:
         super().__init__(fields)
         self.kind = kind
+        self.memo: Any = None
 
 
 class Symbol(str):

@@ -136,6 +136,10 @@ def one_hot(
     def run(*columns: Floats) -> Any:
         found = []
         for column, size, width, source in zip(columns, sizes, widths, inputs, strict=True):
+            # The usual case: every index is a place in the vector (NaN is less than nothing).
+            if column.size and column.min() >= 0 and column.max() < min(size, width):
+                found.append(OneHot(column.astype(np.int64), None, width))
+                continue
             codes = np.full(len(column), -1, dtype=np.int64)
             np.copyto(codes, column, where=np.isfinite(column), casting="unsafe")
             outside = (codes < 0) | (codes >= size)

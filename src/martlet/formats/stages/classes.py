@@ -14,9 +14,8 @@ from martlet.formats.stages.vectors import Dense, Floats, Vector
 
 
 def sigmoid(x: Floats) -> Floats:
-    """Return ``1 / (1 + exp(-x))``; far below 0 it is 0, without a warning."""
-    with np.errstate(over="ignore"):
-        return np.asarray(1.0 / (1.0 + np.exp(-x)))
+    """Return ``1 / (1 + exp(-x))``; below -709, where exp overflows, as at -709: 1e-308."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.maximum(x, -709.0))))
 
 
 def softmax(x: Floats) -> Floats:
@@ -29,12 +28,18 @@ def softmax(x: Floats) -> Floats:
 
 def mirrored(margin: Floats) -> Floats:
     """Return ``[-m, m]`` for each margin: the scores of two classes."""
-    return np.stack([-margin, margin], axis=1)
+    out = np.empty((len(margin), 2))
+    out[:, 1] = margin
+    np.negative(margin, out=out[:, 0])
+    return out
 
 
 def complemented(p: Floats) -> Floats:
     """Return ``[1 - p, p]`` for each probability."""
-    return np.stack([1.0 - p, p], axis=1)
+    out = np.empty((len(p), 2))
+    out[:, 1] = p
+    np.subtract(1.0, p, out=out[:, 0])
+    return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def naive_bayes(name: str, kind: str, pi: Floats, theta: Floats, sigma: Floats |
 def _numbers(x: Vector) -> Floats:
     if isinstance(x, Blocks):
         return np.concatenate([_numbers(part).ravel() for part in x.parts])
-    return getattr(x, "values", np.zeros(0))
+    found = getattr(x, "values", None)
+    return np.zeros(0) if found is None else np.asarray(found)
 
 
 def _not_negative(x: Vector) -> Vector:

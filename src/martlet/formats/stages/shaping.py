@@ -188,7 +188,7 @@ def interaction(
         codes = column.astype(np.int64)
         if codes.size and not (codes.min() >= 0 and codes.max() < size):
             raise InvalidInput(f"column {port.name!r} holds an index outside 0..{size - 1}")
-        return OneHot(codes, np.ones(len(codes)), size)
+        return OneHot(codes, None, size)
 
     def run(*columns: Any) -> Vector:
         parts = [spread(*each) for each in zip(columns, categories, ports, strict=True)]
@@ -213,11 +213,14 @@ def interaction(
 
 def _one_hot_product(parts: Sequence[OneHot]) -> OneHot:
     codes: Ints = parts[0].codes
-    values, width = parts[0].values, parts[0].width
+    width = parts[0].width
+    values = np.ones(len(codes)) if parts[0].values is None else parts[0].values
     for part in parts[1:]:
         here = (codes >= 0) & (part.codes >= 0)
         codes = np.where(here, codes * part.width + part.codes, -1)
-        values, width = values * part.values, width * part.width
+        width *= part.width
+        if part.values is not None:
+            values = values * part.values
     return OneHot(codes, values, width)
 
 

@@ -88,10 +88,14 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class OneHot:
-    """At most one number a row: ``values[i]`` in column ``codes[i]``; none where that is -1."""
+    """
+    At most one number a row: ``values[i]`` in column ``codes[i]``, or nothing where that is -1.
+
+    No values: every code is a column, and every number 1.
+    """
 
     codes: Ints
-    values: Floats
+    values: Floats | None
     width: int
 
     @property
@@ -103,11 +107,13 @@ class OneHot:
         """Spread the numbers out."""
         out = np.zeros((len(self.codes), self.width))
         at = np.flatnonzero(self.codes >= 0)
-        out[at, self.codes[at]] = self.values[at]
+        out[at, self.codes[at]] = 1.0 if self.values is None else self.values[at]
         return out
 
     def dot(self, weights: Floats) -> Floats:
         """Look one row of *weights* up for each row."""
+        if self.values is None:
+            return weights.take(self.codes, axis=0)
         if self.width == 0:
             return np.zeros((len(self.codes), weights.shape[1]))
         # Where the code is -1 the value is 0, and the row it reads does not matter.
@@ -115,18 +121,22 @@ class OneHot:
 
     def scale(self, factors: Floats) -> Vector:
         """Scale the numbers that are there."""
+        if self.values is None:
+            return OneHot(self.codes, factors.take(self.codes), self.width)
         if self.width == 0:
             return self
         return OneHot(self.codes, self.values * factors.take(self.codes, mode="wrap"), self.width)
 
     def take(self, rows: Bools) -> Vector:
         """Keep some rows."""
-        return OneHot(self.codes[rows], self.values[rows], self.width)
+        values = None if self.values is None else self.values[rows]
+        return OneHot(self.codes[rows], values, self.width)
 
     def sparse(self) -> Sparse:
         """List the numbers that are there."""
         at = np.flatnonzero(self.codes >= 0)
-        return Sparse(at, self.codes[at], self.values[at], len(self.codes), self.width)
+        values = np.ones(len(at)) if self.values is None else self.values[at]
+        return Sparse(at, self.codes[at], values, len(self.codes), self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +208,10 @@ class Blocks:
 
     def dot(self, weights: Floats) -> Floats:
         """Sum what each part makes of its slice of *weights*."""
-        total = np.zeros((self.rows, weights.shape[1]))
-        for part, start in zip(self.parts, self.bounds, strict=False):
-            total += part.dot(weights[start : start + part.width])
+        bounds = self.bounds
+        total = self.parts[0].dot(weights[: bounds[1]])
+        for i, part in enumerate(self.parts[1:], 1):
+            total += part.dot(weights[bounds[i] : bounds[i + 1]])
         return total
 
     def scale(self, factors: Floats) -> Vector:

@@ -194,9 +194,53 @@ def missing_walk(params: Sequence[Type], result: Type) -> Run:
     typed=True,
 )
 def simple_tree(params: Sequence[Type], result: Type) -> Run:
+    """
+    A tree that is walked again is kept as tuples: field, test, value, and where it goes.
+
+    Each node's test is found once, by its field and operator, not at every row.
+    """
+    datum_type, of = params[0], params[1]
+    assert isinstance(datum_type, Record) and isinstance(of, Record)
+    value_type, known, kind = of.fields["value"], datum_type.fields, of.name
     test = _comparison(params, 32060, missing=False)
-    walk = _walk(params, lambda datum, node, f: "pass" if f(datum, node) else "fail")
-    return lambda datum, node: walk(datum, node, test)
+    walk = _walk(params, lambda datum, node, f: "pass" if test(datum, node) else "fail")
+
+    def inner(node: Any) -> bool:
+        return type(node) is Fields and node.kind == kind
+
+    def compiled(root: Any) -> Any:
+        done: dict[int, Any] = {}
+        pending = [root]
+        while pending:
+            node = pending[-1]
+            below = [each for each in (node["pass"], node["fail"]) if inner(each)]
+            waiting = [each for each in below if id(each) not in done]
+            if waiting:
+                pending.extend(waiting)
+                continue
+            pending.pop()
+            field, name = node["field"], node["operator"]
+            step = _step(known[field], value_type, name, 32060, False)
+            ends = [done[id(e)] if inner(e) else e for e in (node["pass"], node["fail"])]
+            done[id(node)] = (field, step, node["value"], *ends)
+        return done[id(root)]
+
+    def run(datum: Any, node: Any) -> Any:
+        if not inner(node):
+            return node
+        owner, at = node.memo or (None, None)
+        if owner is not run:
+            node.memo = (run, None)
+            return walk(datum, node, None)
+        if at is None:
+            at = compiled(node)
+            node.memo = (run, at)
+        while type(at) is tuple:
+            field, step, value, yes, no = at
+            at = yes if step(datum[field], value) else no
+        return at
+
+    return run
 
 
 # -- clusters: numbers 29000 -------------------------------------------------------------------
