@@ -68,10 +68,9 @@ class PmmlServable:
             [*(each.spec for each in self._outputs), reason],
         )
         self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: signature}
-        self._names = tuple(each.data.name for each in self._inputs)
-        self._slots = [each.slot for each in self._inputs]
+        self._slots = {each.data.name: each.slot for each in self._inputs}
         self._blank = [UNSET] * len(self._program.makers)
-        for slot in self._slots:
+        for slot in self._slots.values():
             self._blank[slot] = None
         self._singles = [(each, self._program.reader(each.slot)) for each in self._outputs]
 
@@ -92,7 +91,7 @@ class PmmlServable:
 
     def _many(self, inputs: Tensors, rows: int) -> dict[str, Tensor]:
         frame = Frame(self._program, rows)
-        for name, slot in zip(self._names, self._slots, strict=True):
+        for name, slot in self._slots.items():
             given = inputs.get(name)
             frame[slot] = np.full(rows, None, dtype=object) if given is None else given
         columns = [each.column(frame) for each in self._outputs]
@@ -109,13 +108,9 @@ class PmmlServable:
 
     def _one(self, inputs: Tensors) -> dict[str, Tensor]:
         record = self._blank.copy()
-        if tuple(inputs) == self._names:
-            for slot, given in zip(self._slots, inputs.values(), strict=True):
-                record[slot] = given.item()
-        else:
-            for name, slot in zip(self._names, self._slots, strict=True):
-                if name in inputs:
-                    record[slot] = inputs[name].item()
+        slots = self._slots
+        for name, given in inputs.items():
+            record[slots[name]] = given.item()
         reason = np.empty(1, dtype=object)
         try:
             found = {each.spec.name: each.scalar(read(record)) for each, read in self._singles}
