@@ -12,6 +12,8 @@ import numpy as np
 
 from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
+from martlet.formats.forest import TreeSum
+from martlet.formats.lightgbm_forest import hard_rows, sum_of
 from martlet.formats.lightgbm_text import LightGBMText
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
@@ -40,9 +42,10 @@ class LightGBMServable:
         self._library = _Library()
         self._booster = self._library.load(path, text.content)
         self._classes = text.trees_per_iteration
-        self._trees = text.trees
+        self._trees = len(text.trees)
         self._parameters = f"num_threads={options.threads}".encode()
         self._one_row = self._library.one_row(self._booster, len(text.features), self._parameters)
+        self._sum = self._proved(text) if self._link is not None else None
         self._free = weakref.finalize(self, self._library.free, self._booster, self._one_row)
         named = not all(_UNNAMED.fullmatch(name) for name in text.features)
         known = {name: Categories(values) for name, values in text.categories.items()}
@@ -71,7 +74,21 @@ class LightGBMServable:
         predicted = self._score(rows, _NORMAL) if self._link is None else self._link(raw)
         return {"predict": predicted, "raw_score": raw}
 
+    def _proved(self, text: LightGBMText) -> TreeSum | None:
+        """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
+        found = sum_of(text.trees, len(text.features), self._classes)
+        if found is None:
+            return None
+        rows = hard_rows(found.forest)
+        theirs = self._library.predict(
+            self._booster, rows, _RAW_SCORE, self._classes, self._parameters
+        )
+        return found if np.array_equal(found(rows).ravel(), theirs) else None
+
     def _score(self, rows: Tensor, kind: int) -> Tensor:
+        if self._sum is not None and kind == _RAW_SCORE:
+            sums: Tensor = self._sum(rows)
+            return sums if self._classes > 1 else sums[:, 0]
         if len(rows) == 1 and kind == _RAW_SCORE:
             found = self._library.predict_one(self._one_row, rows, self._classes)
         else:
@@ -83,7 +100,7 @@ class LightGBMServable:
     def close(self) -> None:
         """Free the trees."""
         self._free()
-        del self._booster, self._one_row  # what is freed cannot be asked
+        del self._booster, self._one_row, self._sum  # what is freed cannot be asked
 
 
 def _link(objective: list[str]) -> Link | None:

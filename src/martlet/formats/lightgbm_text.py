@@ -13,7 +13,27 @@ from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
 
-_CATEGORICAL = 1  # the bit of a node's decision_type that says so
+CATEGORICAL = 1  # the bit of a node's decision_type that says so
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """
+    One tree: nodes [nodes], leaves [leaves]; a child below zero is leaf ``-child - 1``.
+
+    Args:
+        kinds: LightGBM's decision_type: bit 0 categorical, bit 1 a missing value goes left,
+            bits 2 and 3 what is missing (0 nothing, 1 zero, 2 NaN).
+        plain: Whether a leaf is its value: not so of linear trees.
+    """
+
+    feature: NDArray[np.int64]
+    threshold: NDArray[np.float64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    values: NDArray[np.float64]
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +49,8 @@ class LightGBMText:
         features: Names, in the order of the matrix.
         categories: Of features that were pandas categories, their values in order of code.
         objective: Its name, then its parameters (``binary``, ``sigmoid:1``); empty: none.
-        trees, trees_per_iteration: How many; the second is the number of classes.
+        trees: As they stand in the file.
+        trees_per_iteration: How many classes there are.
         averaged: Whether predictions are averaged over the trees (random forest).
 
     Source:
@@ -40,7 +61,7 @@ class LightGBMText:
     features: list[str]
     categories: dict[str, list[Any]]
     objective: list[str]
-    trees: int
+    trees: list[Tree]
     trees_per_iteration: int
     averaged: bool
 
@@ -78,9 +99,11 @@ def _read(path: Path, content: bytes) -> LightGBMText:
     tail = blocks[-1] if blocks else head
     if "\nend of trees" not in tail and "\nfeature importances:" not in tail:
         raise ValueError("its end is missing")
+    trees = []
     for number, block in enumerate(blocks):
         try:
-            _check(_fields(block.partition("\nend of trees")[0]), len(features))
+            tree = _tree(_fields(block.partition("\nend of trees")[0]), len(features))
+            trees.append(tree)
         except (KeyError, ValueError, IndexError) as exc:
             raise UnsupportedModel(f"{path}: tree {number} is damaged: {exc!r}") from exc
     # Without the trees' sizes LightGBM reads them one after another, and an error in one is an
@@ -91,7 +114,7 @@ def _read(path: Path, content: bytes) -> LightGBMText:
         features=features,
         categories=_categories(text, features, fields.get("feature_infos", "").split(" ")),
         objective=fields.get("objective", "").split(),
-        trees=len(blocks),
+        trees=trees,
         trees_per_iteration=int(fields.get("num_tree_per_iteration", fields["num_class"])),
         averaged="\naverage_output\n" in head,
     )
@@ -113,32 +136,35 @@ def _within(values: NDArray[np.int64], low: Any, high: Any, name: str) -> None:
         raise ValueError(f"{name} points outside the tree")
 
 
-def _check(fields: dict[str, str], features: int) -> None:
+def _tree(fields: dict[str, str], features: int) -> Tree:
     leaves = int(fields["num_leaves"])
-    if len(fields["leaf_value"].split()) != leaves or leaves < 1:
+    values = np.array(fields["leaf_value"].split(), dtype=np.float64)
+    if len(values) != leaves or leaves < 1:
         raise ValueError(f"it says {leaves} leaves")
+    plain = fields.get("is_linear", "0") == "0"
     if leaves == 1:
-        return
+        none = np.zeros(0, np.int64)
+        return Tree(none, np.zeros(0), none, none, none, values, plain)
     nodes = leaves - 1
-    _within(_integers(fields["split_feature"], nodes, "split_feature"), 0, features, "a split")
+    feature = _integers(fields["split_feature"], nodes, "split_feature")
+    _within(feature, 0, features, "a split")
     order = np.arange(nodes)
-    for side in ("left_child", "right_child"):
-        child = _integers(fields[side], nodes, side)
+    left, right = (_integers(fields[side], nodes, side) for side in ("left_child", "right_child"))
+    for child in (left, right):
         # A node is made after its parent, so an index that grows cannot close a circle.
-        _within(child, np.where(child < 0, -leaves, order + 1), nodes, side)
-    if len(fields["threshold"].split()) != nodes:
+        _within(child, np.where(child < 0, -leaves, order + 1), nodes, "a child")
+    threshold = np.array(fields["threshold"].split(), dtype=np.float64)
+    if len(threshold) != nodes:
         raise ValueError("thresholds are missing")
     kinds = _integers(fields["decision_type"], nodes, "decision_type")
-    categorical = (kinds & _CATEGORICAL) != 0
     sets = int(fields["num_cat"])
-    if categorical.any():
-        which = np.array(fields["threshold"].split(), dtype=np.float64)[categorical]
-        _within(which.astype(np.int64), 0, sets, "a category set")
+    _within(threshold[(kinds & CATEGORICAL) != 0].astype(np.int64), 0, sets, "a category set")
     if sets:
         edges = _integers(fields["cat_boundaries"], sets + 1, "cat_boundaries")
         bits = len(fields["cat_threshold"].split())
         if edges[0] != 0 or edges[-1] != bits or np.any(np.diff(edges) < 0):
             raise ValueError("cat_boundaries do not fit cat_threshold")
+    return Tree(feature, threshold, left, right, kinds, values, plain)
 
 
 def _categories(text: str, features: Sequence[str], infos: Sequence[str]) -> dict[str, list[Any]]:

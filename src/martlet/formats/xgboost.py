@@ -11,9 +11,12 @@ import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
+from martlet.formats.forest import TreeSum
+from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
 from martlet.formats.xgboost_file import XGBoostFile, is_binary
+from martlet.formats.xgboost_forest import sums_of
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Spec, Tensor, Tensors
 
@@ -48,6 +51,7 @@ class XGBoostServable:
         self._link = _LINKS.get(file.objective)
         if self._link is None:
             raise UnsupportedModel(f"{path}: the objective {file.objective!r} is not known")
+        self._sum = self._proved(file)
         self._trees = file.trees
         self._rows = _rows(file)
         width = found.shape[1:]
@@ -71,11 +75,24 @@ class XGBoostServable:
         try:
             if signature_name.startswith("leaf"):
                 return {"leaf": self._leaves(rows)}
-            margin = self._predict(rows) if len(rows) else np.empty((0, *self._width), np.float32)
+            margin = self._margin(rows)
         except self._failed as exc:
             raise _translated(exc) from exc
         assert self._link is not None
         return {"predict": self._link(margin), "margin": margin}
+
+    def _proved(self, file: XGBoostFile) -> TreeSum | None:
+        """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
+        for found in sums_of(file):
+            rows = hard_rows(found.forest)
+            if np.array_equal(found(rows).ravel(), self._predict(rows).ravel()):
+                return found
+        return None
+
+    def _margin(self, rows: Tensor) -> Tensor:
+        if self._sum is not None:
+            return self._sum(rows).astype(np.float32).reshape(len(rows), *self._width)
+        return self._predict(rows) if len(rows) else np.empty((0, *self._width), np.float32)
 
     def _table(self, rows: Tensor) -> Any:
         import xgboost
@@ -96,7 +113,7 @@ class XGBoostServable:
 
     def close(self) -> None:
         """Free the trees."""
-        del self._booster, self._predict
+        del self._booster, self._predict, self._sum
 
 
 def _first_line(exc: Exception) -> str:

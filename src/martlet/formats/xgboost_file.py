@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
 from martlet.formats import ubjson
@@ -75,16 +76,36 @@ class XGBoostFile:
         return str(self.learner["objective"]["name"])
 
     @property
+    def forest(self) -> Model:
+        """The trees, their groups and rounds; empty for a linear booster."""
+        return _trees(self.learner) or {}
+
+    @property
     def trees(self) -> int:
         """How many there are: 0 for a linear booster."""
-        found = _trees(self.learner)
-        return len(found["trees"]) if found else 0
+        return len(self.forest.get("trees", ()))
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """What DART multiplies each tree by."""
+        found = self.learner["gradient_booster"].get("weight_drop")
+        return None if found is None else np.asarray(found, np.float32)
+
+    @property
+    def base_margin(self) -> NDArray[np.float32]:
+        """What every sum starts from, one number or one for each output."""
+        text = str(self.learner["learner_model_param"]["base_score"]).strip("[]")
+        score = np.array(text.split(","), dtype=np.float32)
+        if self.objective in ("binary:logistic", "reg:logistic"):
+            score = -np.log(np.float32(1) / score - np.float32(1))
+        elif self.objective in (*_EXPONENTIAL, "survival:aft"):
+            score = np.log(score)
+        return score
 
     @property
     def categories(self) -> dict[int, list[Any]]:
         """The values of each categorical feature, in order of code, where the file keeps them."""
-        trees = _trees(self.learner) or {}
-        coded: list[Mapping[str, Any]] = trees.get("cats", {}).get("enc", [])
+        coded: list[Mapping[str, Any]] = self.forest.get("cats", {}).get("enc", [])
         found = {i: _values(each) for i, each in enumerate(coded)}
         return {i: values for i, values in found.items() if values}
 

@@ -472,6 +472,46 @@ class TestOnnx:
             martlet.load(path)
 
 
+class TestProvedForest:
+    """Trees walk through martlet's own forest where it gave the library's very numbers at load."""
+
+    @pytest.fixture(params=["lightgbm", "xgboost"])
+    def trained(self, request, tmp_path: Path):
+        rows = RNG.normal(size=(400, 4))
+        rows[RNG.random(rows.shape) < 0.1] = np.nan
+        label = np.nan_to_num(rows[:, 0] * rows[:, 1])
+        path = tmp_path / "model"
+        if request.param == "lightgbm":
+            import lightgbm
+
+            booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, label), 20)
+            booster.save_model(path)
+            return path, rows, booster.predict
+        import xgboost
+
+        booster = xgboost.train({"max_depth": 4}, xgboost.DMatrix(rows, label), 20)
+        booster.save_model(tmp_path / "model.ubj")
+        return tmp_path / "model.ubj", rows, booster.inplace_predict
+
+    @pytest.mark.parametrize("native", ["0", "1"])
+    def test_both_ways_answer_as_the_library_to_the_last_bit(self, trained, native, monkeypatch):
+        from martlet.native import find
+
+        monkeypatch.setenv("MARTLET_NATIVE", native)
+        path, rows, own = trained
+        with martlet.load(path) as model:
+            assert (model._servable._sum is not None) == (find("forest") is not None)
+            for some in (rows, rows[:1], np.asfortranarray(rows), rows[::3]):
+                assert model.predict({"X": some})["predict"].tolist() == own(some).tolist()
+
+    def test_a_forest_that_adds_up_to_something_else_is_not_used(self, trained, monkeypatch):
+        path, rows, own = trained
+        monkeypatch.setattr("martlet.formats.forest.TreeSum.__call__", lambda self, x: np.zeros(1))
+        with martlet.load(path) as model:
+            assert model._servable._sum is None
+            assert model.predict({"X": rows})["predict"].tolist() == own(rows).tolist()
+
+
 class TestXGBoostBinary:
     """The format before 3.1, which XGBoost no longer reads."""
 
