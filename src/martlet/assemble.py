@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from martlet.config import ServeConfig
 from martlet.events import Sink
@@ -17,7 +19,7 @@ from martlet.fleet.supervisor import Supervisor
 from martlet.fleet.swap import Fleet
 from martlet.fleet.worker import Door, WorkerLoop
 from martlet.folders import FoldersWish
-from martlet.monitor.counts import Counts
+from martlet.monitor.together import Together
 from martlet.opening import open_model
 from martlet.recommend.opening import open_recommender
 from martlet.servers.catalogue import Catalogue
@@ -53,6 +55,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     grpc_port = None if grpc_holder is None else grpc_holder.getsockname()[1]
     also = "" if grpc_port is None else f" (gRPC at {config.host}:{grpc_port})"
     board = Board(config.workers)
+    counted = TemporaryDirectory(prefix="martlet-")
     folders = FoldersWish(
         config.folders.entries,
         config.trusted,
@@ -70,7 +73,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     supervisor = Supervisor(
         count=config.workers,
         fleet=Fleet(board.force, Reconciler(), config.patience.load_s),
-        work=partial(_work, config, board, port, grpc_port),
+        work=partial(_work, config, board, Path(counted.name), port, grpc_port),
         attempt=partial(_try, config),
         board=board,
         watch=watch.poll,
@@ -81,13 +84,14 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
         strict=config.root is None,
         patience=config.patience,
     )
-    with holder, grpc_holder or nullcontext():
+    with holder, grpc_holder or nullcontext(), counted:
         return supervisor.run()
 
 
 def _work(
     config: ServeConfig,
     board: Board,
+    counted: Path,
     port: int,
     grpc_port: int | None,
     index: int,
@@ -96,11 +100,13 @@ def _work(
     """Be worker *index*: the parts of one process, put together."""
     engine = Engine(board.force)
     manager = Manager(engine, _openers(config, engine))
-    settings, counts = config.protocols, Counts()
+    settings, together = config.protocols, Together(counted, index)
+    counts = together.counts
+    together.start()
     router = Router(body_bytes=config.limits.body_bytes)
     mail = Mail(pipe)
     control = Control(engine, mail.send, config.folders.unavailable_labels)
-    catalogue = Catalogue(engine, control, counts)
+    catalogue = Catalogue(engine, control, together.totals)
     dialects: list[Dialect] = [
         Health(engine),
         Recommendations(engine),
@@ -110,7 +116,7 @@ def _work(
     for dialect in dialects:
         router.mount(dialect)
     if settings.metrics_path is not None:
-        router.mount(Metrics(counts, settings.metrics_path))
+        router.mount(Metrics(together.totals, settings.metrics_path))
     doors: list[Door] = [HttpServer(router, config.host, port, config.limits)]
     if grpc_port is not None:
         doors.append(_grpc_door(config, engine, catalogue, counts, grpc_port))

@@ -137,3 +137,19 @@ class TestFolders:
             answer = ask(server.rest, "GET", "/v1/models/sums/versions/2")[1]
             assert answer["model_version_status"][0]["status"]["error_message"]
             assert ask(server.rest, "POST", SUMS, ROW) == (200, {"predictions": [3.0]})
+
+
+def test_every_worker_tells_what_all_have_answered(tmp_path):
+    path = models.sums(tmp_path / "sums.onnx")
+    with serving("--model", f"sums={path}", workers=3) as server:
+        for _ in range(30):
+            assert ask(server.rest, "POST", SUMS, ROW)[0] == 200
+
+        def counted() -> set[bytes]:
+            scrapes = [
+                ask(server.rest, "GET", "/monitoring/prometheus/metrics")[1] for _ in range(10)
+            ]
+            lines = b"\n".join(scrapes).splitlines()
+            return {each.split()[-1] for each in lines if b"request_count{" in each}
+
+        until(counted, {b"30"})

@@ -1,11 +1,10 @@
-"""Counts of one process's answers: by model, door, outcome and time."""
+"""Counts of answers: by model, door, outcome and time."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +20,7 @@ Source: tensorflow_serving/servables/tensorflow/util.cc (ExponentialBucketsSampl
 
 _FOLD_AT = 1024
 
-_Who = tuple[str, str, str, int, Code | None]
+Who = tuple[str, str, str, int, Code | None]
 """Door, api, model, version and code of an answer."""
 
 
@@ -41,6 +40,12 @@ class Histogram:
         self.count += len(values)
         self.total += float(values.sum())
 
+    def include(self, other: Histogram) -> None:
+        """Add *other*'s counts to these."""
+        self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+        self.count += other.count
+        self.total += other.total
+
 
 @dataclass(slots=True)
 class Work:
@@ -54,21 +59,87 @@ class Work:
     rows: int = 0
     last_ms: int = 0
 
+    def include(self, other: Work) -> None:
+        """Add *other*'s sums to these; the later of the two is the last."""
+        self.succeeded += other.succeeded
+        self.succeeded_ns += other.succeeded_ns
+        self.failed += other.failed
+        self.failed_ns += other.failed_ns
+        self.model_ns += other.model_ns
+        self.rows += other.rows
+        self.last_ms = max(self.last_ms, other.last_ms)
+
+
+@dataclass(slots=True)
+class Totals:
+    """
+    Sums.
+
+    Args:
+        requests: Answers by (model, canonical code).
+        latency: Times of good answers by (model, api, door).
+        runtime: Of them, in the model, by (model, api).
+        rows: Rows scored by model.
+        work: What each (model, version) has done.
+    """
+
+    requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    latency: dict[tuple[str, str, str], Histogram] = field(default_factory=dict)
+    runtime: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    work: dict[tuple[str, int], Work] = field(default_factory=dict)
+
+    def take(self, who: Who, figures: NDArray[np.int64], now_ms: int) -> None:
+        """Take answers of one kind; *figures* has rows, total_ns and model_ns of each."""
+        door, api, model, version, code = who
+        rows, total_ns, model_ns = (int(each) for each in figures.sum(axis=0))
+        status = "OK" if code is None else code.name
+        self.requests[model, status] = self.requests.get((model, status), 0) + len(figures)
+        if version:
+            work = self.work.setdefault((model, version), Work())
+            work.last_ms = now_ms
+            if code is None:
+                work.succeeded += len(figures)
+                work.succeeded_ns += total_ns
+                work.model_ns += model_ns
+                work.rows += rows
+            else:
+                work.failed += len(figures)
+                work.failed_ns += total_ns
+        if code is None:
+            times_us = figures / 1000
+            self.latency.setdefault((model, api, door), Histogram()).add(times_us[:, 1])
+            self.runtime.setdefault((model, api), Histogram()).add(times_us[:, 2])
+            self.rows[model] = self.rows.get(model, 0) + rows
+
+    def include(self, other: Totals) -> None:
+        """Add *other*'s sums to these."""
+        for request, count in other.requests.items():
+            self.requests[request] = self.requests.get(request, 0) + count
+        for model, rows in other.rows.items():
+            self.rows[model] = self.rows.get(model, 0) + rows
+        for key, times in other.latency.items():
+            self.latency.setdefault(key, Histogram()).include(times)
+        for called, times in other.runtime.items():
+            self.runtime.setdefault(called, Histogram()).include(times)
+        for version, work in other.work.items():
+            self.work.setdefault(version, Work()).include(work)
+
 
 class Counts:
     """
     A sink that keeps count. To note an answer appends to a queue; the sums are made every
     thousand answers and when somebody reads them.
+
+    Args:
+        before: What was counted already, by whom this one follows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Totals | None = None) -> None:
         self._queue: deque[tuple[str, str, str, int, Code | None, int, int, int]] = deque()
         self._lock = threading.Lock()
-        self._requests: dict[tuple[str, str], int] = {}
-        self._latency: dict[tuple[str, str, str], Histogram] = {}
-        self._runtime: dict[tuple[str, str], Histogram] = {}
-        self._work: dict[tuple[str, int], Work] = {}
-        self._rows: dict[str, int] = {}
+        self._totals = before or Totals()
+        self._folded = 0
 
     def answered(
         self,
@@ -85,68 +156,28 @@ class Counts:
         queue = self._queue
         queue.append((door, api, model, version, code, rows, total_ns, model_ns))
         if len(queue) >= _FOLD_AT:
-            self.fold()
+            with self._lock:
+                self._fold()
 
-    def fold(self) -> None:
-        """Take what is queued into the sums."""
+    @property
+    def noted(self) -> int:
+        """How many answers were noted here; it only rises."""
+        return self._folded + len(self._queue)
+
+    def _fold(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        alike: dict[Who, list[tuple[int, int, int]]] = {}
+        for _ in range(len(self._queue)):
+            answer = self._queue.popleft()
+            alike.setdefault(answer[:5], []).append(answer[5:])
+            self._folded += 1
+        for who, found in alike.items():
+            self._totals.take(who, np.array(found), now_ms)
+
+    def totals(self) -> Totals:
+        """Return a copy of the sums, up to the last answer."""
+        found = Totals()
         with self._lock:
-            now_ms = time.time_ns() // 1_000_000
-            alike: dict[_Who, list[tuple[int, int, int]]] = {}
-            for _ in range(len(self._queue)):
-                answer = self._queue.popleft()
-                alike.setdefault(answer[:5], []).append(answer[5:])
-            for who, found in alike.items():
-                self._take(who, np.array(found), now_ms)
-
-    def _take(self, who: _Who, figures: NDArray[np.int64], now_ms: int) -> None:
-        """Take answers of one kind; *figures* has rows, total_ns and model_ns of each."""
-        door, api, model, version, code = who
-        rows, total_ns, model_ns = (int(each) for each in figures.sum(axis=0))
-        status = "OK" if code is None else code.name
-        self._requests[model, status] = self._requests.get((model, status), 0) + len(figures)
-        if version:
-            work = self._work.setdefault((model, version), Work())
-            work.last_ms = now_ms
-            if code is None:
-                work.succeeded += len(figures)
-                work.succeeded_ns += total_ns
-                work.model_ns += model_ns
-                work.rows += rows
-            else:
-                work.failed += len(figures)
-                work.failed_ns += total_ns
-        if code is None:
-            times_us = figures / 1000
-            self._latency.setdefault((model, api, door), Histogram()).add(times_us[:, 1])
-            self._runtime.setdefault((model, api), Histogram()).add(times_us[:, 2])
-            self._rows[model] = self._rows.get(model, 0) + rows
-
-    @property
-    def requests(self) -> Mapping[tuple[str, str], int]:
-        """Answers by (model, canonical code)."""
-        self.fold()
-        return self._requests
-
-    @property
-    def latency(self) -> Mapping[tuple[str, str, str], Histogram]:
-        """Times of good answers by (model, api, door)."""
-        self.fold()
-        return self._latency
-
-    @property
-    def runtime(self) -> Mapping[tuple[str, str], Histogram]:
-        """Times that good answers spent in the model, by (model, api)."""
-        self.fold()
-        return self._runtime
-
-    @property
-    def rows(self) -> Mapping[str, int]:
-        """Rows scored by model."""
-        self.fold()
-        return self._rows
-
-    @property
-    def work(self) -> Mapping[tuple[str, int], Work]:
-        """What each (model, version) has done."""
-        self.fold()
-        return self._work
+            self._fold()
+            found.include(self._totals)
+        return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from martlet.errors import ModelNotFound, NotAvailable, Unimplemented
-from martlet.monitor.counts import Counts, Work
+from martlet.monitor.counts import Totals, Work
 from martlet.names import ModelRef
 from martlet.servable import Servable
 from martlet.servers.control import Control
@@ -19,10 +19,10 @@ from martlet.wire.openinference import describe
 class Catalogue:
     """What the server has, and what it has done."""
 
-    def __init__(self, engine: Engine, control: Control, counts: Counts) -> None:
+    def __init__(self, engine: Engine, control: Control, totals: Callable[[], Totals]) -> None:
         self._engine = engine
         self.control = control
-        self._counts = counts
+        self._totals = totals
 
     @property
     def models(self) -> Mapping[str, Model[Servable]]:
@@ -92,7 +92,7 @@ class Catalogue:
         else:
             with self._engine.lease(ref) as variant:
                 chosen = [(ref.name, variant.version)]
-        done = self._counts.work
+        done = self._totals().work
         return [_statistics(name, v, done.get((name, v), Work())) for name, v in chosen]
 
     def load(self, name: str, parameters: Collection[str], until: float | None) -> None:

@@ -6,9 +6,9 @@ Source: tensorflow_serving/util/prometheus_exporter.cc and servables/tensorflow/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from martlet.monitor.counts import BOUNDS_US, Counts, Histogram
+from martlet.monitor.counts import BOUNDS_US, Histogram, Totals
 from martlet.servers.routes import Request, Response, Route
 
 _PREFIX = ":tensorflow:serving:"
@@ -18,23 +18,23 @@ _TEXT = b"text/plain; version=0.0.4"
 class Metrics:
     """The path that Prometheus reads."""
 
-    def __init__(self, counts: Counts, path: str) -> None:
-        self._counts = counts
+    def __init__(self, totals: Callable[[], Totals], path: str) -> None:
+        self._totals = totals
         self.routes = [Route("GET", re.compile(re.escape(path)), lambda: self._read)]
 
     def unmatched(self, request: Request) -> None:
         """Leave other paths to others."""
 
     def _read(self, request: Request) -> Response:
-        return Response(200, text(self._counts).encode(), _TEXT)
+        return Response(200, text(self._totals()).encode(), _TEXT)
 
 
-def text(counts: Counts) -> str:
+def text(counts: Totals) -> str:
     """Return *counts* in Prometheus' text format."""
     return "\n".join([*_lines(counts), ""])
 
 
-def _lines(counts: Counts) -> Iterator[str]:
+def _lines(counts: Totals) -> Iterator[str]:
     name = f"{_PREFIX}request_count"
     yield f"# TYPE {name} counter"
     for (model, status), count in sorted(counts.requests.items()):

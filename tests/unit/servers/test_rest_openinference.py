@@ -85,7 +85,7 @@ class Caller:
                 }
             )
         )
-        catalogue = Catalogue(engine, Control(engine, None), self.counts)
+        catalogue = Catalogue(engine, Control(engine, None), self.counts.totals)
         self.router = Router([OpenInference(engine, catalogue, self.counts)], body_bytes=LIMIT)
 
     def __call__(
