@@ -132,10 +132,37 @@ class Spec:
         return array
 
     def _array(self, value: ArrayLike) -> Tensor:
+        """Return Python values, which have no width of their own, as an array of this dtype."""
         try:
-            return np.asarray(value, dtype=object if self.dtype is DType.STRING else None)
-        except ValueError as exc:
+            found = np.asarray(value, dtype=object if self.dtype is DType.STRING else None)
+        except (ValueError, OverflowError) as exc:
             raise InvalidInput(f"input {self.name!r} is not an array: {exc}") from None
+        if self.dtype is DType.STRING:
+            kinds = (str, bytes, int, float) if self.takes_numbers else (str, bytes)
+            for each in found.flat:
+                if not (isinstance(each, kinds) or (each is None and self.nullable)):
+                    raise InvalidInput(
+                        f"input {self.name!r} holds {type(each).__name__}; {self} is wanted"
+                    )
+            return found
+        if hasattr(value, "dtype") or found.dtype.kind not in "iuf" or found.size == 0:
+            return found if found.size else found.astype(self.dtype.numpy)
+        return self._narrowed(found)
+
+    def _narrowed(self, found: Tensor) -> Tensor:
+        wanted = self.dtype
+        if wanted.is_integer and found.dtype.kind in "iu":
+            limits = np.iinfo(wanted.numpy)
+            fits = found.min() >= limits.min and found.max() <= limits.max
+        elif wanted.is_float:
+            with np.errstate(over="ignore"):
+                cast = found.astype(wanted.numpy)
+            fits = bool((np.isfinite(cast) == np.isfinite(found)).all())
+        else:
+            return found
+        if not fits:
+            raise InvalidInput(f"input {self.name!r} holds a value beyond {wanted.value}")
+        return found.astype(wanted.numpy)
 
     def _cast(self, array: Tensor, wanted: np.dtype[Any]) -> Tensor:
         if self.dtype is DType.STRING:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.errors import UnsupportedModel
+from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import Format, LoadOptions
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -45,6 +45,8 @@ class ArraysServable:
                 f"{path}: 'inputs' is {self._parts}; it may hold {', '.join(PARTS)}"
             )
         self._layers = _layers(path, found)
+        if not self._layers:
+            raise UnsupportedModel(f"{path} has no layer: w0 [in, out] and b0 [out] are wanted")
         dim = self._dim(path)
         score = (-1,) if self._layers[-1][0].shape[1] == 1 else (-1, self._layers[-1][0].shape[1])
         signature = Signature.of(
@@ -56,9 +58,9 @@ class ArraysServable:
     def _dim(self, path: Path) -> int:
         width = self._layers[0][0].shape[0] - self._parts.count("dot")
         vectors = len(self._parts) - self._parts.count("dot")
-        if vectors == 0:
+        if vectors == 0 and width == 0:
             return -1
-        if width <= 0 or width % vectors:
+        if vectors == 0 or width <= 0 or width % vectors:
             raise UnsupportedModel(
                 f"{path}: w0 has {width} rows for vectors; {self._parts} cannot share them"
             )
@@ -69,6 +71,14 @@ class ArraysServable:
     ) -> dict[str, Tensor]:
         """Score the rows."""
         user, item = inputs["user"], inputs["item"]
+        if 1 not in (len(user), len(item)) and len(user) != len(item):
+            raise InvalidInput(
+                f"'user' has {len(user)} rows and 'item' {len(item)}; as many, or one, is wanted"
+            )
+        if user.shape[1] != item.shape[1]:
+            raise InvalidInput(
+                f"'user' has vectors of {user.shape[1]} and 'item' of {item.shape[1]}"
+            )
         rows = max(len(user), len(item)) if min(len(user), len(item)) else 0
         seen = {"user": user, "item": item}
         columns = []
@@ -84,7 +94,9 @@ class ArraysServable:
         for weights, bias in self._layers[:-1]:
             x = np.maximum(x @ weights + bias, 0)
         weights, bias = self._layers[-1]
-        score = 1 / (1 + np.exp(-(x @ weights + bias)))
+        with np.errstate(over="ignore"):
+            # Far below zero the exponential is infinite, and the score 0, as it should be.
+            score = 1 / (1 + np.exp(-(x @ weights + bias)))
         return {"score": score[:, 0] if score.shape[1] == 1 else score}
 
     def close(self) -> None:
@@ -98,7 +110,8 @@ def _layers(path: Path, found: Mapping[str, Tensor]) -> list[Layer]:
         n = len(layers)
         weights, bias = found[f"w{n}"], found.get(f"b{n}")
         before = layers[-1][0].shape[1] if layers else weights.shape[0]
-        if bias is None or weights.ndim != 2 or bias.shape != (weights.shape[1],):
+        shapes = bias is not None and weights.ndim == 2 and bias.shape == (weights.shape[1],)
+        if bias is None or not shapes or not {weights.dtype.kind, bias.dtype.kind} <= set("fiu"):
             raise UnsupportedModel(f"{path}: layer {n} needs w{n} [in, out] and b{n} [out]")
         if weights.shape[0] != before:
             raise UnsupportedModel(

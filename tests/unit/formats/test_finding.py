@@ -1,0 +1,93 @@
+"""How a file's format is found, and what is said where it cannot be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import martlet
+from martlet import formats
+from martlet.errors import InvalidInput, MissingExtra, ModelNotFound, UnsupportedModel
+from martlet.formats import Format, LoadOptions
+
+
+def light(path: Path) -> Path:
+    with path.open("wb") as file:
+        np.savez(file, inputs=np.array(["dot"]), w0=np.ones((1, 1)), b0=np.zeros(1))
+    return path
+
+
+@pytest.mark.parametrize("name", ["model.npz", "model.onnx", "model.txt", "model"])
+def test_content_counts_before_the_suffix(tmp_path: Path, name: str):
+    assert formats.sniff(light(tmp_path / name)).name == "arrays"
+
+
+def test_the_suffix_counts_where_the_content_says_nothing(tmp_path: Path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\xff\xff")
+    assert formats.recognise(path) is None
+    assert formats.sniff(path).name == "onnx"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"hello", b"{}", b"PK\x03\x04"])
+def test_a_file_of_no_format_is_refused_with_the_formats_there_are(tmp_path: Path, content: bytes):
+    path = tmp_path / "model.bin"
+    path.write_bytes(content)
+    with pytest.raises(UnsupportedModel, match="is in no known format; the formats are: mlflow, "):
+        formats.sniff(path)
+
+
+def test_an_empty_folder_is_no_model(tmp_path: Path):
+    with pytest.raises(UnsupportedModel, match="is in no known format"):
+        martlet.load(tmp_path)
+
+
+def test_nothing_at_the_path_is_told(tmp_path: Path):
+    for find in (formats.sniff, formats.load, martlet.load):
+        with pytest.raises(ModelNotFound, match="there is no file or folder at"):
+            find(tmp_path / "none.onnx")
+
+
+def test_a_format_that_is_not_there_is_told(tmp_path: Path):
+    with pytest.raises(ModelNotFound, match="no format 'onyx'; available: mlflow, "):
+        martlet.load(light(tmp_path / "m.npz"), format="onyx")
+
+
+def test_a_named_format_is_not_second_guessed(tmp_path: Path):
+    with pytest.raises(UnsupportedModel):
+        martlet.load(light(tmp_path / "m.npz"), format="onnx")
+
+
+@pytest.mark.parametrize("name", formats.BUILTIN)
+def test_every_format_in_the_table_keeps_its_word(name: str, tmp_path: Path):
+    found = formats._format(name)
+    assert isinstance(found, Format) and found.name == name
+    for junk in (b"", b"\x00", b"\xff" * 5000, b"PK\x03\x04" + b"\x00" * 40, b"{", b"<a", b"["):
+        path = tmp_path / "junk"
+        path.write_bytes(junk)
+        assert found.sniff(path) is False
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def load(path: Path, options: LoadOptions) -> martlet.Servable:
+        import a_library_that_nobody_has  # type: ignore[import-not-found] # noqa: F401
+
+        raise AssertionError
+
+    rare = Format("rare", (".rare",), lambda _: True, load, extra="rare")
+    monkeypatch.setattr(formats, "_format", lambda _: rare)
+    with pytest.raises(MissingExtra, match=r"the format rare needs the extra 'rare': pip install"):
+        formats.load(light(tmp_path / "m"), format="rare")
+
+
+def test_a_loaded_model_checks_its_inputs(tmp_path: Path):
+    with martlet.load(light(tmp_path / "m.npz")) as model:
+        assert model.predict({"user": [[1.0, 2.0]], "item": [[3.0, -1.5]]})["score"] == [0.5]
+        with pytest.raises(InvalidInput, match="input 'item' is missing"):
+            model.predict({"user": [[1.0, 2.0]]})
+        with pytest.raises(InvalidInput, match="no signature 'x'; available: 'serving_default'"):
+            model.predict({}, "x")
