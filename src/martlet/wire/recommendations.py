@@ -226,7 +226,8 @@ def _array(spec: Spec, value: Any) -> Tensor:
     except ValueError:
         raise InvalidInput(f"{spec.name!r} is a ragged list; {spec} is wanted") from None
     if spec.dtype is DType.STRING:
-        if not all(isinstance(each, str) for each in found.ravel()):
+        kinds = (str, int, float) if spec.takes_numbers else str
+        if not all(isinstance(each, kinds) for each in found.ravel()):
             raise InvalidInput(f"{spec.name!r} holds more than text; {spec} is wanted")
         return found
     kind = "b" if spec.dtype is DType.BOOL else "iu" if spec.dtype.is_integer else "iuf"

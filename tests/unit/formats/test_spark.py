@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ import pytest
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.tensors import DType
+from martlet.wire.tfserving.requests import PredictDecoder
 
 pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
 
@@ -220,3 +221,28 @@ class TestBrokenFiles:
         pq.write_table(pa.Table.from_pylist(rows), part)
         with pytest.raises(UnsupportedModel, match="point to node 0"):
             martlet.load(model)
+
+
+class TestNumbersForText:
+    """An input that takes categories takes them as text or as numbers, over REST too."""
+
+    DOCUMENT: ClassVar[dict[str, Any]] = {
+        "instances": [
+            {"city": "oslo", "device": "phone", "zone": zone, "age": 30.0, "price": 9.5, "count": 2}
+            for zone in (1005, "1005", 1005.0)
+        ]
+    }
+
+    def test_answer_alike(self) -> None:
+        model = martlet.load(FIXTURES / "ctr" / "model")
+        decoder = PredictDecoder(model.signatures["serving_default"], "serving_default")
+        inputs, by_row = decoder.decode(self.DOCUMENT)
+        assert by_row
+        found = model.predict(inputs)["zone_i"].tolist()
+        assert found[0] == found[1] == found[2] < 4
+
+    def test_are_refused_where_only_text_is_taken(self) -> None:
+        model = martlet.load(FIXTURES / "text_counts" / "model")
+        decoder = PredictDecoder(model.signatures["serving_default"], "serving_default")
+        with pytest.raises(InvalidInput):
+            decoder.decode({"instances": [{"text": 7}]})

@@ -146,7 +146,8 @@ class PredictDecoder:
         }
 
     def _tensor(self, name: str, value: Any) -> Tensor:
-        return tensor(value, self._signature.inputs[name].dtype)
+        spec = self._signature.inputs[name]
+        return tensor(value, spec.dtype, spec.takes_numbers)
 
     def _columns(self, inputs: Any) -> dict[str, Tensor]:
         if type(inputs) is not dict or is_b64(inputs):
@@ -204,7 +205,8 @@ class PredictDecoder:
     def _check_item(self, name: str, value: Any, shapes: dict[str, list[int]]) -> None:
         if name not in self._keys:
             raise InvalidInput(f"JSON object: does not have named input: {name}")
-        found = tensor(value, self._signature.inputs[name].dtype)
+        spec = self._signature.inputs[name]
+        found = tensor(value, spec.dtype, spec.takes_numbers)
         expected = shapes.setdefault(name, list(found.shape))
         size = 1
         for each in expected:

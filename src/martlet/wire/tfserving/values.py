@@ -28,9 +28,15 @@ MAX_RANK = 254
 """Axes of a tensor, at most (tensorflow/core/framework/tensor_shape.h)."""
 
 
-def tensor(value: Any, dtype: DType) -> Tensor:
+_CATEGORIES = {str, int, float}
+
+
+def tensor(value: Any, dtype: DType, takes_numbers: bool = False) -> Tensor:
     """
     Return *value* as an array of *dtype*; its shape is that of the first element at each level.
+
+    Args:
+        takes_numbers: A STRING may hold numbers too, as they are.
 
     Raises:
         InvalidInput: the lists are ragged, or an element is not of *dtype*.
@@ -39,6 +45,8 @@ def tensor(value: Any, dtype: DType) -> Tensor:
     shape = shape_of(value)
     flat = _flat(value, shape)
     found = None if flat is None else leaves(flat, dtype)
+    if found is None and takes_numbers and flat is not None and set(map(type, flat)) <= _CATEGORIES:
+        found = strings(flat)
     if found is None:
         explain(value, shape, dtype)
     return found if len(shape) == 1 else found.reshape(shape)
