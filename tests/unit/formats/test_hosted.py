@@ -12,7 +12,7 @@ import pytest
 
 import martlet
 from martlet import formats
-from martlet.errors import InvalidInput, NotAvailable, ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, NotAvailable, UnsupportedModel
 from martlet.formats import ubjson
 
 pytestmark = pytest.mark.filterwarnings("ignore")
