@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from martlet.errors import MartletError
 from martlet.servable import Checked, Servable
 from martlet.tensors import DType, Signature, Spec
 
+if TYPE_CHECKING:
+    from martlet.embedded import Engine
+
 __version__ = "0.1.0"
 
-__all__ = ["Checked", "DType", "MartletError", "Servable", "Signature", "Spec", "load"]
+__all__ = ["Checked", "DType", "Engine", "MartletError", "Servable", "Signature", "Spec", "load"]
 
 
 def load(
@@ -50,3 +54,12 @@ def load(
 
         path = fetch(str(path))
     return Checked(formats.load(Path(path), options, format))
+
+
+def __getattr__(name: str) -> Any:
+    # The engine brings the whole serving core: it is imported when it is asked for.
+    if name == "Engine":
+        from martlet.embedded import Engine
+
+        return Engine
+    raise AttributeError(f"module 'martlet' has no attribute {name!r}")

@@ -22,7 +22,18 @@ ROOMS = [
     ["serving", "recommend", "rollout"],
     ["monitor", "learn", "jobs"],
     ["wire", "client", "servers", "fleet"],
-    ["config", "wishes", "folders", "watch", "importing", "opening", "assemble", "demo", "cli"],
+    [
+        "config",
+        "wishes",
+        "folders",
+        "watch",
+        "importing",
+        "opening",
+        "embedded",
+        "assemble",
+        "demo",
+        "cli",
+    ],
 ]
 RANK = {room: (line, place) for line, rooms in enumerate(ROOMS) for place, room in enumerate(rooms)}
 TOP = {"__init__", "__main__"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -64,6 +63,7 @@ import click
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
 @click.argument("tensorflow_flags", nargs=-1, type=click.UNPROCESSED)
 def serve(
     models: tuple[str, ...],
@@ -81,6 +81,7 @@ def serve(
     hang_s: float,
     load_s: float,
     log_level: str,
+    log_format: str,
     tensorflow_flags: tuple[str, ...],
 ) -> None:
     """Serve models and recommenders over HTTP and gRPC until SIGTERM or Ctrl-C.
@@ -95,7 +96,7 @@ def serve(
       curl localhost:8501/v1/models/ctr:predict -d '{"instances": [{"x": 1.0}]}'
     """
     from martlet import assemble
-    from martlet.cli import tfserving_flags, tfserving_settings
+    from martlet.cli import logs, tfserving_flags, tfserving_settings
     from martlet.config import NamedPath, ServeConfig
     from martlet.errors import InvalidInput
     from martlet.fleet.policy import Patience
@@ -109,9 +110,7 @@ def serve(
             "nothing to serve: give --model NAME=PATH, --recommender, --root, "
             "--model_config_file or --model_base_path"
         )
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(log_level, log_format)
     tfserving_settings.warn(flags)
     ports = tfserving_settings.ports(flags, host, rest_port, grpc_port)
     config = ServeConfig(

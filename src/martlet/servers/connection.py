@@ -19,6 +19,7 @@ import httptools
 
 from martlet.errors import MartletError
 from martlet.native import find
+from martlet.servers.identity import current, id_of
 from martlet.servers.routes import JSON, Request, Response, failure
 from martlet.servers.status import HTTP_STATUS
 
@@ -274,6 +275,7 @@ class Connection(asyncio.Protocol):
     # -- answering -------------------------------------------------------------------------
 
     def _serve(self, request: Request, keep: bool) -> None:
+        current.set(request)
         try:
             answer = self._server.router.answer(request)
         except MartletError as exc:
@@ -314,16 +316,18 @@ class Connection(asyncio.Protocol):
         self._server.served += 1
         leaving = self.closing or self._server.draining
         last = (not keep or (leaving and not self._waiting)) and self._refusal is None
-        more = b""
+        more = b"X-Request-Id: %b\r\n" % (request.id or id_of(request))
         headers = request.headers
         if last:
-            more = b"Connection: close\r\n"
+            more += b"Connection: close\r\n"
         elif b"connection" in headers and headers[b"connection"].lower() == b"keep-alive":
             # A client of HTTP/1.0 takes the end of the connection for the end of the answer,
             # unless it is told so.
-            more = b"Connection: keep-alive\r\n"
+            more += b"Connection: keep-alive\r\n"
         for name, value in response.headers:
             more += b"%b: %b\r\n" % (name, value)
+        if response.status == 500:
+            log.error("%s %s: %s", request.method, request.target, response.body.decode()[:2000])
         body = response.body
         self._transport.write(
             b"%b%b\r\nContent-Length: %d\r\n%b\r\n%b"
@@ -409,4 +413,5 @@ def failed(exc: MartletError) -> Response:
 def crashed(request: Request) -> Response:
     """Return the response to an error that is nobody's but ours, and log it."""
     log.exception("%s %s failed", request.method, request.target)
-    return failure(500, "the server failed on this request; its log says why")
+    told = f"the server failed on this request; its log says why, under {id_of(request).decode()}"
+    return failure(500, told)

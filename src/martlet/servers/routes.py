@@ -29,12 +29,14 @@ class Request:
         target: Path and query as they came, not decoded.
         headers: Names in lower case; of repeated ones the last.
         body: After any chunked framing; the router undoes its Content-Encoding.
+        id: As ``identity.id_of`` has told it; empty before.
     """
 
     method: str
     target: str
     headers: Mapping[bytes, bytes]
     body: bytes
+    id: bytes = b""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from martlet import deadline
@@ -68,7 +69,8 @@ class Lane:
                 return work()
 
         try:
-            future = self._pool.submit(begin)
+            # Who logs there names the request.
+            future = self._pool.submit(copy_context().run, begin)
         except RuntimeError:
             raise LaneClosed(f"{self._name!r} is being replaced; try again") from None
         with self._lock:

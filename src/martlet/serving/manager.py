@@ -39,10 +39,18 @@ class Manager:
     Args:
         engine: Answers from the tables made here.
         openers: How a source of each kind is opened. What one raises is the reason of a failure.
+        ours: Whether the process serves models and nothing else, so that its collector may be
+            told what lives long.
     """
 
-    def __init__(self, engine: Engine, openers: Mapping[str, Callable[[Source], Closable]]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        openers: Mapping[str, Callable[[Source], Closable]],
+        ours: bool = True,
+    ) -> None:
         self._engine = engine
+        self._ours = ours
         self._openers = openers
         self._held: dict[tuple[str, int], Variant[Any]] = {}
 
@@ -62,15 +70,20 @@ class Manager:
                 name, version, MartletError.code, f"{source.path}: {type(exc).__name__}: {exc}"
             )
         self._held[name, version] = Variant(name, version, content, Lane(name, settings))
-        # What was just loaded lives long: keep the collector from walking it at every full
-        # collection, which would make the tail of the answers.
-        gc.collect()
-        gc.freeze()
+        if self._ours:
+            # What was just loaded lives long: keep the collector from walking it at every full
+            # collection, which would make the tail of the answers.
+            gc.collect()
+            gc.freeze()
         return Loaded(name, version)
 
     def prepare(self, order: RosterOrder) -> None:
         """Ready the table of a roster; the engine switches when its number is in force."""
         self._engine.prepare(order.number, self._table(order.roster))
+
+    def publish(self, roster: Roster) -> None:
+        """Put *roster* in force now: for an engine that shares its word with nobody."""
+        self._engine.publish(self._table(roster))
 
     def _table(self, roster: Roster) -> Table:
         by_kind: dict[str, dict[str, Model[Any]]] = {"model": {}, "recommender": {}}
@@ -89,8 +102,7 @@ class Manager:
         variant.drain()
         return variant
 
-    @staticmethod
-    def free(variant: Variant[Any]) -> None:
+    def free(self, variant: Variant[Any]) -> None:
         """Close a version that was let go, once nobody holds it. Waits, up to DRAIN_S."""
         if not variant.drained.wait(DRAIN_S):
             log.error(
@@ -101,7 +113,7 @@ class Manager:
         variant.lane.close()
         variant.servable.close()
         variant.servable = None
-        release_memory()
+        release_memory(self._ours)
 
     def close(self) -> None:
         """Free every version. Nobody asks the engine any more."""
@@ -110,11 +122,13 @@ class Manager:
         self._held.clear()
 
 
-def release_memory() -> None:
+def release_memory(freeze: bool) -> None:
     """Give what was freed back to the system: the allocator would keep most of it."""
-    gc.unfreeze()
+    if freeze:
+        gc.unfreeze()
     gc.collect()
-    gc.freeze()
+    if freeze:
+        gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

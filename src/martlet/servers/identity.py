@@ -1,0 +1,57 @@
+"""Which request this is: the client's own id for it, its trace's, or one made here."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextvars import ContextVar
+from itertools import count
+
+from martlet.servers.routes import Request
+
+_GIVEN = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_NO_TRACE = b"0" * 32
+
+current: ContextVar[Request | None] = ContextVar("request", default=None)
+"""The request that is worked on, for whoever logs: on the loop, and in the lanes."""
+
+_numbers = count(1)
+_prefix = (0, b"")
+
+
+def id_of(request: Request) -> bytes:
+    """
+    Return *request*'s id: its ``X-Request-Id``, its trace's id (``traceparent``), or a new one.
+
+    What cannot be an id (control characters, too long) is taken for none: it is written to
+    headers and logs.
+
+    Source:
+        W3C Trace Context, section 3.2.2: an all-zero trace id, or version ff, is invalid.
+    """
+    if not request.id:
+        request.id = _given(request) or _made()
+    return request.id
+
+
+def _given(request: Request) -> bytes:
+    headers = request.headers
+    if b"x-request-id" in headers:
+        value = headers[b"x-request-id"]
+        if _GIVEN.fullmatch(value):
+            return value
+    if b"traceparent" in headers:
+        found = _TRACEPARENT.fullmatch(headers[b"traceparent"])
+        if found is not None and found[1] != _NO_TRACE and not found[0].startswith(b"ff"):
+            return found[1]
+    return b""
+
+
+def _made() -> bytes:
+    global _prefix
+    pid = os.getpid()
+    if _prefix[0] != pid:
+        # Eight random digits for a process: ids of other workers and other lives differ.
+        _prefix = pid, os.urandom(4).hex().encode()
+    return b"%b-%x" % (_prefix[1], next(_numbers))
