@@ -49,13 +49,11 @@ class XGBoostServable:
                 f"{path} is not an XGBoost model that loads: {_first_line(exc)}"
             ) from exc
         self._link = _LINKS.get(file.objective)
-        if self._link is None:
-            raise UnsupportedModel(f"{path}: the objective {file.objective!r} is not known")
         self._sum = self._proved(file)
         self._trees = file.trees
         self._rows = _rows(file)
         width = found.shape[1:]
-        predicted = np.shape(self._link(found))[1:]
+        predicted = self._linked(found, np.zeros((1, file.features))).shape[1:]
         ways = {
             DEFAULT_SIGNATURE: [
                 Spec("predict", DType.FLOAT32, (-1, *predicted)),
@@ -78,8 +76,13 @@ class XGBoostServable:
             margin = self._margin(rows)
         except self._failed as exc:
             raise _translated(exc) from exc
-        assert self._link is not None
-        return {"predict": self._link(margin), "margin": margin}
+        return {"predict": self._linked(margin, rows), "margin": margin}
+
+    def _linked(self, margin: Tensor, rows: Tensor) -> Tensor:
+        if self._link is not None:
+            return self._link(margin)
+        # An objective that came after this was written: XGBoost walks the trees once more.
+        return np.asarray(self._booster.predict(self._table(rows))) if len(rows) else margin
 
     def _proved(self, file: XGBoostFile) -> TreeSum | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""

@@ -524,6 +524,22 @@ class TestXGBoostBinary:
         assert _predicted("rank:pairwise", 0.25) == 0.25
 
 
+def test_an_objective_that_is_not_known_is_asked_of_xgboost(tmp_path: Path, monkeypatch):
+    import xgboost
+
+    from martlet.formats import xgboost as ours
+
+    monkeypatch.delitem(ours._LINKS, "binary:logistic")
+    rows = RNG.normal(size=(80, 3))
+    label = (rows[:, 0] > 0).astype(int)
+    booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(rows, label), 3)
+    booster.save_model(tmp_path / "m.json")
+    with martlet.load(tmp_path / "m.json") as model:
+        found = model.predict({"X": rows})["predict"]
+        assert model.predict({"X": rows[:0]})["predict"].shape == (0,)
+    np.testing.assert_allclose(found, booster.inplace_predict(rows), rtol=1e-6)
+
+
 class TestUbjson:
     @pytest.mark.parametrize(
         ("data", "value"),
