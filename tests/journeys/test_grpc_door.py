@@ -158,6 +158,24 @@ def test_work_whose_deadline_passed_while_it_waited_is_not_begun(infer, channel)
     assert time.monotonic() - began < 12 * alone
 
 
+def test_calls_that_are_cancelled_free_their_work(infer, channel):
+    began = time.monotonic()
+    infer(steps(300), timeout=60)
+    alone = time.monotonic() - began
+    call = channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        request_serializer=lambda m: m.SerializeToString(),
+        response_deserializer=ModelInferResponse.FromString,
+    )
+    futures = [call.future(steps(300), timeout=60) for _ in range(60)]
+    for each in futures:
+        each.cancel()
+    began = time.monotonic()
+    infer(steps(1), timeout=60)
+    # Sixty of them would have taken thirty times as long on two cores.
+    assert time.monotonic() - began < 15 * alone + 1
+
+
 def test_health_names_the_services(channel):
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 

@@ -153,3 +153,22 @@ def test_every_worker_tells_what_all_have_answered(tmp_path):
             return {each.split()[-1] for each in lines if b"request_count{" in each}
 
         until(counted, {b"30"})
+
+
+def test_a_model_that_takes_for_ever_holds_up_no_other(tmp_path):
+    paths = [models.slow(tmp_path / "slow.onnx"), models.sums(tmp_path / "sums.onnx")]
+    flags = [f"--model={path.stem}={path}" for path in paths]
+    with serving(*flags) as server:
+        host, port = server.rest.split(":")
+        body = json.dumps(steps(4000)).encode()
+        head = f"POST {SLOW} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        held = [socket.create_connection((host, int(port))) for _ in range(12)]
+        for each in held:
+            each.sendall(head.encode() + body)
+        began = time.monotonic()
+        # The other model's first call goes to a thread too, and to none of those.
+        assert ask(server.rest, "POST", SUMS, ROW) == (200, {"predictions": [3.0]})
+        assert ask(server.rest, "GET", "/v2/health/live")[0] == 200
+        assert time.monotonic() - began < 3
+        for each in held:
+            each.close()
