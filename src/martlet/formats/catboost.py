@@ -72,7 +72,7 @@ class CatBoostServable:
         names = [name or str(i) for i, name in enumerate(self._model.feature_names_)]
         self._texts = set(texts)
         named = not all(re.fullmatch(r"\d+", name) for name in names)
-        self._rows = Rows(names, named=named, texts=[names[i] for i in texts])
+        self._rows = Rows(names, named=named, texts=[names[i] for i in texts], takes_numbers=True)
 
     def _read_objective(self) -> None:
         metadata = self._model.get_metadata()
@@ -138,6 +138,8 @@ class CatBoostServable:
         try:
             found = self._model.predict(rows, prediction_type=RAW, thread_count=self._threads)
         except self._failed as exc:
+            if "cat_feature" in str(exc):
+                raise InvalidInput(f"the model refuses these values: {exc}") from exc
             raise ServableFailed(f"CatBoost failed: {exc}") from exc
         return np.asarray(found)
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -314,8 +315,8 @@ def _plain(value: Any) -> Any:
 
 
 def _described(signatures: Mapping[str, Signature]) -> Any:
-    def spec(s: Spec) -> list[Any]:
-        return [s.name, s.dtype.value, s.shape, s.required, s.nullable, s.description]
+    def spec(s: Spec) -> dict[str, Any]:
+        return {f.name: getattr(s, f.name) for f in fields(s)} | {"dtype": s.dtype.value}
 
     return {
         name: {
@@ -328,10 +329,9 @@ def _described(signatures: Mapping[str, Signature]) -> Any:
 
 
 def _signatures(described: Any) -> dict[str, Signature]:
-    def spec(fields: list[Any]) -> Spec:
-        name, dtype, shape, required, nullable, description = fields
-        sizes = None if shape is None else tuple(map(int, shape))
-        return Spec(str(name), DType(dtype), sizes, required, nullable, str(description))
+    def spec(told: dict[str, Any]) -> Spec:
+        shape = None if told["shape"] is None else tuple(map(int, told["shape"]))
+        return Spec(**told | {"dtype": DType(told["dtype"]), "shape": shape})
 
     return {
         name: Signature.of(

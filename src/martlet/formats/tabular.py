@@ -52,10 +52,12 @@ class Rows:
         named: bool,
         categories: Mapping[str, Categories] | None = None,
         texts: Sequence[str] = (),
+        takes_numbers: bool = False,
     ) -> None:
         self.names = list(names)
         self._categories = categories or {}
         self._texts = frozenset(texts)
+        self._takes_numbers = takes_numbers
         self._forms = ["columns", "matrix"] if named else ["matrix", "columns"]
         if self._categories or self._texts or not self.names:
             self._forms = ["columns"] if self.names else ["matrix"]
@@ -83,7 +85,7 @@ class Rows:
 
     def _column(self, name: str) -> Spec:
         if name in self._texts:
-            return Spec(name, DType.STRING, (-1,))
+            return Spec(name, DType.STRING, (-1,), takes_numbers=self._takes_numbers)
         known = self._categories.get(name)
         if known is None:
             return Spec(name, DType.FLOAT64, (-1,), nullable=True)

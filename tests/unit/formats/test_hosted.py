@@ -117,6 +117,10 @@ class TestCategories:
                 found["Probability"], trained.predict_proba(rows), rtol=1e-12
             )
             assert found["Class"].tolist() == trained.predict(rows).tolist()
+            numbers = asked | {"stars": np.array([1, 4, 5])}
+            assert model.predict(numbers)["Class"].tolist() == found["Class"].tolist()
+            with pytest.raises(InvalidInput, match="cat_feature"):
+                model.predict(asked | {"stars": np.array([1.5, 4, 5])})
             with pytest.raises(InvalidInput, match="missing category"):
                 model.predict(asked | {"genre": np.array(["drama", None, "war"], dtype=object)})
 
