@@ -63,7 +63,12 @@ import click
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Lines for people, or a JSON object a line.",
+)
 @click.argument("tensorflow_flags", nargs=-1, type=click.UNPROCESSED)
 def serve(
     models: tuple[str, ...],
