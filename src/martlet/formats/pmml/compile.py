@@ -381,8 +381,11 @@ class _Run:
             return answer  # type: ignore[no-any-return] # a SingleModel's outcome
         source = DOUBLE
 
-        def call(record: Record) -> Outcome:
-            found: Outcome = answer(record)
+        def call(record: Record) -> Outcome | Prediction:
+            found = answer(record)
+            if isinstance(found, Prediction):
+                return self._treated(found, name)
+            assert isinstance(found, Outcome)
             value = found.value
             if not found.classes and not isinstance(value, str):
                 if target is not None:

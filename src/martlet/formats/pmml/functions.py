@@ -105,10 +105,19 @@ def _power(a: Array, b: Array) -> Array:
 
 def _power_one(a: Value, b: Value) -> Value:
     if isinstance(a, float) or isinstance(b, float):
-        return math.pow(a, b)
+        return _float_power(float(a), float(b))
     if b < 0:
         raise ValueError(f"{a} to the power of {b} is not an integer")
     return a**b
+
+
+def _float_power(a: float, b: float) -> float:
+    if a == 0 and b < 0:
+        return math.inf
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        return -math.inf if a < 0 and b % 2 == 1 else math.inf
 
 
 def _ln_one(x: float) -> float:
@@ -291,8 +300,8 @@ def held(scalar: Callable[..., Value], kind: DataType) -> Callable[..., Value]:
                 found = round32(found)
             else:
                 found = int(found)
-        except (ValueError, ZeroDivisionError, OverflowError) as exc:
-            raise RowError(f"is undefined for {', '.join(map(str, values))}: {exc}") from None
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise RowError(f"is undefined for {', '.join(map(str, values))}") from None
         if found != found:
             raise RowError(f"is undefined for {', '.join(map(str, values))}")
         return found

@@ -54,10 +54,13 @@ class Grove:
     @property
     def arithmetic(self) -> trees.Arithmetic:
         """Float32 where every number is one: the same answers, in half the room."""
-        kinds = {field.type for _, field in self._fields.values() if not field.type.is_text}
-        if kinds == {FLOAT}:
+        if self._is_float32():
             return trees.Arithmetic.FLOAT32
         return trees.Arithmetic.FLOAT64
+
+    def _is_float32(self) -> bool:
+        kinds = {field.type for _, field in self._fields.values() if not field.type.is_text}
+        return kinds == {FLOAT}
 
     def test(self, predicate: predicates.Predicate, element: Element) -> trees.Predicate:
         """
@@ -109,9 +112,8 @@ class Grove:
 
     def matrix(self, frame: Frame) -> tuple[np.ndarray, Reasons | None]:
         """Return the fields of the batch, NaN where missing; and the rows in error."""
-        single = self.arithmetic is trees.Arithmetic.FLOAT32
         make = np.empty if self._fields else np.zeros
-        x = make((frame.rows, self.features), np.float32 if single else np.float64)
+        x = make((frame.rows, self.features), np.float32 if self._is_float32() else np.float64)
         used: list[Column] = []
         for slot, (place, _) in self._fields.items():
             column: Column = frame[slot]

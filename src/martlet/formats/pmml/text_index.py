@@ -79,12 +79,7 @@ class Tokenizer:
         if self.word is not None:
             return tuple(match.group() for match in self.word.finditer(text))
         assert self.separator is not None
-        return tuple(_trimmed(each) for each in self.separator.split(text) if _trimmed(each))
-
-
-def _trimmed(token: str) -> str:
-    """Return *token* without the punctuation around it, as the reference engine cuts it."""
-    return token
+        return tuple(filter(None, self.separator.split(text)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ the segments answer one by one, and their answers are combined the same way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -256,6 +257,31 @@ class TreesRanked:
         return _classes(self.context, self.tables.labels, shares, weights, self.method,
                         self.missing, errors)  # fmt: skip
 
+    @property
+    def outcome(self) -> Callable[[Record], Outcome] | None:
+        """A closure that answers one record; None for classes."""
+        if self.tables.numbers is None:
+            return None
+        row, leaves, scores = self.grove.row(), self.forest.leaves_of, self.tables.numbers
+        lazily, refused = self.grove.lazily(self.forest), self.tables.refused
+        refuses, weights = self.tables.refuses, self.weights[None]
+        real, method, missing = self.context.number.numpy, self.method, self.missing
+
+        def call(record: Record) -> Outcome:
+            try:
+                answers = leaves(row(record))
+            except RowError:
+                answers = lazily(record)
+            if refuses:
+                why = next((w for w in refused[answers].tolist() if w is not None), None)
+                if why is not None:
+                    raise RowError(why)
+            values = scores[answers].astype(real, copy=False)[None]
+            total = float(combine(values, weights, method, missing)[0])
+            return Outcome(None if total != total else total)
+
+        return call
+
 
 def _shares(tables: Tables, method: str) -> np.ndarray:
     """Return what each answer says of each class: its distribution, or one vote."""
@@ -358,6 +384,31 @@ class Ensemble:
             found = _unweighted(values, active, finite, self.method, self.missing)
         return numbers(found, self.context.number, errors)
 
+    @property
+    def outcome(self) -> Callable[[Record], Any] | None:
+        """A closure that answers one record; None where its segments are not all always active."""
+        parts = self.parts
+        if any(each.active is not None for each in parts):
+            return None
+        program = self.context.scope.world.program
+        reads = [program.reader(each.slot) for each in parts]
+        fallback, own = program.reader(0), self.predict
+        weights = np.array([[each.weight for each in parts]])
+        if not self.method.startswith("weighted"):
+            weights = np.ones_like(weights)
+        regression = self.context.element.get("functionName") == "regression"
+        real, method, missing = self.context.number.numpy, self.method, self.missing
+
+        def call(record: Record) -> Any:
+            found = [read(record) for read in reads]
+            if not regression or not all(isinstance(each, Outcome) for each in found):
+                return own(fallback(record))
+            values = np.array([[math.nan if o.value is None else o.value for o in found]], real)
+            total = float(combine(values, weights, method, missing)[0])
+            return Outcome(None if total != total else total)
+
+        return call
+
     def _labels(
         self, predictions: list[Prediction], weights: np.ndarray, errors: Reasons | None
     ) -> Prediction:
@@ -415,7 +466,7 @@ def _is_plain_tree(segment: Element) -> bool:
         tree is not None
         and segment.child("True") is not None
         and segment.child("VariableWeight") is None
-        and tree.child("Output", "Targets", "LocalTransformations") is None
+        and tree.child("Targets") is None
     )
 
 
@@ -437,10 +488,10 @@ def _forest(context: Context, segments: list[Element], method: str, missing: Mis
     tables = Tables.of(plantings[0].context, answers)
     weights = np.array([each.number("weight", 1.0) for each in segments])
     weighted = method.startswith("weighted")
-    if missing.treatment == "skipSegment" or tables.refuses:
-        return TreesRanked(context, grove, forest, tables, weights, method, missing)
-    factors = weights if weighted else None
     ranked = TreesRanked(context, grove, forest, tables, weights, method, missing)
+    if missing.treatment == "skipSegment" or tables.refuses:
+        return ranked
+    factors = weights if weighted else None
     if context.is_classification and method in _SHARED and tables.labels:
         divisor = float(weights.sum()) if weighted else float(len(segments))
         table = _shares(tables, method)[: forest.answers]

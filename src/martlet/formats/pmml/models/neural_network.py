@@ -14,8 +14,8 @@ from martlet.formats.pmml.column import Column, all_errors, first
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived, expression_of
-from martlet.formats.pmml.frame import Frame
-from martlet.formats.pmml.prediction import Prediction, classified, numbers
+from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.prediction import Outcome, Prediction, classified, numbers
 from martlet.formats.pmml.scope import Field
 from martlet.formats.pmml.values import DOUBLE, Value
 
@@ -129,6 +129,40 @@ class Network:
         others = {name: each for name, each in found.items() if name is not None}
         main = Prediction(main.value, main.classes, main.probability, others=others)
         return main.failing(first(errors, None))
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome] | None:
+        """A closure that answers one record; None: a network of several targets has none."""
+        if len(self.numbers) + len(self.classes) != 1:
+            return None
+        program = self.context.scope.world.program
+        reads = [program.reader(each.slot) for each in self.inputs]
+        layers, neurons = self.layers, [0]
+        labels: tuple[Value, ...] = ()
+        inverse: Callable[[Array], Array] | None = None
+        for output in self.numbers.values():
+            inverse, neurons = output.inverse, [output.neuron]
+        for listed, places in self.classes.values():
+            labels, neurons = listed, list(places)
+
+        def call(record: Record) -> Outcome:
+            values = [read(record) for read in reads]
+            if None in values:
+                return Outcome(None, labels)
+            x = np.array([values], dtype=np.float64)
+            with np.errstate(all="ignore"):
+                for layer in layers:
+                    x = np.concatenate([x, layer(x)], axis=1)
+                shares = x[0, neurons]
+                if inverse is not None:
+                    found = float(inverse(shares)[0])
+                    return Outcome(None if found != found else found)
+            best = int(shares.argmax())
+            if shares[best] != shares[best]:
+                return Outcome(None, labels)
+            return Outcome(labels[best], labels, shares.tolist())
+
+        return call
 
     def _classified(
         self, labels: tuple[Value, ...], shares: Array, name: str | None, errors: Any

@@ -172,6 +172,10 @@ def _identities(root: Element) -> dict[int, str]:
     return {id(n): n.get("id") or str(place) for place, n in enumerate(nodes, 1)}
 
 
+def _any(refused: np.ndarray) -> bool:
+    return any(each is not None for each in refused.tolist())
+
+
 def _is_empty(node: Element) -> bool:
     """Whether a node has nothing but counts of 0, of which there are no shares."""
     counts = node.all("ScoreDistribution")
@@ -217,10 +221,8 @@ class Tables:
     refused: np.ndarray
     """Why an answer is none, a sentence; None where it is one."""
 
-    @property
-    def refuses(self) -> bool:
-        """Whether some answer is none."""
-        return any(each is not None for each in self.refused.tolist())
+    refuses: bool
+    """Whether some answer is none."""
 
     @classmethod
     def of(cls, context: Context, answers: list[Answer]) -> Tables:
@@ -247,7 +249,7 @@ class Tables:
                         scores[place] = real(float(text))
                     except ValueError:
                         raise node.error(f"has the score {text!r}, no number") from None
-            return cls(scores, (), None, None, None, ids, refused)
+            return cls(scores, (), None, None, None, ids, refused, _any(refused))
         return cls._of_classes(context, answers, ids, refused)
 
     @classmethod
@@ -287,6 +289,7 @@ class Tables:
             _dense(trusts, len(index), 0.0),
             ids,
             refused,
+            _any(refused),
         )
 
 
