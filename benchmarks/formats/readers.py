@@ -144,6 +144,7 @@ class Spark:
         self.session = (
             SparkSession.builder.master("local[1]")
             .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
             .config("spark.sql.shuffle.partitions", "1")
             .getOrCreate()
         )
@@ -168,7 +169,8 @@ class Spark:
 
         def call() -> Any:
             frame = self.session.createDataFrame(given, names)
-            return model.transform(frame).select(model.transform(frame).columns[-1]).collect()
+            answer = model.transform(frame)
+            return answer.select(answer.columns[-1]).collect()
 
         return best(call, rounds=2)
 
