@@ -75,7 +75,6 @@ class Isolated:
         self._deaths: list[float] = []
         self._lock = threading.Lock()
         self._closed = False
-        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self.signatures: Mapping[str, Signature] = _signatures(self._start())
 
@@ -95,6 +94,8 @@ class Isolated:
         if not self._lock.acquire(timeout=limit):
             raise DeadlineExceeded("the deadline passed while the model's process was busy")
         try:
+            if self._closed:
+                raise ServableFailed(f"the model {self._path} is closed")
             if self._process is None:
                 self._rest()
                 self._start()
