@@ -9,16 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from martlet.errors import DeadlineExceeded, NotAvailable, Unimplemented, WrongState
 from martlet.servable import Servable
 from martlet.serving.engine import Engine
 from martlet.serving.traffic import Model
-from martlet.states import State
+from martlet.states import State, VersionStatus
 from martlet.wire.tfserving.config import ModelEntry
 
-_LOOK_S = 0.02
+_LOOK_S, _SETTLE_S = 0.02, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +131,18 @@ class Control:
         done: Callable[[Model[Servable] | None], bool],
         until: float | None,
     ) -> None:
-        failed_at = {v.version: v for v in _failed(self.models.get(name))}
+        before = _failures(self.models.get(name))
+        settled_at = time.monotonic() + _SETTLE_S
         while not done(self.models.get(name)):
             model = self.models.get(name)
-            for each in _failed(model):
-                if failed_at.get(each.version) is not each and not _answers(model):
-                    raise NotAvailable(f"{name!r} cannot be loaded: {each.message}")
-            if until is not None and time.monotonic() > until:
+            failures = _failures(model)
+            now = time.monotonic()
+            # An old failure may be tried again in a moment; one that stays is the answer.
+            news = failures - before if now < settled_at or _moves(model) else failures
+            if news and not _answers(model):
+                why = max(news, key=lambda each: each.version).message
+                raise NotAvailable(f"{name!r} cannot be loaded: {why}")
+            if until is not None and now > until:
                 raise DeadlineExceeded(f"{name!r} is still not as asked")
             time.sleep(_LOOK_S)
 
@@ -170,7 +174,14 @@ def _labelled(entry: ModelEntry) -> Callable[[Model[Servable] | None], bool]:
     return done
 
 
-def _failed(model: Model[Servable] | None) -> list[Any]:
+def _failures(model: Model[Servable] | None) -> set[VersionStatus]:
     if model is None:
-        return []
-    return [v for v in model.statuses if v.state is State.END and v.error is not None]
+        return set()
+    return {v for v in model.statuses if v.state is State.END and v.error is not None}
+
+
+def _moves(model: Model[Servable] | None) -> bool:
+    """Whether a version is being loaded, or about to be."""
+    return model is not None and any(
+        each.state in (State.START, State.LOADING) for each in model.statuses
+    )

@@ -28,6 +28,7 @@ from martlet.wire.openinference import describe, request, response
 
 _NAME = r"/v2/models/(?P<name>[^/]+)"
 _MODEL = _NAME + r"(?:/versions/(?P<version>[^/]+))?"
+_LOAD_S = 600.0
 _OCTETS = b"application/octet-stream"
 _HEADER = b"Inference-Header-Content-Length"
 
@@ -40,7 +41,7 @@ class OpenInference:
         engine: Whose models.
         catalogue: What there is, and who changes it.
         sink: Hears of every answer.
-        timeout_s: An answer that takes longer is 504; so is a load.
+        timeout_s: An answer that takes longer is 504.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class OpenInference:
     ) -> None:
         self._engine = engine
         self._catalogue = catalogue
-        self._timeout_s = timeout_s
         self._timed = Timed(engine, sink, timeout_s)
         self.routes = [
             _get("/v2/health/live", self._live),
@@ -158,7 +158,7 @@ class OpenInference:
         return handler
 
     def _until(self) -> float:
-        return time.monotonic() + self._timeout_s
+        return time.monotonic() + _LOAD_S
 
     @staticmethod
     async def _away(act: Callable[[], None]) -> Response:
