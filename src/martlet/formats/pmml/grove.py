@@ -26,6 +26,11 @@ _OPERATORS: dict[str, trees.Comparison] = {
     "greaterThan": ">",
     "greaterOrEqual": ">=",
 }
+ORDERED: dict[str, trees.Comparison] = {
+    name: sign for name, sign in _OPERATORS.items() if sign not in ("==", "!=")
+}
+"""How the forest writes PMML's comparisons by order."""
+
 _UNKNOWN = -1.0
 """The code of a text that no test of the trees names."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from martlet.formats import LoadOptions
 from martlet.formats.pmml.column import Column, failed, first
 from martlet.formats.pmml.compile import _UNNAMED, Compiler, Input, first_model
 from martlet.formats.pmml.context import NestedModel
+from martlet.formats.pmml.describe import describe
 from martlet.formats.pmml.document import parse
 from martlet.formats.pmml.frame import UNSET, Frame, RowError
 from martlet.formats.pmml.prediction import Outcome, Prediction
@@ -46,12 +48,13 @@ class PmmlServable:
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         try:
-            self._root = parse(path)
-            compiler = Compiler.of(self._root)
-            self._model = first_model(self._root)
-            model = compiler.model(self._model, None)
-            self._bind(compiler, model)
-            verify(self._model, self)
+            root = parse(path)
+            compiler = Compiler.of(root)
+            element = first_model(root)
+            # Said now: the trees' elements are let go as they become arrays.
+            self._description = describe(root, element)
+            self._bind(compiler, compiler.model(element, None))
+            verify(element, self)
         except UnsupportedModel as exc:
             raise UnsupportedModel(f"{path}: {exc}") from exc
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
@@ -126,9 +129,7 @@ class PmmlServable:
 
     def describe(self) -> dict[str, Any]:
         """Return what the file holds, as plain values: fields, transformations, segments, ..."""
-        from martlet.formats.pmml.describe import describe
-
-        return describe(self._root, self._model)
+        return deepcopy(self._description)
 
 
 class _Output:

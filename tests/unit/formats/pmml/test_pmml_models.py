@@ -265,3 +265,28 @@ def test_the_engine_serves_what_the_signature_says(tmp_path: Path):
         assert found["play"].tolist() == ["no", "no"]
     assert formats.sniff(path).name == "pmml"
     assert math.isclose(found["p"][0], 0.9)
+
+
+def test_a_penalty_for_default_children_costs_no_copy_of_the_tree_for_each_path(tmp_path: Path):
+    # Every step of this path may be a default one: copied for each choice, it would be 2 ** 40.
+    node, depth = '<Node id="n40" score="a"><True/>{}</Node>', 40
+    shares = '<ScoreDistribution value="a" recordCount="1" confidence="1"/>'
+    inner = node.format(shares)
+    for level in reversed(range(depth)):
+        inner = (
+            f'<Node id="n{level}" score="a" defaultChild="n{level + 1}">'
+            f'<SimplePredicate field="x" operator="lessThan" value="{depth - level}"/>'
+            f"{shares}{inner}</Node>"
+        )
+    root = f'<Node id="r" score="a" defaultChild="n0"><True/>{shares}{inner}</Node>'
+    text = pmml(
+        '<TreeModel functionName="classification" missingValueStrategy="defaultChild" '
+        'missingValuePenalty="0.5"><MiningSchema><MiningField name="x"/>'
+        '<MiningField name="c" usageType="target"/></MiningSchema><Output><OutputField '
+        'name="trust" feature="confidence" value="a" dataType="double" optype="continuous"/>'
+        f"</Output>{root}</TreeModel>",
+        fields=NUMBERS + '<DataField name="c" optype="categorical" dataType="string"/>',
+    )
+    found = ask(load(text, tmp_path), x=[-1.0, NAN])
+    assert found["c"] == ["a", "a"]
+    assert found["trust"] == [1.0, 0.5**40]

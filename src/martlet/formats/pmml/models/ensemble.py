@@ -486,6 +486,8 @@ def _forest(context: Context, segments: list[Element], method: str, missing: Mis
         planting.plant(builder)
     forest = builder.build()
     tables = Tables.of(plantings[0].context, answers)
+    for planting in plantings:
+        planting.release()
     weights = np.array([each.number("weight", 1.0) for each in segments])
     weighted = method.startswith("weighted")
     ranked = TreesRanked(context, grove, forest, tables, weights, method, missing)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import numpy as np
 
@@ -17,10 +18,11 @@ from martlet.formats.pmml.column import Column
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError
-from martlet.formats.pmml.grove import Grove
+from martlet.formats.pmml.grove import ORDERED, Grove
 from martlet.formats.pmml.predicates import TAGS, compile_predicate
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column
-from martlet.formats.pmml.values import STRING, Value
+from martlet.formats.pmml.scope import Field
+from martlet.formats.pmml.values import DOUBLE, FLOAT, STRING, Value
 
 _STRATEGIES = (
     "none",
@@ -53,6 +55,7 @@ class Planting:
     penalised: bool
     answers: list[Answer]
     """Shared by all trees of the grove: an answer's number is its place."""
+    _fields: dict[str, Field] = dataclass_field(default_factory=dict)
 
     @classmethod
     def of(cls, context: Context, grove: Grove, answers: list[Answer]) -> Planting:
@@ -69,23 +72,43 @@ class Planting:
         )
 
     def scout(self) -> None:
-        """Let the grove meet every field that the tree tests, and see that each test is one."""
+        """Let the grove meet every field that the tree tests, before its matrix has a width."""
+        names: dict[str, Element] = {}
         for each in self._root().walk():
-            if each.tag == "Node":
-                self._test(each)
+            if each.tag in ("SimplePredicate", "SimpleSetPredicate"):
+                names.setdefault(each.need("field"), each)
+        for name, element in names.items():
+            self._fields[name] = self.context.scope.field(name, element)
+            self.grove.feature(self._fields[name])
+
+    def release(self) -> None:
+        """Let go of the nodes, which are arrays now: they are most of a large file."""
+        element = self.context.element
+        element.children = [each for each in element.children if each.tag != "Node"]
 
     def _root(self) -> Element:
         return self.context.element.need_child("Node")
 
     def _test(self, node: Element) -> trees.Predicate:
         found = node.need_child(*TAGS)
+        if found.tag == "SimplePredicate":
+            # Most tests by far: a number against a number, spelled without detours.
+            operator = ORDERED.get(found.attributes.get("operator", ""))
+            field = self._fields.get(found.attributes.get("field", ""))
+            if operator is not None and field is not None and _is_plain_number(field):
+                value = field.parse(found.need("value"), found)
+                return trees.Compare(self.grove.feature(field), operator, value)
         return self.grove.test(compile_predicate(found, self.context.scope), found)
 
     def plant(self, builder: trees.Trees) -> None:
         """Add the tree to *builder*."""
         root = self._root()
-        ids = _identities(root)
+        # A node without an id is called by its place in document order, in which it is visited;
+        # but not where a part of the tree is planted twice.
+        ids: dict[int, str] = _identities(root) if self.penalised else {}
         leaves: dict[int, int] = {_NOTHING: builder.leaf()}
+        places: dict[tuple[int, int], int] = {}
+        stack: list[tuple[Element, Element | None, int, int]] = []
 
         def leaf(node: Element | None, penalties: int) -> int:
             if node is None:
@@ -96,26 +119,31 @@ class Planting:
                 leaves[key] = builder.leaf(len(self.answers) - 1)
             return leaves[key]
 
-        refused: list[int] = []
+        def place_of(node: Element, scored: Element | None, penalties: int) -> int:
+            key = (id(node), penalties)
+            if key not in places:
+                places[key] = builder.reserve()
+                below.append((node, scored, penalties, places[key]))
+            return places[key]
 
-        def refusal() -> int:
-            if not refused:
-                self.answers.append(Answer(None, ""))
-                refused.append(builder.leaf(len(self.answers) - 1))
-            return refused[0]
-
-        start = builder.reserve()
-        stack: list[tuple[Element, Element | None, int, int]] = [(root, None, 0, start)]
-        while stack:
+        below: list[tuple[Element, Element | None, int, int]] = []
+        start = place_of(root, None, 0)
+        visited = 0
+        while below or stack:
+            stack.extend(reversed(below))
+            below.clear()
             node, scored, penalties, place = stack.pop()
-            if _is_scored(node):
+            visited += 1
+            if not self.penalised:
+                ids[id(node)] = node.get("id") or str(visited)
+            is_scored = _is_scored(node)
+            if is_scored:
                 scored = node
             children = [each for each in node.children if each.tag == "Node"]
             if not children:
-                ended = leaf(node if _is_scored(node) else None, penalties)
-                builder.alias(ended, at=place)
+                builder.alias(leaf(node if is_scored else None, penalties), at=place)
                 continue
-            places = [builder.reserve() for _ in children]
+            cases = [(self._test(c), place_of(c, scored, penalties)) for c in children]
             unknown: int | None = None
             match self.strategy:
                 case "lastPrediction":
@@ -123,43 +151,34 @@ class Planting:
                 case "nullPrediction":
                     unknown = leaves[_NOTHING]
                 case "weightedConfidence" | "aggregateNodes":
-                    unknown = refusal()
+                    self.answers.append(Answer(None, ""))
+                    unknown = builder.leaf(len(self.answers) - 1)
                 case "defaultChild":
-                    unknown = self._default(node, children, places, builder, stack, scored,
-                                            penalties)  # fmt: skip
+                    child = _default(node, children)
+                    # With a penalty, what lies below is another place: it has one more of it.
+                    count = penalties + 1 if self.penalised else penalties
+                    unknown = leaves[_NOTHING] if child is None else place_of(child, scored, count)
                 case _:
                     pass
-            cases = [(self._test(c), p) for c, p in zip(children, places, strict=True)]
             otherwise = leaf(scored, penalties) if self.last else leaves[_NOTHING]
             builder.first(cases, otherwise=otherwise, unknown=unknown, at=place)
-            for child, below in zip(reversed(children), reversed(places), strict=True):
-                stack.append((child, scored, penalties, below))
         lost = leaves[_NOTHING]
         builder.add(builder.decide(self._test(root), yes=start, no=lost, unknown=lost))
 
-    def _default(
-        self,
-        node: Element,
-        children: list[Element],
-        places: list[int],
-        builder: trees.Trees,
-        stack: list[tuple[Element, Element | None, int, int]],
-        scored: Element | None,
-        penalties: int,
-    ) -> int | None:
-        wanted = node.get("defaultChild")
-        if wanted is None:
-            # Unknown and nowhere to go: no prediction.
-            return builder.leaf()
-        for child, place in zip(children, places, strict=True):
-            if child.get("id") == wanted:
-                if not self.penalised:
-                    return place
-                # What lies below is walked with one penalty more, so it is planted twice.
-                twin = builder.reserve()
-                stack.append((child, scored, penalties + 1, twin))
-                return twin
+
+def _is_plain_number(field: Field) -> bool:
+    return field.type in (DOUBLE, FLOAT) and field.optype != "ordinal"
+
+
+def _default(node: Element, children: list[Element]) -> Element | None:
+    """Return the child that a row goes to when it cannot be told, or None: to no prediction."""
+    wanted = node.get("defaultChild")
+    if wanted is None:
+        return None
+    found = next((each for each in children if each.get("id") == wanted), None)
+    if found is None:
         raise node.error(f"has no child {wanted!r}, its defaultChild")
+    return found
 
 
 def _is_scored(node: Element) -> bool:
@@ -398,4 +417,6 @@ def compile_model(context: Context) -> Tree:
     planting.scout()
     builder = trees.Trees(max(1, grove.features), grove.arithmetic)
     planting.plant(builder)
-    return Tree(context, grove, builder.build(), Tables.of(context, answers))
+    tables = Tables.of(context, answers)
+    planting.release()
+    return Tree(context, grove, builder.build(), tables)
