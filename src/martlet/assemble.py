@@ -72,7 +72,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     watch = Watch(wishes, folders, config.settings, config.default_settings)
     supervisor = Supervisor(
         count=config.workers,
-        fleet=Fleet(board.force, Reconciler(), config.patience.load_s),
+        fleet=Fleet(board.force, Reconciler(), config.patience.load_s, config.memory_bytes),
         work=partial(_work, config, board, Path(counted.name), port, grpc_port),
         attempt=partial(_try, config),
         board=board,

@@ -60,6 +60,11 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="How each model is run (a TOML file): isolation, queue, batches, deadline.",
 )
+@click.option(
+    "--memory-mb",
+    default=0,
+    help="Refuse a version that would take the workers past this together; 0: no limit.",
+)
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
@@ -83,6 +88,7 @@ def serve(
     max_body_bytes: int,
     drain_s: float,
     model_settings: Path | None,
+    memory_mb: int,
     hang_s: float,
     load_s: float,
     log_level: str,
@@ -134,6 +140,7 @@ def serve(
         folders=folders,
         protocols=tfserving_settings.protocols(flags),
         patience=Patience(hang_s, load_s),
+        memory_bytes=memory_mb << 20,
         settings=read_settings(model_settings) if model_settings is not None else {},
         default_settings=tfserving_settings.batching(flags),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from martlet.errors import Code
+from martlet.fleet import memory
 from martlet.fleet.policy import Life
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.roster import (
@@ -102,12 +103,20 @@ class Fleet:
         word: The number in force, in shared memory.
         reconciler: Says what to load and unload.
         load_s: How long a worker may take to open a version.
+        memory_bytes: That the workers may hold together; 0: as many as they like.
     """
 
-    def __init__(self, word: memoryview, reconciler: Reconciler, load_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        word: memoryview,
+        reconciler: Reconciler,
+        load_s: float = 600.0,
+        memory_bytes: int = 0,
+    ) -> None:
         self._word = word
         self._reconciler = reconciler
         self._load_s = load_s
+        self._memory_bytes = memory_bytes
         self._untried: dict[Key, LoadOrder] = {}
         self._trying: Key | None = None
         self._loading: dict[Key, LoadOrder] = {}
@@ -200,7 +209,7 @@ class Fleet:
         self._lose_patience(alive, now)
         self._finish_loads(alive, now)
         for order in self._reconciler.step(now):
-            if isinstance(order, LoadOrder):
+            if isinstance(order, LoadOrder) and not self._refused(order, alive, now):
                 key = (order.name, order.version)
                 apart = any(w.listening for w in alive) or key in self._deaths
                 (self._untried if apart else self._loading)[key] = order
@@ -217,6 +226,22 @@ class Fleet:
         if self._word[0] == self._number:
             self._unload(alive)
         self._invite(alive)
+
+    def _refused(self, order: LoadOrder, alive: list[Worker], now: float) -> bool:
+        """Fail a version that there is no room for, before anybody opens it."""
+        if not self._memory_bytes:
+            return False
+        coming = sum(
+            memory.size_of(each.source.path)
+            for each in [*self._untried.values(), *self._loading.values()]
+        )
+        held = [memory.held_by(worker.pid) + coming for worker in alive]
+        why = memory.refusal(self._memory_bytes, held, memory.size_of(order.source.path))
+        if why:
+            log.error("version %d of %r: %s", order.version, order.name, why)
+            code = Code.RESOURCE_EXHAUSTED
+            self._reconciler.loaded(order.name, order.version, code, why, now)
+        return bool(why)
 
     def _lose_patience(self, alive: list[Worker], now: float) -> None:
         for worker in alive:

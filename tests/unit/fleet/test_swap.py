@@ -247,6 +247,17 @@ def test_a_load_that_takes_too_long_fails_and_costs_its_worker():
     assert [bool(worker.doomed) for worker in house.workers] == [False, True]
 
 
+def test_a_version_that_there_is_no_room_for_is_never_opened(tmp_path):
+    house = up()
+    house.fleet._memory_bytes = 64 << 20
+    (tmp_path / "weights").write_bytes(bytes(33 << 20))
+    house.fleet.want({"ctr": Wanted({2: Source(tmp_path)})})
+    house.turn()
+    assert house.fleet.to_try() is None
+    assert "about 33 MB in each of 2 workers" in house.message(2)
+    assert house.answering() == (1,)
+
+
 def test_few_orders_are_under_way_at_a_time():
     house = House(workers=1)
     house.fleet.want({f"m{n}": Wanted({1: Source(Path("x"))}) for n in range(50)})
