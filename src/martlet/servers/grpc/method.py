@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, EncodeError
 
+from martlet import deadline
 from martlet.errors import DeadlineExceeded, InvalidInput, MartletError
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
         try:
             # It may have waited for a thread: what nobody waits for is not begun.
             check_wanted(context)
-            return bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+            with deadline.within(context.time_remaining()):
+                return bytes(answer(_parsed(request_type, raw), context).SerializeToString())
         except MartletError as exc:
             return abort(context, exc, cut)
         except Gone:
