@@ -124,7 +124,7 @@ def _work(
     def beat() -> None:
         board.beat(index, time.monotonic())
 
-    return run(WorkerLoop(mail, manager, doors, config.drain_s, beat).run())
+    return run(WorkerLoop(mail, manager, doors, config.drain_s, beat, config.patience.hang_s).run())
 
 
 def _try(config: ServeConfig, order: LoadOrder, pipe: Connection) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 STABLE_S = 10.0
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 10.0
-MISSED_WAIT_S = 1.0
+MISSED_WAIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ def respawn_at(life: Life, now: float, answered: bool = False) -> tuple[float, i
 
     A worker that had run for a while comes back at once: whatever killed it is rare. One that
     keeps ending early waits twice as long each time, so that a broken model does not burn a core;
-    but one that had *answered* is missed, and waits a second at most.
+    but once the server has *answered*, a worker is missed, and waits half a second at most.
 
     >>> respawn_at(Life(started_at=0.0), now=60.0)
     (60.0, 0)
     >>> respawn_at(Life(started_at=59.0, early_ends=2), now=60.0)
     (60.2, 3)
     >>> respawn_at(Life(started_at=59.0, early_ends=9), now=60.0, answered=True)
-    (61.0, 10)
+    (60.5, 10)
     """
     if now - life.started_at >= STABLE_S:
         return now, 0

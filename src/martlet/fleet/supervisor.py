@@ -249,7 +249,7 @@ class Supervisor:
             self._hear(worker)
             self._forget_pipe(worker)
             now = time.monotonic()
-            worker.due, early = respawn_at(worker.life, now, worker.listening)
+            worker.due, early = respawn_at(worker.life, now, self._ready)
             worker.life = Life(worker.life.started_at, early)
             worker.pid, worker.listening = 0, False
             self._fleet.lost(worker, how_it_ended(status))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ from martlet.serving.traffic import Variant
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
+
+LAST_DRAIN_S = 5.0
+"""How long a worker with a call that never ends waits for the other calls."""
 
 
 class Door(Protocol):
@@ -48,6 +52,8 @@ class WorkerLoop:
         doors: Opened at the ListenOrder, drained at SIGTERM.
         drain_s: How long that may take.
         beat: Called at every quarter of a second that the loop turns.
+        hang_s: A call that has worked longer in a thread will never end: the thread is lost, so
+            the worker drains, and the supervisor starts another.
     """
 
     def __init__(
@@ -57,12 +63,14 @@ class WorkerLoop:
         doors: list[Door],
         drain_s: float,
         beat: Callable[[], None],
+        hang_s: float,
     ) -> None:
         self._pipe = pipe
         self._manager = manager
         self._doors = doors
         self._drain_s = drain_s
         self._beat = beat
+        self._hang_s = hang_s
         self._opened = False
 
     async def run(self) -> int:
@@ -73,6 +81,11 @@ class WorkerLoop:
 
         def stir() -> None:
             self._beat()
+            stuck = self._manager.stuck(self._hang_s, time.monotonic())
+            if stuck and not stop.is_set():
+                log.error("%s: this worker drains, for another to take its place", stuck)
+                self._drain_s = min(self._drain_s, LAST_DRAIN_S)
+                stop.set()
             loop.call_later(BEAT_S, stir)
 
         stir()

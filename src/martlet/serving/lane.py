@@ -42,6 +42,7 @@ class Lane:
         threads = settings.at_once + together
         self._room = settings.at_once + settings.max_queue
         self._lock = threading.Lock()
+        self._working: dict[int, float] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     def submit(self, work: Callable[[], Result], timeout_s: float) -> Future[Result]:
@@ -66,7 +67,12 @@ class Lane:
         def begin() -> Result:
             with deadline.until(end):
                 deadline.check(f"{self._name!r} began to answer")
-                return work()
+                thread = threading.get_ident()
+                self._working[thread] = time.monotonic()
+                try:
+                    return work()
+                finally:
+                    del self._working[thread]
 
         try:
             # Who logs there names the request.
@@ -81,6 +87,11 @@ class Lane:
     def _done(self, _: object) -> None:
         with self._lock:
             self._room += 1
+
+    def longest_s(self, now: float) -> float:
+        """Return for how long the oldest call has worked here; 0: none does."""
+        # A copy: the threads change it.
+        return now - min([*self._working.values()], default=now)
 
     def close(self) -> None:
         """

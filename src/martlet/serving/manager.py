@@ -115,6 +115,13 @@ class Manager:
         variant.servable = None
         release_memory(self._ours)
 
+    def stuck(self, longest_s: float, now: float) -> str:
+        """Return which version has a call that works for more than *longest_s*, or ""."""
+        for (name, version), variant in list(self._held.items()):
+            if variant.lane.longest_s(now) > longest_s:
+                return f"a call of version {version} of {name!r} has worked for {longest_s:g} s"
+        return ""
+
     def close(self) -> None:
         """Free every version. Nobody asks the engine any more."""
         for variant in self._held.values():
