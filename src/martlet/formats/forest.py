@@ -324,9 +324,7 @@ class TreeSum:
             InvalidInput: *row* does not have one number for each feature.
         """
         if self._native is None:
-            sums: list[float] = self.add(self.forest._walk(self.forest._matrix_of(row)))[
-                0
-            ].tolist()
+            sums: list[float] = self.add(self.forest._walk(self.forest._matrix_of(row)))[0].tolist()
             return sums
         try:
             found: list[float] = self._native.row(row)

@@ -78,7 +78,7 @@ def make_embeddings(
             vectors = vectors[:, None]
     else:
         for name, column in rest.items():
-            if column.ndim != 1 or column.dtype.kind not in "iuf":
+            if column.ndim != 1 or column.dtype.kind not in "iuf" or np.isnan(column).any():
                 raise InvalidInput(
                     f"column {name!r} of {source.name} is no dimension of a vector: every cell "
                     "must be a number"
