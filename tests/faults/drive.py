@@ -26,6 +26,8 @@ ENV = {
     "OMP_NUM_THREADS": "1",
 }
 
+PORTS = ("--rest-port", "0", "--grpc-port", "0")
+
 
 class Server:
     """``martlet serve`` with *arguments*, on a free port."""
@@ -34,7 +36,7 @@ class Server:
         self.log = log
         with log.open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "martlet", "serve", "--rest-port", "0", *arguments],
+                [sys.executable, "-m", "martlet", "serve", *PORTS, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=ENV,
