@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Program, Single
@@ -50,6 +51,8 @@ class World:
     program: Program = field(default_factory=Program)
     functions: dict[str, Element] = field(default_factory=dict)
     calls: int = 0
+    tokenizers: dict[Hashable, Any] = field(default_factory=dict)
+    """One of each: terms that are looked for alike share what cuts their texts."""
     texts: dict[Hashable, int] = field(default_factory=dict)
     """The slots of what is kept of a text for all terms that are looked for in it."""
 

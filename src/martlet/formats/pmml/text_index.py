@@ -66,6 +66,15 @@ class Tokenizer:
     separator: re.Pattern[str] | None
     word: re.Pattern[str] | None
 
+    def __post_init__(self) -> None:
+        parts = (self.normalizations, self.folds, self.separator, self.word)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        # Asked for every text and term: a table of a thousand replacements is hashed once.
+        found: int = getattr(self, "_hash")  # noqa: B009
+        return found
+
     def __call__(self, text: str) -> tuple[str, ...]:
         """Return the words of *text*, in order."""
         for each in self.normalizations:
@@ -253,6 +262,7 @@ def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression
         )
     except ValueError as exc:
         raise element.error(str(exc)) from None
+    tokenizer = scope.world.tokenizers.setdefault(tokenizer, tokenizer)
     inner = compile_expression(expression_of(element), scope, depth + 1)
     distance = element.integer("maxLevenshteinDistance", 0)
     weights = element.choice("localTermWeights", _WEIGHTS, "termFrequency")
