@@ -297,6 +297,8 @@ class Connection(asyncio.Protocol):
             response = crashed(request)
         self._task = None
         self._busy = False
+        if self._transport.is_closing():
+            return  # the client went away, or the drain gave up on it
         self._reply(request, response, keep)
         self._go_on()
 

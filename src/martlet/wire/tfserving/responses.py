@@ -105,7 +105,10 @@ def _json(name: str, value: Tensor) -> bytes:
         return _hollow(value.shape)
     if value.size <= _FEW and value.dtype.char in "fd" and value.ndim:
         # Of a few numbers, a look at the text costs less than two reductions.
-        text = orjson.dumps(np.ascontiguousarray(value), option=_NUMPY)
+        try:
+            text = orjson.dumps(value, option=_NUMPY)
+        except orjson.JSONEncodeError:  # it does not lie in one piece
+            text = orjson.dumps(value.copy(), option=_NUMPY)
         if _ODD.search(text) is None:
             return text
     if _plain(value):
