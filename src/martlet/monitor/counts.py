@@ -136,7 +136,8 @@ class Counts:
     """
 
     def __init__(self, before: Totals | None = None) -> None:
-        self._queue: deque[tuple[str, str, str, int, Code | None, int, int, int]] = deque()
+        self._queue: deque[tuple[Who, tuple[int, int, int]]] = deque()
+        self._who: Who = ("", "", "", 0, None)
         self._lock = threading.Lock()
         self._totals = before or Totals()
         self._folded = 0
@@ -153,8 +154,18 @@ class Counts:
         model_ns: int,
     ) -> None:
         """Note one answer."""
-        queue = self._queue
-        queue.append((door, api, model, version, code, rows, total_ns, model_ns))
+        who, queue = self._who, self._queue
+        # One answer is mostly like the one before: the same tuple names both, and the fold
+        # compares it by identity.
+        if (
+            who[2] is not model
+            or who[3] != version
+            or who[1] is not api
+            or who[0] is not door
+            or who[4] is not code
+        ):
+            who = self._who = (door, api, model, version, code)
+        queue.append((who, (rows, total_ns, model_ns)))
         if len(queue) >= _FOLD_AT:
             with self._lock:
                 self._fold()
@@ -167,12 +178,17 @@ class Counts:
     def _fold(self) -> None:
         now_ms = time.time_ns() // 1_000_000
         alike: dict[Who, list[tuple[int, int, int]]] = {}
+        last, group = self._who, alike.setdefault(self._who, [])
+        take = self._queue.popleft
         for _ in range(len(self._queue)):
-            answer = self._queue.popleft()
-            alike.setdefault(answer[:5], []).append(answer[5:])
+            who, figures = take()
+            if who is not last:
+                last, group = who, alike.setdefault(who, [])
+            group.append(figures)
             self._folded += 1
         for who, found in alike.items():
-            self._totals.take(who, np.array(found), now_ms)
+            if found:
+                self._totals.take(who, np.array(found), now_ms)
 
     def totals(self) -> Totals:
         """Return a copy of the sums, up to the last answer."""

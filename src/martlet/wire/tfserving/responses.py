@@ -103,7 +103,7 @@ _FEW = 32
 def _json(name: str, value: Tensor) -> bytes:
     if value.size == 0:
         return _hollow(value.shape)
-    if value.size <= _FEW and value.dtype.char in "fd" and value.ndim:
+    if value.size <= _FEW and value.dtype.char in "fd" and value.shape:
         # Of a few numbers, a look at the text costs less than two reductions.
         try:
             text = orjson.dumps(value, option=_NUMPY)
