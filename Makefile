@@ -33,7 +33,7 @@ lint: $(VENV)/.check
 
 types: $(VENV)/.check
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.test ## Check that README and docs tell the truth
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py

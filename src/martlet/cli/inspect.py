@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,8 @@ def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> No
 
 
 def _about(servable: Servable) -> dict[str, Any]:
-    describe = getattr(servable, "describe", None)
-    return dict(describe()) if callable(describe) else {}
+    describe: Callable[[], dict[str, Any]] | None = getattr(servable, "describe", None)
+    return describe() if describe is not None else {}
 
 
 def _print_about(key: str, value: Any) -> None:

@@ -52,5 +52,5 @@ def train(tables: Tables, pairs: Candidates, label: NDArray[np.bool_], seed: int
     # The scaling goes into the weights: who serves the model need not know of it.
     return Light(
         w0=(model.coef_[0] / scale).astype(np.float32)[:, None],
-        b0=model.intercept_.astype(np.float32),
+        b0=np.asarray(model.intercept_, dtype=np.float32),
     )

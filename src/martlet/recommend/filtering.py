@@ -52,13 +52,19 @@ class Filters:
         if exclude is not None and len(exclude):
             allowed = ~np.isin(rows.items, exclude)
         masks = [(name, test(rows)) for name, test in self._tests]
-        for first in range(len(masks) + 1):
-            passes = allowed.copy()
-            for _, mask in masks[first:]:
-                passes &= mask
-            if passes.any():
-                break
-        return passes, tuple(dict.fromkeys(name for name, _ in masks[:first]))
+        given_up = 0
+        passes = _all(allowed, masks)
+        while not passes.any() and given_up < len(masks):
+            given_up += 1
+            passes = _all(allowed, masks[given_up:])
+        return passes, tuple(dict.fromkeys(name for name, _ in masks[:given_up]))
+
+
+def _all(allowed: Mask, masks: Sequence[tuple[str, Mask]]) -> Mask:
+    passes = allowed.copy()
+    for _, mask in masks:
+        passes &= mask
+    return passes
 
 
 def together(parts: Sequence[Keys]) -> Keys:

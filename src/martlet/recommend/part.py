@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from martlet.errors import InvalidInput
 from martlet.recommend.declaration import Scalar
-
-T = TypeVar("T")
 
 
 class Part:
@@ -40,7 +38,7 @@ class Part:
             Part(each, f"{self.where} [[{key}]] number {i}") for i, each in enumerate(content, 1)
         ]
 
-    def _get(self, key: str, default: T | None, accept: Callable[[Any], bool], what: str) -> Any:
+    def _get(self, key: str, default: object, accept: Callable[[Any], bool], what: str) -> Any:
         self._read.add(key)
         if key not in self._content:
             if default is None:
