@@ -281,7 +281,7 @@ class TestBrokenBundles:
             (spoiled("zeros", bytes(1 << 26)), "unfolds more than"),
             (lambda parts: {k: v for k, v in parts.items() if "node" not in k}, "holds no"),
         ],
-        ids=str,
+        ids=["outside", "unknown", "deep", "parent", "absolute", "bomb", "no node"],
     )  # fmt: skip
     def test_are_refused_in_a_sentence(
         self, tmp_path: Path, spoil: Callable[[dict[str, bytes]], dict[str, bytes]], says: str
