@@ -439,8 +439,7 @@ def test_a_killed_worker_comes_back_and_sigterm_under_load_loses_nothing(out: Pa
             assert time.monotonic() - killed < 1.0
             _answered(loads, 100)
         # Those who were talking to it were cut off; everybody else was not.
-        # A client may come back before the kernel has closed the dead one's socket: twice, then.
-        assert all(len(load.failed) <= 2 for load in loads)
+        assert len([each for load in loads for each in load.failed]) <= len(loads)
         # The new worker answers too, before what follows.
         with under_load(server) as loads:
             _answered(loads, 200)
