@@ -14,6 +14,7 @@ setup(
         Extension(
             f"martlet.native._{source.stem}",
             [source.as_posix()],
+            depends=[each.as_posix() for each in sorted(NATIVE.glob("*.h"))],
             extra_compile_args=["-O3", "-std=c99", "-ffp-contract=off"],
             optional=True,
         )
