@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import mmap
 import os
 import resource
 import signal
@@ -19,9 +18,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import orjson
-
 from martlet import deadline, errors
 from martlet.errors import (
     DeadlineExceeded,
@@ -31,10 +27,10 @@ from martlet.errors import (
     UnsupportedModel,
 )
 from martlet.formats import LoadOptions
+from martlet.formats.channel import Channel, memory
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
-_FIRST_SIZE = 1 << 20
 _KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
@@ -146,24 +142,25 @@ class Isolated:
 
     def _start(self) -> Any:
         ours, theirs = socket.socketpair()
-        memory = os.memfd_create("martlet")
+        given, taken = memory(), memory()
+        crossing = (theirs.fileno(), taken, given)  # what we give they take
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-c"),
                 "import sys; from martlet.formats.isolated import serve; "
-                "serve(int(sys.argv[1]), int(sys.argv[2]))",
-                *(str(theirs.fileno()), str(memory)),
+                "serve(*map(int, sys.argv[1:]))",
+                *map(str, crossing),
             ],
             env={k: os.environ[k] for k in _KEPT if k in os.environ}
             | {"OMP_NUM_THREADS": str(self._options.threads)},
-            pass_fds=(theirs.fileno(), memory),
+            pass_fds=crossing,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
         theirs.close()
-        self._channel = _Channel(ours, memory)
+        self._channel = Channel(ours, given, taken)
         try:
-            self._channel.send(
+            self._channel.tell(
                 {
                     "opener": self._opener,
                     "path": str(self._path),
@@ -227,94 +224,6 @@ def resting_until(deaths: list[float]) -> float:
     return deaths[-1] + min(_FIRST_REST_S * 2.0 ** (row - _MANY_DEATHS), _LONGEST_REST_S)
 
 
-class _Channel:
-    """
-    One message at a time between two processes: a header and tensors, in memory that both map.
-
-    The socket carries the message's length alone, and so wakes the other side.
-    """
-
-    def __init__(self, other: socket.socket, memory: int) -> None:
-        self._other = other
-        self._fd = memory
-        size = os.fstat(memory).st_size
-        if not size:
-            size = _FIRST_SIZE
-            os.ftruncate(memory, size)
-        self._map = mmap.mmap(memory, size)
-
-    def send(self, header: dict[str, Any], tensors: Mapping[str, Tensor] | None = None) -> None:
-        described, arrays, at = [], [], 0
-        for name, value in (tensors or {}).items():
-            entry: dict[str, Any] = {"name": name, "shape": value.shape}
-            if value.dtype.kind in "OSU":
-                entry["text"] = [_plain(each) for each in value.ravel().tolist()]
-            else:
-                array = np.ascontiguousarray(value)
-                entry |= {"dtype": array.dtype.str, "at": at}
-                arrays.append((at, array))
-                at += -(-array.nbytes // 64) * 64
-            described.append(entry)
-        text = orjson.dumps({**header, "tensors": described})
-        start = -(-(4 + len(text)) // 64) * 64
-        self._grow(start + at)
-        self._map[:4] = len(text).to_bytes(4, "little")
-        self._map[4 : 4 + len(text)] = text
-        for offset, array in arrays:
-            if array.nbytes:
-                place = np.frombuffer(self._map, array.dtype, array.size, start + offset)
-                place[:] = array.ravel()
-        self._other.sendall((start + at).to_bytes(8, "little"))
-
-    def receive(self, timeout_s: float | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """
-        Return the next header, and tensors that are views: copy what must outlive the next send.
-
-        Raises:
-            TimeoutError, EOFError, OSError: none came, the other side is gone.
-        """
-        self._other.settimeout(timeout_s)
-        word = self._other.recv(8, socket.MSG_WAITALL)
-        if len(word) != 8:
-            raise EOFError("the other process closed the channel")
-        self._grow(int.from_bytes(word, "little"))
-        length = int.from_bytes(self._map[:4], "little")
-        header: dict[str, Any] = orjson.loads(self._map[4 : 4 + length])
-        start = -(-(4 + length) // 64) * 64
-        tensors: dict[str, Tensor] = {}
-        for entry in header.pop("tensors"):
-            shape = entry["shape"]
-            if "text" in entry:
-                value = np.empty(len(entry["text"]), object)
-                value[:] = entry["text"]
-            else:
-                dtype = np.dtype(entry["dtype"])
-                if dtype.hasobject:
-                    raise OSError("the other process sent what is no tensor")
-                value = np.frombuffer(
-                    self._map, dtype, int(np.prod(shape)), start + int(entry["at"])
-                )
-            tensors[entry["name"]] = value.reshape(shape)
-        return header, tensors
-
-    def _grow(self, size: int) -> None:
-        if size > len(self._map):
-            if os.fstat(self._fd).st_size < size:
-                os.ftruncate(self._fd, max(size, 2 * len(self._map)))
-            # Not resized: views of the last message may live still.
-            self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size)
-
-    def close(self) -> None:
-        self._other.close()
-        os.close(self._fd)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if value is None or isinstance(value, str) else None
-
-
 def _described(signatures: Mapping[str, Signature]) -> Any:
     def spec(s: Spec) -> dict[str, Any]:
         return {f.name: getattr(s, f.name) for f in fields(s)} | {"dtype": s.dtype.value}
@@ -352,11 +261,11 @@ def _error(told: Mapping[str, Any]) -> MartletError:
     return kind(str(told["message"]))
 
 
-def serve(socket_fd: int, memory: int) -> None:
+def serve(other: int, given: int, taken: int) -> None:
     """Open a model and answer calls for it until the other process is gone: the child's life."""
     _confine()
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    channel = _Channel(socket.socket(fileno=socket_fd), memory)
+    channel = Channel(socket.socket(fileno=other), given, taken)
     asked, _ = channel.receive()
     servable: Servable
     try:
@@ -365,7 +274,7 @@ def serve(socket_fd: int, memory: int) -> None:
         options = LoadOptions(trusted=asked["trusted"], threads=asked["threads"])
         more = () if asked["format"] is None else (asked["format"],)
         servable = opener(Path(asked["path"]), options, *more)
-        channel.send({"signatures": _described(servable.signatures)})
+        channel.tell({"signatures": _described(servable.signatures)})
     except BaseException as exc:
         _tell(channel, exc, "UnsupportedModel", f"{asked['path']} does not load: ")
         return
@@ -380,11 +289,11 @@ def serve(socket_fd: int, memory: int) -> None:
             _tell(channel, exc, "ServableFailed", "the model failed: ")
 
 
-def _tell(channel: _Channel, exc: BaseException, kind: str, prefix: str) -> None:
+def _tell(channel: Channel, exc: BaseException, kind: str, prefix: str) -> None:
     if isinstance(exc, MartletError):
         kind, prefix = type(exc).__name__, ""
     name = "" if isinstance(exc, MartletError) else f"{type(exc).__name__}: "
-    channel.send({"error": kind, "message": f"{prefix}{name}{exc}"})
+    channel.tell({"error": kind, "message": f"{prefix}{name}{exc}"})
 
 
 def _confine() -> None:

@@ -1,0 +1,212 @@
+"""Messages between two processes: words over a socket, tensors in memory that both map."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import select
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from martlet.tensors import Tensor
+
+_FIRST_SIZE = 1 << 20
+_ALIGNED = 64
+_WORD = struct.Struct("<QQ")  # the layout's number, and the length of its text, 0 where known
+_LAYOUTS = 256
+_PLAIN = 0  # the number of a message whose layout is not kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What a kind of message says, and where its tensors lie: views of the memory itself."""
+
+    word: bytes
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class Channel:
+    """
+    One message at a time between two processes: a header and tensors.
+
+    A message is described in JSON the first time. The next one with the same header, names,
+    dtypes and shapes is its numbers alone: the socket carries which it is, and so wakes the other
+    side. Text is described every time.
+
+    Args:
+        other: The socket to the other side.
+        given, taken: Files in memory (``memory()``), each written by one side.
+    """
+
+    def __init__(self, other: socket.socket, given: int, taken: int) -> None:
+        self._other = other
+        self._poll = select.poll()
+        self._poll.register(other, select.POLLIN)
+        self._given, self._taken = _Memory(given), _Memory(taken)
+        self._sent: dict[tuple[Any, ...], _Layout] = {}
+        self._number = 0
+        self._received: dict[int, _Layout] = {}
+
+    def send(self, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+        """
+        Send *tensors* under a header that often comes again.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        key = (
+            *header.items(),
+            *[(name, value.dtype, value.shape) for name, value in tensors.items()],
+        )
+        layout = self._sent.get(key)
+        if layout is None:
+            if any(value.dtype.kind in "OSU" for value in tensors.values()):
+                self._write(_PLAIN, header, tensors)
+                return
+            self._number += 1
+            if self._number % _LAYOUTS == 0:  # both sides forget at the same message
+                self._sent.clear()
+            word, views = self._write(self._number, header, tensors)
+            self._sent[key] = _Layout(word, {}, views)
+            return
+        for name, view in layout.tensors.items():
+            view[...] = tensors[name]
+        self._other.sendall(layout.word)
+
+    def tell(self, header: Mapping[str, Any]) -> None:
+        """
+        Send a header alone, of anything that JSON has.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        self._write(_PLAIN, header, {})
+
+    def receive(self, timeout_s: float | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """
+        Return the next header, and tensors that are views: copy what must outlive the next call.
+
+        Raises:
+            TimeoutError: none came in *timeout_s* seconds (None: wait for ever).
+            EOFError, OSError: the other side is gone, or sent what is no message.
+        """
+        if timeout_s is not None and not self._poll.poll(timeout_s * 1e3):
+            raise TimeoutError(f"no message in {timeout_s} s")
+        word = self._other.recv(_WORD.size, socket.MSG_WAITALL)
+        if len(word) != _WORD.size:
+            raise EOFError("the other process closed the channel")
+        number, length = _WORD.unpack(word)
+        layout = self._received.get(number)
+        if layout is None or length:
+            try:
+                layout = self._read(length)
+            except (ArithmeticError, KeyError, TypeError, ValueError) as exc:
+                raise OSError(f"the other process sent what is no message: {exc}") from exc
+            if number and number % _LAYOUTS == 0:
+                self._received.clear()
+            if number != _PLAIN:
+                self._received[number] = layout
+        return layout.header, dict(layout.tensors)
+
+    def _write(
+        self, number: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> tuple[bytes, dict[str, Tensor]]:
+        described, places, at = [], [], 0
+        for name, value in tensors.items():
+            entry: dict[str, Any] = {"name": name, "shape": value.shape}
+            if value.dtype.kind in "OSU":
+                entry["text"] = [_text(each) for each in value.ravel().tolist()]
+            else:
+                entry |= {"dtype": value.dtype.str, "at": at}
+                places.append((name, value, at))
+                at += _aligned(value.nbytes)
+            described.append(entry)
+        text = orjson.dumps([dict(header), described])
+        start = _aligned(len(text))
+        area = self._given.grown(start + at)
+        area[: len(text)] = text
+        views = {}
+        for name, value, place in places:
+            view = np.ndarray(value.shape, value.dtype, area, start + place)
+            view[...] = value
+            views[name] = view
+        self._other.sendall(_WORD.pack(number, len(text)))
+        return _WORD.pack(number, 0), views
+
+    def _read(self, length: int) -> _Layout:
+        area = self._taken.upto(length)
+        header, described = orjson.loads(area[:length])
+        start = _aligned(length)
+        tensors: dict[str, Tensor] = {}
+        for entry in described:
+            shape = tuple(map(int, entry["shape"]))
+            if "text" in entry:
+                value = np.empty(len(entry["text"]), object)
+                value[:] = entry["text"]
+                tensors[entry["name"]] = value.reshape(shape)
+                continue
+            dtype = np.dtype(entry["dtype"])
+            if dtype.hasobject:
+                raise ValueError(f"a tensor of {dtype}")
+            place = start + int(entry["at"])
+            if min(place, *shape, 0) < 0:  # numpy would look before the map
+                raise ValueError(f"a tensor of shape {shape} at {place}")
+            area = self._taken.upto(place + dtype.itemsize * int(np.prod(shape, dtype=object)))
+            tensors[entry["name"]] = np.ndarray(shape, dtype, area, place)
+        return _Layout(b"", header, tensors)
+
+    def close(self) -> None:
+        """Close the socket and let go of the memory, which lives while views of it do."""
+        self._other.close()
+        self._given.close()
+        self._taken.close()
+
+
+def memory() -> int:
+    """Return the descriptor of a new file in memory that may grow, and never shrink."""
+    found = os.memfd_create("martlet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(found, _FIRST_SIZE)
+    # Whoever made it smaller would have the other side die of reading it.
+    fcntl.fcntl(found, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return found
+
+
+class _Memory:
+    """A file in memory, mapped anew when it has grown: views of an older map stay true."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._map = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+
+    def grown(self, size: int) -> mmap.mmap:
+        """Return a map of at least *size* bytes: for who writes."""
+        if size > len(self._map):
+            os.ftruncate(self._descriptor, max(size, 2 * len(self._map)))
+        return self.upto(size)
+
+    def upto(self, size: int) -> mmap.mmap:
+        """Return a map of at least *size* bytes, or of all that there is: for who reads."""
+        if size > len(self._map):
+            self._map = mmap.mmap(self._descriptor, os.fstat(self._descriptor).st_size)
+        return self._map
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if value is None or isinstance(value, str) else None
