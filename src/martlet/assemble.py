@@ -14,12 +14,14 @@ from tempfile import TemporaryDirectory
 from martlet.config import ServeConfig
 from martlet.events import Sink
 from martlet.fleet.board import Board
+from martlet.fleet.gauge import Gauge
 from martlet.fleet.mail import Mail
+from martlet.fleet.scaler import Scaler, read_told
 from martlet.fleet.supervisor import Supervisor
 from martlet.fleet.swap import Fleet
 from martlet.fleet.worker import Door, WorkerLoop
 from martlet.folders import FoldersWish
-from martlet.monitor.together import Together
+from martlet.monitor.together import Together, totals_of
 from martlet.opening import open_model
 from martlet.recommend.opening import open_recommender
 from martlet.servers.catalogue import Catalogue
@@ -31,6 +33,7 @@ from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
+from martlet.servers.workers import Workers
 from martlet.serving.engine import Engine
 from martlet.serving.manager import Closable, Manager
 from martlet.serving.reconciler import Reconciler
@@ -40,6 +43,9 @@ from martlet.watch import Watch, Wish
 from martlet.wishes import FilesWish, RegistryWish
 
 log = logging.getLogger(__name__)
+
+LONGEST_CONNECTION_S = 30.0
+"""Of a gRPC connection where workers come and go: its client then opens it anew, at any worker."""
 
 
 def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
@@ -54,7 +60,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     grpc_holder = None if config.grpc_port is None else reserve(config.host, config.grpc_port)
     grpc_port = None if grpc_holder is None else grpc_holder.getsockname()[1]
     also = "" if grpc_port is None else f" (gRPC at {config.host}:{grpc_port})"
-    board = Board(config.workers)
+    board = Board(config.workers if config.scaling is None else config.scaling.most)
     counted = TemporaryDirectory(prefix="martlet-")
     folders = FoldersWish(
         config.folders.entries,
@@ -83,9 +89,16 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
         drain_s=config.drain_s,
         strict=config.root is None,
         patience=config.patience,
+        scaler=_scaler(config, board, Path(counted.name)),
     )
     with holder, grpc_holder or nullcontext(), counted:
         return supervisor.run()
+
+
+def _scaler(config: ServeConfig, board: Board, counted: Path) -> Scaler | None:
+    if config.scaling is None:
+        return None
+    return Scaler(config.scaling, Gauge(board, partial(totals_of, counted)), counted)
 
 
 def _work(
@@ -107,22 +120,24 @@ def _work(
     mail = Mail(pipe)
     control = Control(engine, mail.send, config.folders.unavailable_labels)
     catalogue = Catalogue(engine, control, together.totals)
+    workers = Workers(partial(read_told, counted))
     dialects: list[Dialect] = [
         Health(engine),
         Recommendations(engine),
         TFServing(engine, counts, settings.timeout_s, settings.cors),
         OpenInference(engine, catalogue, counts, settings.timeout_s),
+        workers,
     ]
     for dialect in dialects:
         router.mount(dialect)
     if settings.metrics_path is not None:
-        router.mount(Metrics(together.totals, settings.metrics_path))
+        router.mount(Metrics(together.totals, settings.metrics_path, [workers.lines]))
     doors: list[Door] = [HttpServer(router, config.host, port, config.limits)]
     if grpc_port is not None:
         doors.append(_grpc_door(config, engine, catalogue, counts, grpc_port))
 
-    def beat() -> None:
-        board.beat(index, time.monotonic())
+    def beat(waiting: int, full: float) -> None:
+        board.beat(index, time.monotonic(), waiting, full)
 
     return run(WorkerLoop(mail, manager, doors, config.drain_s, beat, config.patience.hang_s).run())
 
@@ -160,7 +175,11 @@ def _grpc_door(
         engine,
         catalogue,
         addresses,
-        Limits(config.limits.body_bytes, threads_for()),
+        Limits(
+            config.limits.body_bytes,
+            threads_for(),
+            connection_s=0.0 if config.scaling is None else LONGEST_CONNECTION_S,
+        ),
         as_content=config.protocols.tensor_content,
         tls=config.protocols.tls,
         sink=sink,

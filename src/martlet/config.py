@@ -9,6 +9,7 @@ from pathlib import Path
 
 from martlet.errors import InvalidInput
 from martlet.fleet.policy import Patience
+from martlet.fleet.scaling import Bounds
 from martlet.names import check_name
 from martlet.servers.connection import Limits
 from martlet.serving.settings import DEFAULT, ModelSettings
@@ -90,7 +91,8 @@ class ServeConfig:
         host: The address to listen on.
         rest_port: 0 picks a free one.
         grpc_port: 0 picks a free one; None serves no gRPC.
-        workers: Processes; each with its own socket on the port.
+        workers: Processes; each with its own socket on the port. With *scaling*, at the start.
+        scaling: How their number follows the load; None: it is fixed.
         threads: That one call of a model may use.
         trusted: The user vouches for the files.
         limits: Of each HTTP connection.
@@ -110,6 +112,7 @@ class ServeConfig:
     rest_port: int = 8501
     grpc_port: int | None = None
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    scaling: Bounds | None = None
     threads: int = 1
     trusted: bool = False
     limits: Limits = field(default_factory=Limits)

@@ -30,7 +30,10 @@ def _name_request(record: logging.LogRecord) -> bool:
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (UTC), level, logger, message; request and error where there are."""
+    """
+    One object a line: time (UTC), level, logger, message; request and error where there are, and
+    what a record tells as ``facts``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""
@@ -41,6 +44,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "pid": record.process,
+            **getattr(record, "facts", {}),
         }
         name = getattr(record, "request_id", "")
         if name:

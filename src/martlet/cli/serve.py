@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from martlet.fleet.scaling import Bounds
 
 
 @click.command(context_settings={"show_default": True, "ignore_unknown_options": True})
@@ -51,6 +55,27 @@ import click
     type=click.IntRange(1, 256),
     help="Processes.  [default: one for each core; 1 with tensorflow_model_server's flags]",
 )
+@click.option(
+    "--workers-min",
+    type=click.IntRange(1, 256),
+    help="Fewest processes, where their number follows the load.  [default: 1]",
+)
+@click.option(
+    "--workers-max",
+    type=click.IntRange(1, 256),
+    help="Most processes: their number follows the load.  [default: it is fixed]",
+)
+@click.option(
+    "--target-p95-ms",
+    default=0.0,
+    help="Start another process while the p95 of the answers is above; 0: by queues and busy "
+    "processes alone.",
+)
+@click.option(
+    "--shrink-s",
+    default=30.0,
+    help="How long one process fewer must have sufficed before one leaves.",
+)
 @click.option("--threads", default=1, help="That one call of a model may use.")
 @click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
 @click.option("--max-body-bytes", default=64 << 20, help="A larger request body is refused.")
@@ -83,6 +108,10 @@ def serve(
     rest_port: int | None,
     grpc_port: int | None,
     workers: int | None,
+    workers_min: int | None,
+    workers_max: int | None,
+    target_p95_ms: float,
+    shrink_s: float,
     threads: int,
     trusted: bool,
     max_body_bytes: int,
@@ -124,6 +153,9 @@ def serve(
     logs.configure(log_level, log_format)
     tfserving_settings.warn(flags)
     ports = tfserving_settings.ports(flags, host, rest_port, grpc_port)
+    scaling = bounds(workers, workers_min, workers_max, target_p95_ms, shrink_s)
+    # Upstream is one process, and a model that keeps state between calls keeps one.
+    count = workers or (1 if flags.given else len(os.sched_getaffinity(0)))
     config = ServeConfig(
         models=tuple(map(NamedPath.parse, models)),
         recommenders=tuple(map(NamedPath.parse, recommenders)),
@@ -131,8 +163,8 @@ def serve(
         host=ports.host,
         rest_port=ports.rest,
         grpc_port=ports.grpc,
-        # Upstream is one process, and a model that keeps state between calls keeps one.
-        workers=workers or (1 if flags.given else len(os.sched_getaffinity(0))),
+        workers=count if scaling is None else scaling.least,
+        scaling=scaling,
         threads=threads,
         trusted=trusted,
         limits=Limits(body_bytes=max_body_bytes),
@@ -145,6 +177,35 @@ def serve(
         default_settings=tfserving_settings.batching(flags),
     )
     sys.exit(assemble.serve(config, announce))
+
+
+def bounds(
+    workers: int | None,
+    least: int | None,
+    most: int | None,
+    target_p95_ms: float,
+    shrink_s: float,
+) -> Bounds | None:
+    """
+    Return between which bounds the number of workers follows the load; None: it is fixed.
+
+    Raises:
+        InvalidInput: the options contradict each other.
+    """
+    from martlet.errors import InvalidInput
+    from martlet.fleet.scaling import Bounds
+
+    if most is None:
+        if least is not None or target_p95_ms:
+            raise InvalidInput("--workers-min and --target-p95-ms need --workers-max")
+        return None
+    if workers is not None:
+        raise InvalidInput("--workers is a fixed number: give it, or --workers-max, not both")
+    if (least or 1) > most:
+        raise InvalidInput(f"--workers-min {least} is more than --workers-max {most}")
+    if target_p95_ms < 0 or shrink_s <= 0:
+        raise InvalidInput("--target-p95-ms must be 0 or more, and --shrink-s more than 0")
+    return Bounds(least or 1, most, target_p95_ms, calm_s=shrink_s)
 
 
 def announce(url: str) -> None:

@@ -1,10 +1,22 @@
-"""A few words of shared memory: which roster is in force, and when each worker last stirred."""
+"""A few words of shared memory: which roster is in force, and how each worker fares."""
 
 from __future__ import annotations
 
 import mmap
+from enum import IntEnum
 
 _MS = 1000.0
+
+
+class Word(IntEnum):
+    """What a worker tells of itself, one word each. Sums only rise: who reads takes differences."""
+
+    BEATEN_MS = 0
+    BEATS = 1
+    WAITING = 2
+    """Calls that waited, summed over the beats."""
+    FULL_PERMILLE = 3
+    """How full the fullest lane was, in thousandths, summed over the beats."""
 
 
 class Board:
@@ -18,14 +30,35 @@ class Board:
     """
 
     def __init__(self, workers: int) -> None:
-        self._words = memoryview(mmap.mmap(-1, 8 * (1 + workers))).cast("Q")
+        self.workers = workers
+        self._words = memoryview(mmap.mmap(-1, 8 * (1 + workers * len(Word)))).cast("Q")
         self.force = self._words[:1]
         """The number of the roster in force: written by the supervisor, read by every engine."""
 
-    def beat(self, index: int, now: float) -> None:
-        """Note that worker *index* turned its loop at *now*."""
-        self._words[1 + index] = int(now * _MS)
+    def beat(self, index: int, now: float, waiting: int = 0, full: float = 0.0) -> None:
+        """
+        Note that worker *index* turned its loop at *now*.
+
+        Args:
+            waiting: Calls that wait there for a thread.
+            full: How much of its fullest lane is at work, 0 to 1.
+        """
+        self.write(index, Word.BEATEN_MS, int(now * _MS))
+        for word, more in (
+            (Word.BEATS, 1),
+            (Word.WAITING, waiting),
+            (Word.FULL_PERMILLE, round(1000 * full)),
+        ):
+            self.write(index, word, self.read(index, word) + more)
 
     def beaten(self, index: int) -> float:
         """Return when worker *index* last turned its loop."""
-        return self._words[1 + index] / _MS
+        return self.read(index, Word.BEATEN_MS) / _MS
+
+    def read(self, index: int, word: Word) -> int:
+        """Return what worker *index* wrote there last."""
+        return self._words[1 + index * len(Word) + word]
+
+    def write(self, index: int, word: Word, value: int) -> None:
+        """Write *value*: worker *index* its own words alone."""
+        self._words[1 + index * len(Word) + word] = value

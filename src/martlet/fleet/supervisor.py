@@ -16,9 +16,11 @@ from multiprocessing.connection import Connection
 from martlet.fleet.board import Board
 from martlet.fleet.children import how_it_ended, start
 from martlet.fleet.policy import Life, Patience, is_hung, respawn_at
+from martlet.fleet.scaler import Scaler
 from martlet.fleet.swap import Fleet, Worker
 from martlet.fleet.trial import Trial, Try
 from martlet.servers.control import Ask, LoadModel, ServeModels, UnloadModel
+from martlet.serving.roster import PartOrder
 from martlet.serving.versions import Desired
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Supervisor:
     Keeps *count* workers alive, and what is wanted answering, until SIGTERM or SIGINT.
 
     Args:
-        count: How many workers.
+        count: How many workers to begin with; as many as there are ever, without *scaler*.
         fleet: Decides what the workers hold and when they turn to it.
         work: Run in each child; returns its exit status. It drains on SIGTERM.
         attempt: Run in the child that tries a version before the workers open it.
@@ -49,6 +51,7 @@ class Supervisor:
         asked: Called with what a client asked of the server, from a worker; *watch* comes next.
         look: Called at SIGHUP: *watch*, which comes next, is to look at everything.
         patience: How long it waits for a child.
+        scaler: Says how many workers there should be, up to as many as *board* has room for.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class Supervisor:
         asked: Callable[[Ask], None] | None = None,
         look: Callable[[], None] | None = None,
         patience: Patience = Patience(),
+        scaler: Scaler | None = None,
     ) -> None:
         self._count = count
+        self._scaler = scaler
         self._fleet = fleet
         self._work = work
         self._attempt = attempt
@@ -85,7 +90,7 @@ class Supervisor:
         self._stops = 0
         self._reload = self._hung_up = False
         self._ready = False
-        self._watched_at = 0.0
+        self._watched_at = self._scaled_at = 0.0
         self._wake, self._woken = socket.socketpair()
 
     def run(self) -> int:
@@ -98,8 +103,9 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._hangup)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._wake, selectors.EVENT_READ)
-        for index in range(self._count):
-            self._workers.append(self._spawn(index, early_ends=0))
+        for index in range(self._board.workers):
+            self._workers.append(Worker.absent(index))
+        self._resize(self._count)
         failure = None
         while not self._stops and failure is None:
             self._turn()
@@ -124,13 +130,14 @@ class Supervisor:
             desired = self._watch()
             if desired is not None:
                 self._fleet.want(desired)
+        self._scale(now)
         for worker in list(self._workers):
             if worker.pid == 0 and worker.due <= now and not self._stops:
-                self._workers[worker.index] = self._spawn(worker.index, worker.life.early_ends)
+                self._workers[worker.index] = self._spawn(worker)
         self._fleet.turn(self._workers, now)
         self._try(now)
         self._replace_the_silent(now)
-        if not self._ready and all(w.listening for w in self._workers) and self._fleet.settled:
+        if not self._ready and all(w.listening for w in self._staff) and self._fleet.settled:
             self._ready = True
             self._on_ready()
 
@@ -158,7 +165,11 @@ class Supervisor:
             if key.fileobj is self._wake:
                 _empty(self._wake)
             elif key.data is not None:
-                self._hear(self._workers[key.data])
+                worker = self._workers[key.data]
+                listened = worker.listening
+                self._hear(worker)
+                if worker.newcomer and worker.listening and not listened:
+                    self._make_room_for(worker)
 
     def _hear(self, worker: Worker) -> None:
         try:
@@ -183,12 +194,13 @@ class Supervisor:
 
     # -- children --------------------------------------------------------------------------
 
-    def _spawn(self, index: int, early_ends: int) -> Worker:
-        now = time.monotonic()
+    def _spawn(self, before: Worker) -> Worker:
+        now, index = time.monotonic(), before.index
         self._board.beat(index, now)
         child = start(partial(self._work, index), partial(self._shut, index))
         self._selector.register(child.pipe, selectors.EVENT_READ, index)
-        return Worker(index, child.pid, child.pipe, Life(now, early_ends))
+        life = Life(now, before.life.early_ends)
+        return Worker(index, child.pid, child.pipe, life, newcomer=before.newcomer)
 
     def _shut(self, index: int | None = None) -> None:
         """Close, in a child, what is the supervisor's and the other children's."""
@@ -236,7 +248,9 @@ class Supervisor:
                 worker.condemned = now
                 # Its handler writes every thread's stack: what hung is in the log.
                 os.kill(worker.pid, signal.SIGABRT)
-            elif worker.condemned and now - worker.condemned > MERCY_S:
+            elif (worker.condemned and now - worker.condemned > MERCY_S) or (
+                worker.leaves_by and now > worker.leaves_by
+            ):
                 os.kill(worker.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
@@ -253,13 +267,51 @@ class Supervisor:
             worker.life = Life(worker.life.started_at, early)
             worker.pid, worker.listening = 0, False
             self._fleet.lost(worker, how_it_ended(status))
-            if self._stops:
+            if worker.leaves_by:
+                log.info("worker %d (pid %d) left: %s", worker.index, pid, how_it_ended(status))
+                self._workers[worker.index] = Worker.absent(worker.index)
+            elif self._stops:
                 self._clean = self._clean and status == 0
             else:
                 log.warning(
                     "worker %d (pid %d) ended with %s; started again in %.2f s",
                     worker.index, pid, how_it_ended(status), worker.due - now,
                 )  # fmt: skip
+
+    # -- as many as are needed -------------------------------------------------------------
+
+    @property
+    def _staff(self) -> list[Worker]:
+        """The workers that there should be, those that are being started again too."""
+        return [each for each in self._workers if each.due < Worker.NEVER and not each.leaves_by]
+
+    def _scale(self, now: float) -> None:
+        if self._scaler is None or not self._ready or now - self._scaled_at < 1.0:
+            return
+        self._scaled_at = now
+        staff = self._staff
+        ready = {each.index: each.pid for each in staff if each.listening}
+        self._resize(self._scaler.turn(ready, len(staff), now))
+
+    def _resize(self, count: int) -> None:
+        """Have *count* workers: start some, or have some drain and leave."""
+        staff = self._staff
+        absent = [each for each in self._workers if each.due == Worker.NEVER]
+        for worker in absent[: max(0, count - len(staff))]:
+            worker.due, worker.newcomer = 0.0, self._ready
+        for worker in staff[count:]:
+            # A second more than its own deadline: it leaves by itself.
+            worker.leaves_by = time.monotonic() + self._drain_s + 1.0
+            if worker.pid:
+                os.kill(worker.pid, signal.SIGTERM)
+            else:
+                self._workers[worker.index] = Worker.absent(worker.index)
+
+    def _make_room_for(self, newcomer: Worker) -> None:
+        """Have clients open some of their connections anew: they would stay where they are."""
+        others = [each for each in self._staff if each.listening and each is not newcomer]
+        for worker in others:
+            worker.order(PartOrder(1 / (len(others) + 1)))
 
     # -- stopping --------------------------------------------------------------------------
 

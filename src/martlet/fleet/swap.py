@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import ClassVar, cast
 
 from martlet.errors import Code
 from martlet.fleet import memory
@@ -46,7 +47,7 @@ class Worker:
     One child process, as the supervisor sees it.
 
     Args:
-        pid: 0 while it waits, until *due*, to be started again.
+        pid: 0 while it waits, until *due*, to be started (again).
         told: Versions that it was ordered to load and not to unload, in that order.
         holds: Versions that it reported loaded.
         leaving: Versions that it was ordered to unload and still holds.
@@ -56,7 +57,11 @@ class Worker:
         doomed: Why it is to be started again: it hangs, or cannot hold what it should.
         condemned: When it was told so by a signal.
         said: Its last words, when it could not go on.
+        newcomer: It is one more, or takes the place of one that was.
+        leaves_by: It was told to drain and leave, by that time; 0: it stays.
     """
+
+    NEVER: ClassVar[float] = float("inf")
 
     index: int
     pid: int
@@ -74,6 +79,13 @@ class Worker:
     doomed: str = ""
     condemned: float = 0.0
     said: str = ""
+    newcomer: bool = False
+    leaves_by: float = 0.0
+
+    @classmethod
+    def absent(cls, index: int) -> Worker:
+        """Return the place of a worker that nobody needs now."""
+        return cls(index, 0, cast(Connection, None), Life(0.0), due=cls.NEVER)
 
     @property
     def loading(self) -> list[Key]:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from martlet.fleet.mail import Mail
@@ -16,6 +17,7 @@ from martlet.serving.roster import (
     Listening,
     ListenOrder,
     LoadOrder,
+    PartOrder,
     Prepared,
     RosterOrder,
     Unloaded,
@@ -42,6 +44,10 @@ class Door(Protocol):
         """Take nothing new, finish what is under way; True if nothing was cut off."""
         ...
 
+    def part(self, share: float) -> None:
+        """Have *share* of the clients open their connections anew, where that loses nothing."""
+        ...
+
 
 class WorkerLoop:
     """
@@ -51,7 +57,8 @@ class WorkerLoop:
         manager: Opens and frees versions. One thread of ours calls it.
         doors: Opened at the ListenOrder, drained at SIGTERM.
         drain_s: How long that may take.
-        beat: Called at every quarter of a second that the loop turns.
+        beat: Called at every quarter of a second that the loop turns, with the calls that wait
+            for a thread, and how full the fullest lane is.
         hang_s: A call that has worked longer in a thread will never end: the thread is lost, so
             the worker drains, and the supervisor starts another.
     """
@@ -62,7 +69,7 @@ class WorkerLoop:
         manager: Manager,
         doors: list[Door],
         drain_s: float,
-        beat: Callable[[], None],
+        beat: Callable[[int, float], None],
         hang_s: float,
     ) -> None:
         self._pipe = pipe
@@ -80,7 +87,7 @@ class WorkerLoop:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
 
         def stir() -> None:
-            self._beat()
+            self._beat(*self._manager.pressure())
             stuck = self._manager.stuck(self._hang_s, time.monotonic())
             if stuck and not stop.is_set():
                 log.error("%s: this worker drains, for another to take its place", stuck)
@@ -120,6 +127,8 @@ class WorkerLoop:
                 case ListenOrder():
                     later(self._open)
                     self._pipe.send(Listening())
+                case PartOrder(share):
+                    later(partial(self._part, share))
 
     def _free(self, variant: Variant[Any]) -> None:
         self._manager.free(variant)
@@ -129,6 +138,10 @@ class WorkerLoop:
         for door in self._doors:
             await door.open()
         self._opened = True
+
+    async def _part(self, share: float) -> None:
+        for door in self._doors:
+            door.part(share)
 
 
 async def _as_coroutine(make: Callable[[], Awaitable[None]]) -> None:

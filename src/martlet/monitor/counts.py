@@ -46,6 +46,24 @@ class Histogram:
         self.count += other.count
         self.total += other.total
 
+    def since(self, before: Histogram) -> Histogram:
+        """Return what was counted after *before*, an earlier state of the same counts."""
+        buckets = [a - b for a, b in zip(self.buckets, before.buckets, strict=True)]
+        return Histogram(buckets, self.count - before.count, self.total - before.total)
+
+    def quantile(self, share: float) -> float:
+        """
+        Return the time, in microseconds, that *share* of them took at most; 0 of none.
+
+        Within a bucket times are taken for evenly spread: it is off by less than the bucket.
+        """
+        wanted, seen, low = share * self.count, 0, 0.0
+        for high, count in zip(BOUNDS_US, self.buckets, strict=False):
+            if count and seen + count >= wanted:
+                return low + (high - low) * (wanted - seen) / count
+            seen, low = seen + count, high
+        return low if self.count else 0.0
+
 
 @dataclass(slots=True)
 class Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from martlet.monitor.counts import Counts, Totals
@@ -62,11 +63,22 @@ class Together:
     def totals(self) -> Totals:
         """Return the sums over all workers: this one's to the last answer, the others' of late."""
         found = self.counts.totals()
-        for file in sorted(self._folder.glob("*.counts")):
-            other = _read(file) if file != self._own else None
-            if other is not None:
-                found.include(other)
+        _include_all(found, (f for f in self._folder.glob("*.counts") if f != self._own))
         return found
+
+
+def totals_of(folder: Path) -> Totals:
+    """Return the sums over all workers that write into *folder*, for who is none of them."""
+    found = Totals()
+    _include_all(found, folder.glob("*.counts"))
+    return found
+
+
+def _include_all(found: Totals, files: Iterable[Path]) -> None:
+    for file in sorted(files):
+        other = _read(file)
+        if other is not None:
+            found.include(other)
 
 
 def _read(file: Path) -> Totals | None:

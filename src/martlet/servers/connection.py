@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "_unsent",
         "_waiting",
         "closing",
+        "parting",
         "since",
         "started",
     )
@@ -99,6 +100,8 @@ class Connection(asyncio.Protocol):
         self._ended = False
         self._refusal: Response | None = None
         self.closing = False
+        self.parting = False
+        """Whether the next answer is its last."""
         self.since = server.clock
         self._begin()
 
@@ -316,7 +319,7 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, request: Request, response: Response, keep: bool) -> None:
         self._server.served += 1
-        leaving = self.closing or self._server.draining
+        leaving = self.closing or self.parting or self._server.draining
         last = (not keep or (leaving and not self._waiting)) and self._refusal is None
         more = b"X-Request-Id: %b\r\n" % (request.id or id_of(request))
         headers = request.headers

@@ -57,6 +57,15 @@ class HttpServer:
             connection.expire(self.clock)
         self._sweep = self.loop.call_later(1.0, self._expire)
 
+    def part(self, share: float) -> None:
+        """Answer the next request of *share* of the connections with ``Connection: close``."""
+        kept = 0.0
+        for connection in list(self.connections):
+            kept += share
+            if kept >= 1.0:
+                kept -= 1.0
+                connection.parting = True
+
     async def drain(self, timeout_s: float, quiet_s: float = 0.3) -> bool:
         """
         Stop listening, finish what is under way, close; True if nothing was cut off.

@@ -6,7 +6,7 @@ Source: tensorflow_serving/util/prometheus_exporter.cc and servables/tensorflow/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from martlet.monitor.counts import BOUNDS_US, Histogram, Totals
 from martlet.servers.routes import Request, Response, Route
@@ -16,17 +16,29 @@ _TEXT = b"text/plain; version=0.0.4"
 
 
 class Metrics:
-    """The path that Prometheus reads."""
+    """
+    The path that Prometheus reads.
 
-    def __init__(self, totals: Callable[[], Totals], path: str) -> None:
+    Args:
+        more: Each gives lines of its own.
+    """
+
+    def __init__(
+        self,
+        totals: Callable[[], Totals],
+        path: str,
+        more: Sequence[Callable[[], Iterable[str]]] = (),
+    ) -> None:
         self._totals = totals
+        self._more = more
         self.routes = [Route("GET", re.compile(re.escape(path)), lambda: self._read)]
 
     def unmatched(self, request: Request) -> None:
         """Leave other paths to others."""
 
     def _read(self, request: Request) -> Response:
-        return Response(200, text(self._totals()).encode(), _TEXT)
+        more = "".join(f"{line}\n" for each in self._more for line in each())
+        return Response(200, (text(self._totals()) + more).encode(), _TEXT)
 
 
 def text(counts: Totals) -> str:

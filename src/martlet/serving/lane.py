@@ -88,6 +88,11 @@ class Lane:
         with self._lock:
             self._room += 1
 
+    @property
+    def under_way(self) -> int:
+        """How many calls work or wait here."""
+        return self.settings.at_once + self.settings.max_queue - self._room
+
     def longest_s(self, now: float) -> float:
         """Return for how long the oldest call has worked here; 0: none does."""
         # A copy: the threads change it.

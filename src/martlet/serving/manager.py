@@ -122,6 +122,16 @@ class Manager:
                 return f"a call of version {version} of {name!r} has worked for {longest_s:g} s"
         return ""
 
+    def pressure(self) -> tuple[int, float]:
+        """Return how many calls wait for a thread, and how full the fullest lane is, 0 to 1."""
+        waiting, fullest = 0, 0.0
+        for variant in list(self._held.values()):
+            lane = variant.lane
+            calls, room = lane.under_way, lane.settings.at_work
+            waiting += max(0, calls - room)
+            fullest = max(fullest, min(1.0, calls / room))
+        return waiting, fullest
+
     def close(self) -> None:
         """Free every version. Nobody asks the engine any more."""
         for variant in self._held.values():

@@ -61,6 +61,13 @@ class ListenOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class PartOrder:
+    """Part with this share of the connections: their clients open them anew, at any worker."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A LoadOrder is done; *error* and *message* say why it failed."""
 
@@ -90,5 +97,5 @@ class Listening:
     """A ListenOrder is done: the worker answers."""
 
 
-Order = LoadOrder | UnloadOrder | RosterOrder | ListenOrder
+Order = LoadOrder | UnloadOrder | RosterOrder | ListenOrder | PartOrder
 Report = Loaded | Unloaded | Prepared | Listening

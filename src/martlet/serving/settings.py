@@ -71,6 +71,11 @@ class ModelSettings:
         return self.threads or (1 if single else 4)
 
     @property
+    def at_work(self) -> int:
+        """How many calls can be at work at once: a batch is many."""
+        return self.at_once * max(1, self.max_rows)
+
+    @property
     def on_loop(self) -> bool:
         """Whether a call may work where its request came in."""
         return self.isolation is Isolation.INLINE and not self.max_rows

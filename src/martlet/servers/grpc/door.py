@@ -28,11 +28,14 @@ class Limits:
         message_bytes: Of one request; more is RESOURCE_EXHAUSTED.
         threads: Calls that are answered at once.
         waiting: Calls that may wait for a thread; more are refused with RESOURCE_EXHAUSTED.
+        connection_s: A connection is told to go away after about this time, and its client opens
+            another; calls under way are finished. 0: never.
     """
 
     message_bytes: int = 64 << 20
     threads: int = 4
     waiting: int = 1024
+    connection_s: float = 0.0
 
 
 class GrpcDoor:
@@ -62,6 +65,7 @@ class GrpcDoor:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
+                *_ages(limits),
             ],
             maximum_concurrent_rpcs=limits.threads + limits.waiting,
         )
@@ -106,6 +110,9 @@ class GrpcDoor:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._server.start()
 
+    def part(self, share: float) -> None:
+        """Do nothing: connections end by their age (``Limits.connection_s``)."""
+
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing new, finish what is under way; True if nothing was cut off."""
         self._health.enter_graceful_shutdown()
@@ -114,6 +121,12 @@ class GrpcDoor:
         clean = await loop.run_in_executor(None, stopped.wait, timeout_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
         return bool(clean)
+
+
+def _ages(limits: Limits) -> list[tuple[str, int]]:
+    if not limits.connection_s:
+        return []
+    return [("grpc.max_connection_age_ms", round(1000 * limits.connection_s))]
 
 
 def threads_for(cores: int | None = None) -> int:
