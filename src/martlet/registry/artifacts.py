@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,9 @@ from martlet.registry.version import File
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
+
+# Rows that are set while a table serves lie beside it, and are no part of the version.
+_LIVE = re.compile(r"\.live(\.[0-9a-f]{32})?$")
 
 _CHUNK_BYTES = 1 << 20
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -135,7 +139,11 @@ def verify(folder: Path, files: tuple[File, ...]) -> None:
     Raises:
         NotAvailable: one is missing, new, or not what *files* says; the text names it.
     """
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not _LIVE.search(path.name)
+    }
     if odd := found ^ {file.path for file in files}:
         name = min(odd)
         raise NotAvailable(f"{folder / name} was {'added' if name in found else 'removed'}")
@@ -215,7 +223,8 @@ def _walk(folder: Path, top: Path) -> Iterator[tuple[Path, str]]:
         if stat.S_ISDIR(mode):
             yield from _walk(path, top)
         elif stat.S_ISREG(mode):
-            yield path, name
+            if not _LIVE.search(path.name):
+                yield path, name
         else:
             what = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
             raise InvalidInput(f"{path} is {what}: only plain files and folders can be imported")

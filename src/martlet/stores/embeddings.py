@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from martlet.errors import InvalidInput
-from martlet.stores.keys import Rows, open_keys, pack_keys
+from martlet.stores.keys import Keys, Rows, concatenated, integers, open_keys, pack_keys, texts
+from martlet.stores.live import Live, LiveKeys
+from martlet.stores.livefile import LiveFile, Shape, live_path
+from martlet.stores.livewatch import watched
+from martlet.stores.livewriter import LiveWriter
 from martlet.stores.tablefile import Array, TableFile, write_table
 
 KIND = "embeddings"
@@ -30,11 +35,15 @@ class Embeddings:
     """
     An open table. Every process that opens it shares one copy in memory.
 
+    Rows may be set while any number of processes read: they lie in a file beside the table (see
+    stores/livefile.py), which an open table finds by itself within a fraction of a second.
+
     Args:
         path: As ``write_embeddings`` wrote it.
 
     Raises:
-        ModelNotFound, UnsupportedModel: there is no such file, or it is no embedding table.
+        ModelNotFound, UnsupportedModel: there is no such file, or it is no embedding table, or
+            the live rows beside it are those of another.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,8 +51,18 @@ class Embeddings:
         # One row more than there are keys: zeros, so that row -1 needs no test.
         self._stored = self._file["vectors"]
         self._scales = self._file.find("scales")
-        self.keys = open_keys(self._file)
+        self._base_keys = open_keys(self._file)
         self._plain = self._stored.dtype == np.float32
+        self._text: bool = self._file.meta["keys"] == "string"
+        row_bytes = self._stored.dtype.itemsize * self.dim
+        self._shape = Shape.of(
+            self._file.identity, len(self._stored) - 1, row_bytes, text=self._text
+        )
+        self.keys: Keys = self._base_keys
+        self._live: Live | None = None
+        self._writer: LiveWriter | None = None
+        self.look()
+        watched(self)
 
     @property
     def path(self) -> Path:
@@ -71,12 +90,22 @@ class Embeddings:
         return str(self._stored.dtype)
 
     @property
+    def text_keys(self) -> bool:
+        """Whether keys are strings."""
+        return self._text
+
+    @property
     def vectors(self) -> Array:
-        """The stored rows, not copied. [rows, dim], of dtype ``precision``."""
+        """The rows as the file has them, not copied. [rows, dim], of dtype ``precision``."""
         return self._stored[:-1]
 
+    @property
+    def live(self) -> Live | None:
+        """The rows that were set since; None where none ever was."""
+        return self._live
+
     def __len__(self) -> int:
-        return len(self._stored) - 1
+        return len(self.keys)
 
     def rows_of(self, keys: ArrayLike | Sequence[str]) -> Rows:
         """
@@ -89,12 +118,22 @@ class Embeddings:
 
     def take(self, rows: Array) -> NDArray[np.float32]:
         """Return the vectors of *rows* [n], zeros for -1. Shape [n, dim]."""
+        live = self._live
+        if live is not None:
+            found, scales = live.gather(self._stored, self._scales, rows)
+            return self._unpacked(found, scales)
         found = self._stored.take(rows, axis=0, mode="wrap")
         if self._plain:
             return found
-        vectors = found.astype(np.float32)
-        if self._scales is not None:
-            vectors *= self._scales.take(rows, mode="wrap")[:, None]
+        scales = None if self._scales is None else self._scales.take(rows, mode="wrap")
+        return self._unpacked(found, scales)
+
+    def _unpacked(self, stored: Array, scales: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        if self._plain:
+            return stored
+        vectors = stored.astype(np.float32)
+        if scales is not None:
+            vectors *= scales[:, None]
         return vectors
 
     def get_many(self, keys: ArrayLike | Sequence[str]) -> Gathered:
@@ -111,8 +150,11 @@ class Embeddings:
 
     def scan(self, batch: int = 8192) -> Iterator[tuple[Array, Gathered]]:
         """Give every key once with its vector, in the order of the rows."""
-        for start in range(0, len(self), batch):
-            rows = np.arange(start, min(start + batch, len(self)))
+        every = np.arange(len(self._stored) - 1)
+        if self._live is not None:
+            every = np.concatenate([every, self._live.new_rows()])
+        for start in range(0, len(every), batch):
+            rows = every[start : start + batch]
             yield self.keys.at(rows), Gathered(self.take(rows), np.ones(len(rows), bool))
 
     def verify(self) -> None:
@@ -123,6 +165,113 @@ class Embeddings:
             UnsupportedModel: it is damaged; the text says where.
         """
         self._file.verify()
+
+    # -- rows that change ------------------------------------------------------------------
+
+    def look(self) -> None:
+        """
+        See whether live rows lie beside the table now.
+
+        Raises:
+            UnsupportedModel: they are damaged, or those of another table.
+        """
+        path = live_path(self.path)
+        try:
+            about = path.stat()
+        except OSError:
+            # What was found once stays: rows of new keys may be in somebody's hands.
+            return
+        if self._live is None or self._live.file.inode != (about.st_dev, about.st_ino):
+            if self._file.replaced:
+                return  # they are those of the table that took this one's place
+            live = Live(LiveFile(path, self._shape.identity), text=self._text)
+            # In this order: a row that the keys give must be one that ``take`` knows.
+            self._live = live
+            self.keys = LiveKeys(self._base_keys, live, text=self._text)
+
+    def put_many(self, keys: ArrayLike | Sequence[str], vectors: ArrayLike) -> None:
+        """
+        Let each of *keys* have its vector from now on, in every process that has the table open.
+
+        A reader sees each vector whole, old or new. What was written outlives this process;
+        ``sync`` makes it outlive a loss of power. Of a key that comes twice the last one stays.
+
+        Args:
+            keys: Of the table's kind; they need not be in it.
+            vectors: [n, dim], finite. They are kept in the table's precision.
+
+        Raises:
+            InvalidInput: what comes does not fit the table; the text names the key.
+            Overloaded: there is no room for so many new keys.
+            WrongState: the rows were folded into a newer version.
+            NotAvailable: the disk is full or refuses, or another process keeps writing.
+        """
+        wanted = self._keys_to_set(keys)
+        matrix = _matrix(vectors)
+        if matrix.shape != (len(wanted), self.dim):
+            raise InvalidInput(
+                f"vectors of shape {list(matrix.shape)} came for {len(wanted)} keys; "
+                f"[{len(wanted)}, {self.dim}] is wanted"
+            )
+        if not wanted:
+            return
+        _check_finite(wanted, matrix)
+        stored, scales = _stored(matrix, self.precision)
+        if scales is None:
+            scales = np.ones(len(wanted), np.float32)
+        rows = self._base_keys.rows_of(concatenated(wanted))
+        with self.writing() as live:
+            self._live_writer.set(live, wanted, rows, stored, scales)
+
+    def remove_many(self, keys: ArrayLike | Sequence[str]) -> NDArray[np.bool_]:
+        """
+        Let each of *keys* be again as the table's own file has it; return which were not. [n].
+
+        A key that the file does not have is unknown again.
+
+        Raises:
+            InvalidInput: *keys* are not of the table's kind.
+            WrongState, NotAvailable: as of ``put_many``.
+        """
+        wanted = self._keys_to_set(keys)
+        if not wanted or (self._live is None and not live_path(self.path).exists()):
+            return np.zeros(len(wanted), bool)
+        rows = self._base_keys.rows_of(concatenated(wanted))
+        with self.writing() as live:
+            return self._live_writer.unset(live, wanted, rows, self._stored[:0])
+
+    @contextmanager
+    def writing(self) -> Iterator[Live]:
+        """
+        Hold the one writer's place for the block, and give the live rows.
+
+        Raises:
+            NotAvailable: another process has held it for five seconds.
+        """
+        with self._live_writer.held() as live:
+            self.look()
+            yield live
+
+    def sync(self) -> None:
+        """Return once what this process has set is on disk, where a loss of power leaves it."""
+        if self._writer is not None:
+            self._writer.sync()
+
+    @property
+    def _live_writer(self) -> LiveWriter:
+        if self._writer is None:
+            self._writer = LiveWriter(self.path, self._shape, text=self._text)
+        return self._writer
+
+    def _keys_to_set(self, keys: ArrayLike | Sequence[str]) -> list[int | str]:
+        if not self._text:
+            found: list[int | str] = integers(keys).tolist()
+            return found
+        strings = texts(keys)
+        for key in strings:
+            if not key.isascii() and any("\ud800" <= char < "\ue000" for char in key):
+                raise InvalidInput(f"key {key!r} cannot be written as UTF-8")
+        return list(strings)
 
 
 def write_embeddings(
@@ -153,17 +302,21 @@ def write_embeddings(
     count = len(sections["keys.offsets"]) - 1 if meta["keys"] == "string" else len(sections["keys"])
     if len(matrix) != count:
         raise InvalidInput(f"{count} keys came with {len(matrix)} vectors; one each is wanted")
-    bad = ~np.isfinite(matrix).all(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
-        key = list(np.asarray(keys, dtype=object))[row]
-        raise InvalidInput(f"the vector of key {key!r} (row {row}) is not finite: {matrix[row]}")
+    _check_finite(keys, matrix)
     stored, scales = _stored(matrix, precision)
     if scales is not None:
         sections = {**sections, "scales": np.append(scales, np.float32(0))}
     rows = np.zeros((len(stored) + 1, stored.shape[1]), stored.dtype)
     rows[:-1] = stored
     write_table(path, KIND, {"vectors": rows, **sections}, generation=generation, meta=meta)
+
+
+def _check_finite(keys: ArrayLike | Sequence[Any], matrix: NDArray[np.float32]) -> None:
+    bad = ~np.isfinite(matrix).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        key = list(np.asarray(keys, dtype=object))[row]
+        raise InvalidInput(f"the vector of key {key!r} (row {row}) is not finite: {matrix[row]}")
 
 
 def _matrix(vectors: ArrayLike) -> NDArray[np.float32]:

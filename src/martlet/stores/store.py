@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from martlet.stores.keys import Rows
 from martlet.stores.tablefile import Array
 
-Values = TypeVar("Values")
 Values_co = TypeVar("Values_co", covariant=True)
-Values_contra = TypeVar("Values_contra", contravariant=True)
+Given_contra = TypeVar("Given_contra", contravariant=True)
 
 
 class Store(Protocol[Values_co]):
@@ -48,7 +48,7 @@ class Store(Protocol[Values_co]):
 
 
 class Table(Store[Values_co], Protocol[Values_co]):
-    """A store whose values lie in rows of a mapped file. It is written once and never changes."""
+    """A store whose values lie in rows of a mapped file, which is written once."""
 
     def rows_of(self, keys: ArrayLike | Sequence[str]) -> Rows:
         """
@@ -69,15 +69,25 @@ class Table(Store[Values_co], Protocol[Values_co]):
         ...
 
 
-class Writable(Store[Values], Protocol[Values]):
-    """A store that also takes values while it serves."""
+class Writable(Store[Values_co], Protocol[Values_co, Given_contra]):
+    """A store that also takes values while it serves; *Given* holds one for each key."""
 
-    def put_many(self, keys: ArrayLike | Sequence[str], values: Values) -> None:
+    def put_many(self, keys: ArrayLike | Sequence[str], values: Given_contra, /) -> None:
         """
         Keep *values*, one for each of *keys*; who reads afterwards sees all of them.
 
         Raises:
             InvalidInput: keys or values are not of the store's kind, or differ in number.
+            NotAvailable: the store cannot be reached.
+        """
+        ...
+
+    def remove_many(self, keys: ArrayLike | Sequence[str]) -> NDArray[np.bool_]:
+        """
+        Forget what was put under each of *keys*; return under which there was something.
+
+        Raises:
+            InvalidInput: *keys* are not of the store's kind.
             NotAvailable: the store cannot be reached.
         """
         ...

@@ -61,7 +61,8 @@ class TableFile:
         self.path = path
         try:
             with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
+                about = os.fstat(file.fileno())
+                size = about.st_size
                 if size < _PREAMBLE.size:
                     raise UnsupportedModel(f"{path} is no table file: it holds {size} bytes")
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -75,8 +76,24 @@ class TableFile:
         self.generation: str = header["generation"]
         self.meta: dict[str, Any] = header["meta"]
         self.size = size
+        self._inode = (about.st_dev, about.st_ino)
         self._sections: dict[str, dict[str, Any]] = header["sections"]
         self._mapping = mapping
+
+    @property
+    def identity(self) -> bytes:
+        """The sha256 of the header, which holds that of every section. 32 bytes."""
+        digest: bytes = _PREAMBLE.unpack_from(self._mapping)[4]
+        return digest
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another file has taken its place since it was opened."""
+        try:
+            about = self.path.stat()
+        except OSError:
+            return True
+        return (about.st_dev, about.st_ino) != self._inode
 
     def __getitem__(self, name: str) -> Array:
         section = self._sections[name]

@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from martlet.errors import AlreadyExists, InvalidInput, MartletError, ModelNotFound, NotAvailable
 from martlet.registry import Kind, Registry, Standing
 from martlet.registry.schema import STEPS, migrate
+from martlet.stores import Embeddings, write_embeddings
 
 
 @pytest.fixture
@@ -396,3 +398,13 @@ class TestSeveralProcesses:
 
         version = registry.import_(source, "ctr", check=check)
         registry.verify(version)
+
+
+def test_rows_that_are_set_beside_a_table_are_no_part_of_its_version(tmp_path):
+    write_embeddings(tmp_path / "items.table", [1, 2], np.eye(2))
+    with Registry.open(tmp_path / "registry") as registry:
+        found = registry.import_(tmp_path / "items.table", "items", kind=Kind.EMBEDDINGS)
+        Embeddings(registry.path_of(found)).put_many([1, 7], np.ones((2, 2)))
+        registry.verify(found)
+        again = registry.import_(registry.path_of(found).parent, "copied", kind=Kind.MODEL)
+        assert [file.path for file in again.files] == ["items.table"]

@@ -1,11 +1,11 @@
-"""Every test of tables runs over the compiled key lookup and over its pure twin."""
+"""Every test of tables runs over the compiled parts and over their pure twins."""
 
 from __future__ import annotations
 
 import pytest
 
 from martlet import native
-from martlet.stores import keys
+from martlet.stores import keys, slots
 
 
 @pytest.fixture(params=["compiled", "pure"], autouse=True)
@@ -14,4 +14,5 @@ def lookup(request, monkeypatch):
         pytest.skip("the compiled part is not built, or MARTLET_NATIVE=0")
     if request.param == "pure":
         monkeypatch.setattr(keys, "_native", None)
+        monkeypatch.setattr(slots, "_native", None)
     return request.param
