@@ -16,7 +16,17 @@ SOURCE = Path(martlet.__file__).parent
 
 # From the ground up; within a line, a room may import those to its left.
 ROOMS = [
-    ["errors", "deadline", "names", "tensors", "states", "servable", "events", "native"],
+    [
+        "errors",
+        "deadline",
+        "names",
+        "tensors",
+        "states",
+        "servable",
+        "events",
+        "native",
+        "certificate",
+    ],
     ["registry", "stores", "retrieval", "features"],
     ["formats", "convert"],
     ["serving", "recommend", "rollout"],

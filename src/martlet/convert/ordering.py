@@ -1,0 +1,124 @@
+"""Figures of ranking: does one list of scores order things as another does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.tensors import Tensor
+
+Floats = NDArray[np.float64]
+
+_NOISE = 1e-6
+"""Scores nearer than this (absolute, and relative) count as the same score: a tie that rounding
+broke is no change of order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Means over *groups* groups of two or more rows; 1.0 where there is none."""
+
+    groups: int
+    rank_correlation: float
+    top_k_overlap: float
+
+
+def scores(output: Tensor) -> Floats:
+    """Return one score a row: of two columns the second, which is the positive class."""
+    found: Floats = output.reshape(len(output), -1)[:, -1].astype(np.float64)
+    return found
+
+
+def figures(original: Floats, candidate: Floats, groups: Tensor | None, top_k: int) -> Figures:
+    """
+    Return how alike the two order the rows of each group.
+
+    Args:
+        original, candidate: A finite score a row.
+        groups: Of each row; None: all rows are one group.
+        top_k: How many of the best are compared.
+    """
+    near = np.abs(original - candidate) <= _NOISE + _NOISE * np.abs(original)
+    candidate = np.where(near, original, candidate)
+    correlations, overlaps = [], []
+    for rows in _each(groups, len(original)):
+        if len(rows) > 1:
+            correlations.append(spearman(original[rows], candidate[rows]))
+            overlaps.append(overlap(original[rows], candidate[rows], top_k))
+    if not correlations:
+        return Figures(0, 1.0, 1.0)
+    return Figures(len(correlations), float(np.mean(correlations)), float(np.mean(overlaps)))
+
+
+def _each(groups: Tensor | None, count: int) -> list[Any]:
+    if groups is None:
+        return [np.arange(count)]
+    _, codes = np.unique(np.array([str(each) for each in groups.ravel()]), return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def ranks(values: Floats) -> Floats:
+    """
+    Return the rank of each value from 1, equal values sharing the mean of theirs.
+
+    >>> ranks(np.array([10.0, 30.0, 10.0, 20.0])).tolist()
+    [1.5, 4.0, 1.5, 3.0]
+    """
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    found: Floats = (ends - (counts - 1) / 2)[codes]
+    return found
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    """
+    Return Spearman's rank correlation; where a side is all ties, 1.0 if both are, else 0.0.
+
+    Source: Kendall, "Rank Correlation Methods", 1948, with mean ranks for ties.
+    """
+    x, y = ranks(a) - (len(a) + 1) / 2, ranks(b) - (len(b) + 1) / 2
+    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    if size == 0:
+        return 1.0 if not x.any() and not y.any() else 0.0
+    return float((x * y).sum() / size)
+
+
+def overlap(original: Floats, candidate: Floats, top_k: int) -> float:
+    """
+    Return which share of the candidate's best *top_k* the original too scores among its best.
+
+    An item as good as the original's last one counts: among equals either choice is right.
+    """
+    k = min(top_k, len(original))
+    least = np.sort(original)[-k]
+    chosen = original[np.argsort(-candidate, kind="stable")[:k]]
+    return float((chosen >= least - _NOISE - _NOISE * abs(least)).mean())
+
+
+def auc(found: Floats, labels: Tensor) -> float:
+    """
+    Return the area under the ROC curve: how often a positive is above a negative, ties half.
+
+    Args:
+        found: A score a row.
+        labels: 0 or 1; both occur.
+
+    >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
+    0.75
+    """
+    positive = labels.astype(bool)
+    count = int(positive.sum())
+    total = ranks(found)[positive].sum()
+    return float((total - count * (count + 1) / 2) / (count * (len(labels) - count)))
+
+
+def logloss(found: Floats, labels: Tensor) -> float | None:
+    """Return the mean negative log likelihood; None where *found* are no probabilities."""
+    if found.min() < 0 or found.max() > 1:
+        return None
+    chance = np.clip(found, 1e-15, 1 - 1e-15)
+    return float(-np.where(labels.astype(bool), np.log(chance), np.log1p(-chance)).mean())

@@ -1,0 +1,238 @@
+"""What values the inputs of a model may hold, found by running it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from martlet.errors import MartletError, UnsupportedModel
+from martlet.servable import DEFAULT_SIGNATURE, Servable, signature_of
+from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+
+_INNER = (1, 5, 2, 8, 32)
+"""Sizes tried for the free axes after the first (how long a sequence is)."""
+_SLOW_S = 1.0
+"""A single row that takes longer is a size, not an id: no larger one is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """
+    What one input may hold.
+
+    Args:
+        low, high: The least and greatest whole number that the model answers; None where it
+            answers whatever the dtype holds, and for floats and text.
+        nan: Whether it answers NaN (floats), or a missing value (text).
+        values: Values seen in logged rows, or words found in the file. May be empty.
+    """
+
+    low: int | None = None
+    high: int | None = None
+    nan: bool = False
+    values: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        if self.low is None and self.high is None:
+            return "any"
+        low = "lowest" if self.low is None else self.low
+        return f"{low} to {'highest' if self.high is None else self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """
+    What a signature may be asked.
+
+    Args:
+        name: The signature's.
+        signature: Its inputs and outputs.
+        inner: The size given to free axes after the first.
+        base: One row that the model answers.
+        ranges: By input.
+    """
+
+    name: str
+    signature: Signature
+    inner: int
+    base: Tensors
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    def shape(self, spec: Spec, rows: int) -> tuple[int, ...]:
+        """Return the shape of *rows* rows of the input *spec*."""
+        return shape_of(spec, rows, self.inner)
+
+
+def shape_of(spec: Spec, rows: int, inner: int) -> tuple[int, ...]:
+    """Return the shape of *rows* rows, a free inner axis having *inner* elements."""
+    sizes = (-1,) if spec.shape is None else spec.shape
+    return tuple(
+        size if size != -1 else rows if axis == 0 else inner for axis, size in enumerate(sizes)
+    )
+
+
+def domain_of(
+    servable: Servable,
+    name: str = "",
+    *,
+    words: Sequence[str] = (),
+    logged: Tensors | None = None,
+) -> Domain:
+    """
+    Return what the signature *name* of *servable* may be asked, found by asking it.
+
+    Args:
+        name: Of the signature; "" for the default one.
+        words: Text that the file knows.
+        logged: Real rows, if there are any: their values are realistic by definition.
+
+    Raises:
+        UnsupportedModel: no row that was tried is answered; says what the model said.
+    """
+    name = name or default_signature(servable)
+    signature = signature_of(servable, name)
+    inner, base = _base(servable, name, signature, words, logged)
+    ranges = {
+        spec.name: _range(servable, name, spec, base, words, logged)
+        for spec in signature.inputs.values()
+        if spec.name in base
+    }
+    return Domain(name, signature, inner, base, ranges)
+
+
+def default_signature(servable: Servable) -> str:
+    """Return the signature that a caller who names none means."""
+    names = [n for n, signature in servable.signatures.items() if signature.inputs]
+    if not names:
+        raise UnsupportedModel("the model has no signature with inputs")
+    return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in names else names[0]
+
+
+def answers(servable: Servable, name: str, inputs: Tensors) -> dict[str, Tensor] | None:
+    """Return what *servable* answers, or None where it refuses."""
+    try:
+        return servable.predict(dict(inputs), name)
+    except MartletError:
+        return None
+
+
+def _base(
+    servable: Servable,
+    name: str,
+    signature: Signature,
+    words: Sequence[str],
+    logged: Tensors | None,
+) -> tuple[int, Tensors]:
+    """Return the inner size, and one row, that the model answers."""
+    refusal: MartletError | None = None
+    for inner, row in _candidates(signature, words, logged):
+        try:
+            servable.predict(row, name)
+        except MartletError as exc:
+            refusal = refusal or exc
+        else:
+            return inner, row
+    raise UnsupportedModel(
+        f"no made row is answered ({refusal}); give real ones with --rows FILE"
+    ) from refusal
+
+
+def _candidates(
+    signature: Signature, words: Sequence[str], logged: Tensors | None
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    if logged:
+        inner = next((v.shape[1] for v in logged.values() if v.ndim > 1), 1)
+        for at in range(min(8, min(map(len, logged.values())))):
+            yield inner, {each: value[at : at + 1] for each, value in logged.items()}
+    texts = ["", *words[:1], "0", "a"]
+    specs = [spec for spec in signature.inputs.values() if spec.required]
+    free = any(-1 in (spec.shape or ())[1:] for spec in specs)
+    has_text = any(spec.dtype is DType.STRING for spec in specs)
+    for inner, text, number in product(
+        _INNER if free else (1,), texts if has_text else ("",), (1, 0)
+    ):
+        yield (
+            inner,
+            {
+                spec.name: filled(spec, text if spec.dtype is DType.STRING else number, 1, inner)
+                for spec in specs
+            },
+        )
+
+
+def filled(spec: Spec, value: object, rows: int, inner: int) -> Tensor:
+    """Return an array that fits *spec* and holds nothing but *value*."""
+    found: Tensor = np.full(shape_of(spec, rows, inner), value, spec.dtype.numpy)
+    return found
+
+
+def _range(
+    servable: Servable,
+    name: str,
+    spec: Spec,
+    base: Tensors,
+    words: Sequence[str],
+    logged: Tensors | None,
+) -> Range:
+    def answered(value: object) -> bool:
+        try:
+            row = {**base, spec.name: np.full(base[spec.name].shape, value, spec.dtype.numpy)}
+        except (OverflowError, ValueError):
+            return False
+        return answers(servable, name, row) is not None
+
+    seen: tuple[object, ...] = ()
+    if logged is not None and spec.name in logged:
+        seen = tuple(_distinct(logged[spec.name]))
+    elif spec.dtype is DType.STRING:
+        seen = tuple(words)
+    if spec.dtype is DType.STRING:
+        return Range(nan=spec.nullable and answered(None), values=seen)
+    if spec.dtype.is_float:
+        return Range(nan=answered(np.nan), values=seen)
+    if not spec.dtype.is_integer:
+        return Range(values=seen)
+    limits = np.iinfo(spec.dtype.numpy)
+    start = int(base[spec.name].flat[0]) if base[spec.name].size else 0
+    high = _end(answered, start, int(limits.max))
+    low = _end(answered, start, int(limits.min))
+    return Range(low, high, values=seen)
+
+
+def _end(answered: object, start: int, last: int) -> int | None:
+    """Return the furthest number from *start* towards *last* that is answered; None: *last* is."""
+    assert callable(answered)
+    sign = 1 if last > start else -1
+    good, step = start, 1
+    # Outwards by doubling, so that a number that is a size in truth is found to be slow while
+    # it is still small; then by halves between the last answered and the first refused.
+    while good != last:
+        tried = start + sign * step
+        if (last - tried) * sign < 0:
+            tried = last
+        begun = time.perf_counter()
+        if not answered(tried):
+            break
+        good, step = tried, step * 2
+        if time.perf_counter() - begun > _SLOW_S:
+            return good
+    else:
+        return None
+    bad = tried
+    while abs(bad - good) > 1:
+        middle = (good + bad) // 2
+        if answered(middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _distinct(values: Tensor, most: int = 1000) -> list[object]:
+    found = list(dict.fromkeys(values.ravel().tolist()))
+    step = -(-len(found) // most)
+    return found[::step] if found else []

@@ -1,0 +1,64 @@
+"""Small ONNX models, made here: a lookup of two ids, and a net of floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save_model
+
+from martlet import formats
+from martlet.servable import Servable
+
+USERS, ITEMS, DIM = 50, 20, 4
+
+Save = Callable[..., Path]
+
+
+def write(path: Path, nodes: Sequence, inputs: Sequence, outputs: Sequence, tables: dict) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info(*each) for each in inputs],
+        [helper.make_tensor_value_info(*each) for each in outputs],
+        [numpy_helper.from_array(value, name) for name, value in tables.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    save_model(model, path)
+    return path
+
+
+@pytest.fixture
+def lookup(tmp_path: Path) -> Save:
+    """Writes a ranker that looks two ids up and multiplies their vectors; *change* a weight."""
+
+    def make(name: str = "lookup", *, change: float = 0.0, sigmoid: bool = True) -> Path:
+        random = np.random.default_rng(1)
+        tables = {
+            "users": random.standard_normal((USERS, DIM)).astype(np.float32),
+            "items": random.standard_normal((ITEMS, DIM)).astype(np.float32),
+            "axes": np.array([1], np.int64),
+        }
+        tables["items"][7, 2] += np.float32(change)
+        last = "dot" if sigmoid else "score"
+        nodes = [
+            helper.make_node("Gather", ["users", "user"], ["u"]),
+            helper.make_node("Gather", ["items", "item"], ["i"]),
+            helper.make_node("Mul", ["u", "i"], ["ui"]),
+            helper.make_node("ReduceSum", ["ui", "axes"], [last], keepdims=0),
+            helper.make_node("Identity", ["clock"], ["unused"]),
+        ]
+        if sigmoid:
+            nodes.append(helper.make_node("Sigmoid", ["dot"], ["score"]))
+        inputs = [(n, TensorProto.INT64, ["rows"]) for n in ("user", "item", "clock")]
+        outputs = [("score", TensorProto.FLOAT, ["rows"])]
+        return write(tmp_path / f"{name}.onnx", nodes, inputs, outputs, tables)
+
+    return make
+
+
+@pytest.fixture
+def opened() -> Callable[[Path], Servable]:
+    return formats.load

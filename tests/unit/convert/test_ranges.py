@@ -1,0 +1,69 @@
+"""The ranges of ids are found by running the model, and its words in its file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from martlet.convert.ranges import domain_of
+from martlet.convert.words import words_of
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.tensors import DType, Signature, Spec
+
+
+class Picky:
+    """Answers what *accepts* says, as a model with a check of its own does."""
+
+    def __init__(self, spec: Spec, accepts):
+        outputs = [Spec("y", DType.FLOAT32, (-1,))]
+        self.signatures = {"serving_default": Signature.of([spec], outputs)}
+        self._accepts = accepts
+        self.asked = 0
+
+    def predict(self, inputs, signature_name="serving_default"):
+        self.asked += 1
+        (value,) = inputs.values()
+        if not all(map(self._accepts, value.ravel().tolist())):
+            raise InvalidInput("no")
+        return {"y": np.zeros(len(value), np.float32)}
+
+    def close(self): ...
+
+
+def test_a_gather_answers_ids_from_minus_its_size(lookup, opened):
+    ranges = domain_of(opened(lookup())).ranges
+    assert (ranges["user"].low, ranges["user"].high) == (-50, 49)
+    assert (ranges["item"].low, ranges["item"].high) == (-20, 19)
+    assert str(ranges["clock"]) == "any"
+
+
+@pytest.mark.parametrize("high", [0, 1, 2, 1000, 30_000, 2**31 - 2])
+def test_the_last_id_is_found_by_halving(high: int):
+    model = Picky(Spec("id", DType.INT32, (-1,)), lambda v: -1 <= v <= high)
+    found = domain_of(model).ranges["id"]
+    assert (found.low, found.high) == (-1, high)
+    assert model.asked < 150
+
+
+def test_a_model_that_answers_every_id_has_no_ends():
+    found = domain_of(Picky(Spec("id", DType.INT64, (-1,)), lambda v: True)).ranges["id"]
+    assert (found.low, found.high) == (None, None)
+
+
+def test_a_float_that_may_not_be_nan_is_told():
+    spec = Spec("x", DType.FLOAT32, (-1, 3))
+    assert domain_of(Picky(spec, lambda v: True)).ranges["x"].nan
+    assert not domain_of(Picky(spec, lambda v: v == v)).ranges["x"].nan
+
+
+def test_a_model_that_answers_no_made_row_wants_real_ones():
+    model = Picky(Spec("x", DType.STRING, (-1,)), lambda v: v == "a very special word")
+    with pytest.raises(UnsupportedModel, match="--rows"):
+        domain_of(model)
+    assert domain_of(model, logged={"x": np.array(["a very special word"], object)})
+
+
+def test_the_words_of_a_savedmodel_are_its_vocabularies(shared):
+    pytest.importorskip("tensorflow")
+    path = shared / "sparrow/modeldata/MLPRec/002"
+    assert words_of(path, "savedmodel") == []  # it has none: names of variables are no words
