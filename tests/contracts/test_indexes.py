@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from martlet.errors import InvalidInput
-from martlet.retrieval import Exact, Index, Ivf, Metric, build_ivf
+from martlet.retrieval import Exact, Index, Ivf, LiveIndex, Metric, build_ivf
 from martlet.stores import Embeddings, write_embeddings
 
 ROWS, DIM = 4000, 16
@@ -26,6 +26,40 @@ def ivf(table: Embeddings, metric: Metric) -> Index:
         like_those_to_come = np.random.default_rng(8).standard_normal((200, DIM))
         build_ivf(table, path, metric=metric, queries=like_those_to_come)
     return Ivf(table, path)
+
+
+def partly_live(table: Embeddings) -> Embeddings:
+    """A table whose file has a third of the rows wrong, and whose live rows are right."""
+    path = table.path.with_name("partly.table")
+    if not path.exists():
+        vectors = np.array(table.vectors)
+        wrong = np.flatnonzero(np.random.default_rng(9).random(ROWS) < 1 / 3)
+        vectors[wrong] = 3 * vectors[(wrong * 7 + 11) % ROWS]
+        write_embeddings(path, np.arange(ROWS) * 3, vectors)
+        Embeddings(path).put_many(wrong * 3, np.asarray(table.vectors)[wrong])
+    return Embeddings(path)
+
+
+def exact_live(table: Embeddings, metric: Metric) -> Index:
+    partly = partly_live(table)
+    return LiveIndex(exact(partly, metric), partly)
+
+
+def ivf_live(table: Embeddings, metric: Metric) -> Index:
+    pytest.importorskip("faiss")
+    partly = partly_live(table)
+    path = partly.path.with_name(f"partly.{metric.value}.index")
+    if not path.exists():
+        like_those_to_come = np.random.default_rng(8).standard_normal((200, DIM))
+        write_embeddings(path.with_name("file"), partly.keys.all, np.array(partly.vectors))
+        build_ivf(
+            Embeddings(path.with_name("file")), path, metric=metric, queries=like_those_to_come
+        )
+    return LiveIndex(Ivf(partly, path), partly)
+
+
+def is_exact(index: Index) -> bool:
+    return isinstance(index.inner if isinstance(index, LiveIndex) else index, Exact)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +90,7 @@ def metric(request) -> Metric:
     return request.param
 
 
-@pytest.fixture(params=[exact, ivf], ids=lambda make: make.__name__)
+@pytest.fixture(params=[exact, ivf, exact_live, ivf_live], ids=lambda make: make.__name__)
 def index(request, table, metric) -> Index:
     make: Callable[[Embeddings, Metric], Index] = request.param
     return make(table, metric)
@@ -84,7 +118,7 @@ def recall(found, scores, k):
 class TestEveryIndex:
     def test_it_finds_the_nearest(self, index, queries, scores):
         found = index.search(queries, 50)
-        bound = 1.0 if isinstance(index, Exact) else 0.95
+        bound = 1.0 if is_exact(index) else 0.95
         assert recall(found.rows, scores, 50) >= bound
 
     def test_scores_are_the_metric_and_fall(self, index, queries, scores):
@@ -109,7 +143,7 @@ class TestEveryIndex:
         left = scores.copy()
         for row, refused in zip(left, exclude, strict=True):
             row[refused[:-1]] = -np.inf
-        assert recall(found.rows, left, 20) >= (1.0 if isinstance(index, Exact) else 0.9)
+        assert recall(found.rows, left, 20) >= (1.0 if is_exact(index) else 0.9)
 
     @pytest.mark.parametrize("share", [0.0, 0.002, 0.02, 0.3, 1.0])
     def test_only_allowed_rows_are_found_and_k_of_them_while_there_are_k(
@@ -156,6 +190,46 @@ class TestEveryIndex:
 
     def test_it_says_what_it_is(self, index, metric):
         assert (index.metric, len(index)) == (metric, ROWS)
+
+
+@pytest.mark.parametrize("make", [exact, ivf], ids=lambda make: make.__name__)
+class TestRowsThatAreSet:
+    """Beside an index that was built before them."""
+
+    @pytest.fixture
+    def open_one(self, table, metric, make, tmp_path, monkeypatch):
+        monkeypatch.setattr("martlet.retrieval.live.FRESH_S", 0)
+        write_embeddings(tmp_path / "items", table.keys.all, np.array(table.vectors))
+        found = Embeddings(tmp_path / "items")
+        return found, LiveIndex(make(found, metric), found)
+
+    def test_without_any_it_answers_as_the_index_does(self, open_one, queries):
+        _, index = open_one
+        found, same = index.search(queries, 9), index.inner.search(queries, 9)
+        assert found.rows.tolist() == same.rows.tolist()
+
+    def test_a_new_key_is_found_at_once_and_taken_back_no_more(self, open_one, queries):
+        table, index = open_one
+        table.put_many([10**9], queries[:1] * 100)
+        (row,) = table.rows_of([10**9])
+        assert index.search(queries[:1], 3).rows[0, 0] == row
+        assert index.search(queries[:1], ROWS + 5).rows[0].tolist().count(row) == 1
+        refused = index.search(queries[:1], 3, exclude=[table.rows_of([10**9])])
+        assert row not in refused.rows
+        of_the_file = index.search(queries[:1], 3, allowed=np.ones(ROWS, bool))
+        assert row not in of_the_file.rows
+        table.remove_many([10**9])
+        assert row not in index.search(queries[:1], 3).rows
+
+    def test_a_row_is_found_by_its_new_vector_and_not_by_its_old(self, open_one, queries):
+        table, index = open_one
+        best = index.search(queries[:1], 5).rows[0]
+        table.put_many(table.keys.at(best[:1]), -queries[:1])
+        assert index.search(queries[:1], 4).rows[0].tolist() == best[1:].tolist()
+        table.put_many(table.keys.at(best[:1]), queries[:1] * 100)
+        assert index.search(queries[:1], 5).rows[0, 0] == best[0]
+        table.remove_many(table.keys.at(best[:1]))
+        assert index.search(queries[:1], 5).rows[0].tolist() == best.tolist()
 
 
 class TestPrecisions:

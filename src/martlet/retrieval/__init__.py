@@ -6,6 +6,7 @@ from martlet.retrieval.choice import EXACT_UP_TO, build_index, index_path, open_
 from martlet.retrieval.exact import Exact
 from martlet.retrieval.index import Found, Index, Metric
 from martlet.retrieval.ivf import Ivf, build_ivf
+from martlet.retrieval.live import LiveIndex
 
 __all__ = [
     "EXACT_UP_TO",
@@ -13,6 +14,7 @@ __all__ = [
     "Found",
     "Index",
     "Ivf",
+    "LiveIndex",
     "Metric",
     "build_index",
     "build_ivf",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from martlet.retrieval.exact import Exact
-from martlet.retrieval.index import Floats, Index, Metric
+from martlet.retrieval.index import Floats, Metric
 from martlet.retrieval.ivf import Ivf, build_ivf
+from martlet.retrieval.live import LiveIndex
 from martlet.stores import Embeddings
 
 EXACT_UP_TO = 20_000
@@ -38,20 +39,23 @@ def build_index(
         MissingExtra: it needs one, and faiss is not installed.
         NotAvailable: the disk is full, or refuses.
     """
-    if len(table) <= EXACT_UP_TO:
+    if len(table.vectors) <= EXACT_UP_TO:
         return None
     path = index_path(table, metric)
     build_ivf(table, path, metric=metric, recall=recall, queries=queries)
     return path
 
 
-def open_index(table: Embeddings, *, metric: Metric = Metric.DOT) -> Index:
+def open_index(table: Embeddings, *, metric: Metric = Metric.DOT) -> LiveIndex:
     """
     Return the index that lies beside *table*, or the exact search where there is none.
+
+    Either way rows that are set while the table is open are found by their new vectors.
 
     Raises:
         UnsupportedModel: it is damaged, or was built over another table.
         MissingExtra: there is one, and faiss is not installed.
     """
     path = index_path(table, metric)
-    return Ivf(table, path) if path.exists() else Exact(table, metric)
+    inner = Ivf(table, path) if path.exists() else Exact(table, metric)
+    return LiveIndex(inner, table)

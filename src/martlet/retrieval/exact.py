@@ -44,7 +44,7 @@ class Exact:
         return self._metric
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._table.vectors)
 
     def search(
         self,

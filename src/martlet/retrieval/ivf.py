@@ -94,7 +94,7 @@ class Ivf:
         return self._probes
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._table.vectors)
 
     def search(
         self,
@@ -183,20 +183,21 @@ def build_ivf(
     """
     faiss = _faiss()
     random = np.random.default_rng(seed)
-    vectors = table.take(np.arange(len(table)))
+    rows = len(table.vectors)
+    vectors = table.take(np.arange(rows))
     if metric is Metric.COSINE:
         vectors = normalised(vectors)
     squares = np.einsum("rd,rd->r", vectors, vectors)
     last = np.sqrt(np.maximum(squares.max() - squares, 0))
     longer = np.column_stack([vectors, last]).astype(np.float32)
-    cells = max(1, min(round(2 * len(table) ** 0.5), len(table) // _TRAINING_PER_CELL))
+    cells = max(1, min(round(2 * rows**0.5), rows // _TRAINING_PER_CELL))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(table.dim + 1), table.dim + 1, cells)
     index.cp.seed = seed
     index.cp.niter = 10
-    index.train(longer[random.permutation(len(table))[: cells * _TRAINING_PER_CELL]])
+    index.train(longer[random.permutation(rows)[: cells * _TRAINING_PER_CELL]])
     index.add(longer)
     if queries is None:
-        queries = vectors[random.permutation(len(table))[:_TUNING_QUERIES]]
+        queries = vectors[random.permutation(rows)[:_TUNING_QUERIES]]
     probes, reached = _tuned(index, Exact(table, metric), queries[:_TUNING_QUERIES], recall)
     notes = {
         "table": table.digest,

@@ -26,17 +26,17 @@ def table(tmp_path):
 class TestChoice:
     def test_a_small_table_needs_no_index(self, table):
         assert build_index(table) is None
-        assert isinstance(open_index(table), Exact)
+        assert isinstance(open_index(table).inner, Exact)
 
     def test_a_large_table_gets_one_beside_it(self, table, monkeypatch):
         monkeypatch.setattr(choice, "EXACT_UP_TO", 1000)
         path = build_index(table, recall=0.9)
         assert path is not None
         assert path.parent == table.path.parent
-        index = open_index(table)
+        index = open_index(table).inner
         assert isinstance(index, Ivf)
         assert index.recall >= 0.9
-        assert isinstance(open_index(table, metric=Metric.COSINE), Exact)
+        assert isinstance(open_index(table, metric=Metric.COSINE).inner, Exact)
 
     def test_a_higher_recall_visits_more_cells(self, table, tmp_path):
         build_ivf(table, tmp_path / "low", recall=0.5)
