@@ -123,7 +123,7 @@ def _work(
     workers = Workers(partial(read_told, counted))
     dialects: list[Dialect] = [
         Health(engine),
-        Recommendations(engine),
+        Recommendations(engine, counts, settings.timeout_s),
         TFServing(engine, counts, settings.timeout_s, settings.cors),
         OpenInference(engine, catalogue, counts, settings.timeout_s),
         workers,
@@ -165,7 +165,7 @@ def _grpc_door(
     config: ServeConfig, engine: Engine, catalogue: Catalogue, sink: Sink, port: int
 ) -> Door:
     # grpcio keeps threads, which do not survive a fork: it is imported in the worker alone.
-    from martlet.servers.grpc.door import Limits, threads_for
+    from martlet.servers.grpc.door import Limits
     from martlet.servers.grpc.services import door
 
     addresses = [f"{config.host}:{port}"]
@@ -177,7 +177,6 @@ def _grpc_door(
         addresses,
         Limits(
             config.limits.body_bytes,
-            threads_for(),
             connection_s=0.0 if config.scaling is None else LONGEST_CONNECTION_S,
         ),
         as_content=config.protocols.tensor_content,

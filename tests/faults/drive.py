@@ -44,9 +44,10 @@ class Server:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        found = re.search(r"http://127\.0\.0\.1:(\d+) \(gRPC at (\S+)\)", line)
         assert found, f"the server did not start: {log.read_text()}"
         self.port = int(found[1])
+        self.grpc = found[2]
 
     def children(self) -> list[int]:
         """The pids of the supervisor's children: workers, and a trial while there is one."""

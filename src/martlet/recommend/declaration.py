@@ -131,6 +131,7 @@ class ByModel:
         output: Which of its outputs is the score; "" for the first.
         units, items: Tables whose columns fill the inputs of the same name.
         features: Inputs that are filled otherwise, by name.
+        timeout_s: How long it is waited for, where it is waited for apart.
     """
 
     model: ModelRef
@@ -138,6 +139,7 @@ class ByModel:
     units: str
     items: str
     features: Mapping[str, Feature]
+    timeout_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

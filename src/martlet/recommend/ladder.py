@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
+from martlet import deadline
+from martlet.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    MartletError,
+    ServableFailed,
+    UnsupportedModel,
+)
 from martlet.names import ModelRef
+from martlet.recommend.breaker import Breaker
 from martlet.recommend.declaration import ByDot, ByModel, Dot, Step, Vector
 from martlet.recommend.joining import Join, Rows, Unfit, inner
 from martlet.recommend.stages import Floats
 from martlet.recommend.tables import Tables
-from martlet.servable import DEFAULT_SIGNATURE
+from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.serving.engine import Engine
 from martlet.serving.traffic import Variant
 from martlet.stores import Table
+from martlet.tensors import Tensors
 
 log = logging.getLogger(__name__)
+
+SHARE = 0.75
+"""Of the time that the request has left: what one step may take, so that others have some too."""
 
 
 class Ranked(NamedTuple):
@@ -54,14 +68,19 @@ class Ladder:
         self._engine = engine
         self._pinned = pinned
         self._joins: dict[tuple[str, int], Join] = {}
+        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         self._dots = {
             step: inner(tables, step.query, step.items) for step in steps if isinstance(step, ByDot)
         }
         self.unit_tables = [table for step in steps for table in _unit_tables(step, tables)]
 
-    def rank(self, rows: Rows) -> Ranked | None:
+    def rank(self, rows: Rows, apart: bool = False) -> Ranked | None:
         """
         Return what the highest step that can answer makes of *rows*; None if no step can.
+
+        Args:
+            apart: Ask each model in its own lane, and step down when it is late. Else models
+                answer in the caller's thread, however long that takes.
 
         Raises:
             InvalidInput: a value that a model needs from the request is missing or unfit.
@@ -70,7 +89,8 @@ class Ladder:
             try:
                 if isinstance(step, ByDot):
                     return Ranked("dot", self._dots[step](rows), {})
-                scores, version = self.by_model(step, self.pin(step.model), rows)
+                ask = self._in_time if apart else self.by_model
+                scores, version = ask(step, self.pin(step.model), rows)
                 return Ranked(step.model.name, scores, {step.model.name: version})
             except MartletError as exc:
                 # What the client can mend, it is told; all else is for the step below.
@@ -78,6 +98,39 @@ class Ladder:
                     raise
                 log.warning("ranking by %s steps down: %s", _named(step), exc)
         return None
+
+    def _in_time(self, step: ByModel, ref: ModelRef, rows: Rows) -> tuple[Floats, int]:
+        breaker = self._breakers[step.model.name]
+        if not breaker.allows(time.monotonic()):
+            raise DeadlineExceeded("it was late too often of late, and is passed over for a while")
+        try:
+            found = self._apart(step, ref, rows)
+        except DeadlineExceeded:
+            breaker.was_late(time.monotonic())
+            raise
+        except MartletError:
+            breaker.was_in_time()
+            raise
+        breaker.was_in_time()
+        return found
+
+    def _apart(self, step: ByModel, ref: ModelRef, rows: Rows) -> tuple[Floats, int]:
+        left = deadline.remaining()
+        limit_s = step.timeout_s if left is None else min(step.timeout_s, SHARE * left)
+        variant = self._engine.acquire(ref)
+        try:
+            inputs = self._join(step, variant)(rows)
+        except BaseException:
+            variant.release()
+            raise
+        # The lease lasts as long as the call, which may outlive our patience.
+        outputs = variant.lane.ask(lambda: _predicted(variant, inputs), limit_s, variant.release)
+        return _score(step, outputs, len(rows.items)), variant.version
+
+    @property
+    def models(self) -> list[ModelRef]:
+        """The models that rank, each at the version that belongs with the tables."""
+        return [self.pin(step.model) for step in self._steps if isinstance(step, ByModel)]
 
     def step_of(self, model: str) -> ByModel:
         """
@@ -107,13 +160,7 @@ class Ladder:
             MartletError: the model does not answer, its inputs cannot be joined, or it failed.
         """
         with self._engine.lease(ref) as variant:
-            join = self._join(step, variant)
-            inputs = join(rows)
-            try:
-                outputs = variant.servable.predict(inputs)
-            except InvalidInput as exc:
-                # The values came from our tables: the caller cannot mend them.
-                raise Unfit(str(exc)) from exc
+            outputs = _predicted(variant, self._join(step, variant)(rows))
         return _score(step, outputs, len(rows.items)), variant.version
 
     def _join(self, step: ByModel, variant: Variant[Any]) -> Join:
@@ -127,6 +174,14 @@ class Ladder:
                 )
             join = self._joins[key] = Join(step, variant.name, signature, self._tables)
         return join
+
+
+def _predicted(variant: Variant[Servable], inputs: Tensors) -> Mapping[str, NDArray[Any]]:
+    try:
+        return variant.servable.predict(inputs)
+    except InvalidInput as exc:
+        # The values came from our tables: the caller cannot mend them.
+        raise Unfit(str(exc)) from exc
 
 
 def _unit_tables(step: Step, tables: Tables) -> list[Table[Any]]:

@@ -191,6 +191,7 @@ def _step(part: Part, table: _Tables) -> Step:
             units=table(units, part) if units else "",
             items=table(items, part) if items else "",
             features={key: _feature(features, key, table, sides) for key in features.names()},
+            timeout_s=part.number("timeout_ms", 2000, 1) / 1000,
         )
     elif "dot" in part:
         found = ByDot(*_pair(part, table))

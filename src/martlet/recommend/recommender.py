@@ -130,9 +130,18 @@ class Recommender:
 
     # -- the doors' two questions ----------------------------------------------------------
 
-    def recommend(self, ask: Ask) -> Slate:
+    @property
+    def ranked_by(self) -> list[ModelRef]:
+        """The models that rank, each at the version that belongs with the tables."""
+        return self._ladder.models
+
+    def recommend(self, ask: Ask, apart: bool = False) -> Slate:
         """
         Return the slate for one request. It is never empty.
+
+        Args:
+            apart: Ask the ranking models in their own lanes, and step down the ladder when one is
+                late. Else they answer in the caller's thread.
 
         Raises:
             InvalidInput: a size beyond the limit, a key of the wrong kind, or a value that the
@@ -154,7 +163,7 @@ class Recommender:
                 + (" that is not excluded" if ask.exclude is not None else "")
             )
         rows = Rows(subject, pool.items)
-        ranked = None if cold else self._ladder.rank(rows)
+        ranked = None if cold else self._ladder.rank(rows, apart)
         if ranked is None:
             # The order of the sources: their scores are not of one scale.
             ranked = Ranked("popular" if cold else "order", pool.scores, {})

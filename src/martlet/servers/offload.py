@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from martlet.errors import DeadlineExceeded
-from martlet.serving.lane import Lane
+from martlet.serving.lane import GRACE_S, Lane, late
 
 Result = TypeVar("Result")
 
@@ -23,9 +22,6 @@ VERY_SLOW_NS = 100_000_000
 """One call that took longer suffices."""
 
 _SURE = 4
-
-GRACE_S = 0.1
-"""How much later than its limit a call is given up from outside."""
 
 
 class Pace:
@@ -65,12 +61,9 @@ async def run(lane: Lane, work: Callable[[], Result], timeout_s: float) -> Resul
         Overloaded: too many wait already.
         DeadlineExceeded: *timeout_s*, or the model's own limit, has passed.
     """
-    limit_s = lane.settings.deadline_ms / 1000 or timeout_s
+    limit_s = lane.limit_s(timeout_s)
     future = asyncio.wrap_future(lane.submit(work, timeout_s))
     try:
-        # A process that is ended at the deadline says more than our clock: let it speak first.
-        return await asyncio.wait_for(future, min(limit_s, timeout_s) + GRACE_S)
+        return await asyncio.wait_for(future, limit_s + GRACE_S)
     except TimeoutError:
-        raise DeadlineExceeded(
-            f"no answer after {min(limit_s, timeout_s) * 1000:g} ms, which is the limit"
-        ) from None
+        raise late(limit_s) from None

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from time import perf_counter_ns
 
 import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput
+from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef, read_version
 from martlet.recommend.recommender import Ask, Recommender
 from martlet.recommend.subject import Subject
 from martlet.servable import DEFAULT_SIGNATURE, signature_of
+from martlet.servers.recommending import Recommending
 from martlet.servers.routes import Handler, Request, Response, Route
+from martlet.servers.timed import Answer, Timed
 from martlet.serving.engine import Engine, score
 from martlet.serving.traffic import Variant
 from martlet.wire import recommendations as wire
@@ -21,10 +25,19 @@ _WHICH = r"(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^
 
 
 class Recommendations:
-    """The recommender's paths, over one engine."""
+    """
+    The recommender's paths, over one engine.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: Whose recommenders and models.
+        sink: Hears of every ranking that a client asked of a model.
+        timeout_s: An answer that takes longer is 504.
+    """
+
+    def __init__(self, engine: Engine, sink: Sink = NOBODY, timeout_s: float = 30.0) -> None:
         self._engine = engine
+        self._timed = Timed(engine, sink, timeout_s)
+        self._recommending = Recommending(engine, timeout_s)
         self.routes = [
             Route("POST", re.compile(f"/v1/recommenders/{_WHICH}:recommend"), self._recommend),
             Route("POST", re.compile(f"/v1/models/{_WHICH}:rank"), self._rank),
@@ -45,7 +58,7 @@ class Recommendations:
     ) -> Handler:
         ref = _instance_ref(name, version, label)
 
-        def handler(request: Request) -> Response:
+        def call(request: Request, apart: bool) -> Response:
             document = wire.parse(request.body)
             variant = self._acquire(ref)
             try:
@@ -53,7 +66,7 @@ class Recommendations:
                 unit = recommender.declared.unit
                 asked = wire.recommend_request(document, unit)
                 slate = recommender.recommend(
-                    Ask(asked.unit, asked.size, asked.context, asked.history, asked.exclude)
+                    Ask(asked.unit, asked.size, asked.context, asked.history, asked.exclude), apart
                 )
             finally:
                 variant.release()
@@ -69,12 +82,12 @@ class Recommendations:
                 wire.slate_reply(ref.name, (unit, asked.unit), columns, slate.sources, about),
             )
 
-        return handler
+        return self._recommending.handler(call, ref)
 
     def _rank(self, name: str, version: str | None = None, label: str | None = None) -> Handler:
         ref = _ref(name, version, label)
 
-        def handler(request: Request) -> Response:
+        def call(request: Request) -> Answer:
             document = wire.parse(request.body)
             if wire.is_joined(document):
                 return self._rank_joined(ref, document)
@@ -83,7 +96,9 @@ class Recommendations:
                 signature_name = wire.text_of(document, "signature_name", DEFAULT_SIGNATURE)
                 signature = signature_of(variant.servable, signature_name)
                 inputs = wire.rank_inputs(document, signature)
+                started = perf_counter_ns()
                 found = score(variant, inputs, signature_name)
+                model_ns = perf_counter_ns() - started
             finally:
                 variant.release()
             output = wire.text_of(document, "output", next(iter(found.outputs)))
@@ -93,20 +108,24 @@ class Recommendations:
             scores = found.outputs[output]
             if scores.ndim == 2 and scores.shape[1] == 1:
                 scores = scores[:, 0]
-            return Response(200, wire.scores_reply(found.name, found.version, scores))
+            reply = wire.scores_reply(found.name, found.version, scores)
+            return Response(200, reply), found.version, len(scores), model_ns
 
-        return handler
+        return self._timed.handler(call, "rank", ref)
 
-    def _rank_joined(self, ref: ModelRef, document: wire.Document) -> Response:
+    def _rank_joined(self, ref: ModelRef, document: wire.Document) -> Answer:
         variant = self._acquire(ModelRef.parse(wire.recommender_name(document)))
         try:
             recommender = _recommender(variant)
             asked = wire.joined_rank_request(document, recommender.declared.unit)
             subject = Subject(asked.unit, asked.context, asked.history)
+            started = perf_counter_ns()
             scores, version = recommender.rank(ref, subject, asked.items)
+            model_ns = perf_counter_ns() - started
         finally:
             variant.release()
-        return Response(200, wire.scores_reply(ref.name, version, np.ascontiguousarray(scores)))
+        reply = wire.scores_reply(ref.name, version, np.ascontiguousarray(scores))
+        return Response(200, reply), version, len(scores), model_ns
 
     def _acquire(self, ref: ModelRef) -> Variant[object]:
         return self._engine.acquire_recommender(ref)

@@ -11,6 +11,7 @@ from martlet.events import Sink
 from martlet.names import ModelRef
 from martlet.servers.offload import SLOW_NS, Pace, run
 from martlet.servers.routes import Handler, Request, Response
+from martlet.servers.timeouts import timeout_of
 from martlet.serving.engine import Engine
 from martlet.serving.lane import LaneClosed
 
@@ -71,20 +72,22 @@ class Timed:
         self, call: Call, api: str, ref: ModelRef, pace: Pace, request: Request
     ) -> Response:
         started = perf_counter_ns()
+        asked_s = timeout_of(request.headers)
+        limit_s = self._timeout_s if asked_s is None else min(asked_s, self._timeout_s)
         try:
-            answer = await self._in_lane(ref, lambda: call(request))
+            answer = await self._in_lane(ref, lambda: call(request), limit_s)
         except MartletError as exc:
             self._failed(api, ref.name, exc, perf_counter_ns() - started)
             raise
         return self._done(answer, api, ref.name, pace, perf_counter_ns() - started)
 
-    async def _in_lane(self, ref: ModelRef, work: Callable[[], Answer]) -> Answer:
+    async def _in_lane(self, ref: ModelRef, work: Callable[[], Answer], limit_s: float) -> Answer:
         for last in (False, True):
             lane = self._engine.lane(ref)
             if lane is None:
                 return work()
             try:
-                return await run(lane, work, self._timeout_s)
+                return await run(lane, work, limit_s)
             except LaneClosed:
                 # It was replaced between the two lines: the table names the next one.
                 if last:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import TypeVar
 
 from martlet import deadline
-from martlet.errors import NotAvailable, Overloaded
+from martlet.errors import DeadlineExceeded, NotAvailable, Overloaded
 from martlet.serving.settings import DEFAULT, ModelSettings
 
 Result = TypeVar("Result")
 
 _MOST_TOGETHER = 64
 """Calls of a batched version that may wait inside it: each holds a thread."""
+
+
+GRACE_S = 0.1
+"""How much later than its limit a call is given up from outside: a process that is ended at the
+deadline says more than the caller's clock, so it speaks first."""
 
 
 class LaneClosed(NotAvailable):
@@ -59,20 +64,13 @@ class Lane:
             raise Overloaded(
                 f"{self._name!r} has {self.settings.max_queue} calls waiting, which is its limit"
             )
-        if self.settings.deadline_ms:
-            timeout_s = min(timeout_s, self.settings.deadline_ms / 1000)
         # The clock runs while it waits for a thread.
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + self.limit_s(timeout_s)
 
         def begin() -> Result:
             with deadline.until(end):
                 deadline.check(f"{self._name!r} began to answer")
-                thread = threading.get_ident()
-                self._working[thread] = time.monotonic()
-                try:
-                    return work()
-                finally:
-                    del self._working[thread]
+                return self.here(work)
 
         try:
             # Who logs there names the request.
@@ -83,6 +81,46 @@ class Lane:
             self._room -= 1
         future.add_done_callback(self._done)
         return future
+
+    def ask(
+        self, work: Callable[[], Result], timeout_s: float, after: Callable[[], object]
+    ) -> Result:
+        """
+        Return what *work* returns, done by a thread of this lane; the caller's own waits.
+
+        Args:
+            after: Called once, from any thread, when the work has ended or will never begin:
+                which may be long after the caller has given up.
+
+        Raises:
+            DeadlineExceeded: *timeout_s*, or the model's own limit, has passed.
+            Overloaded: too much waits already.
+        """
+        try:
+            future = self.submit(work, timeout_s)
+        except BaseException:
+            after()
+            raise
+        future.add_done_callback(lambda _: after())
+        limit_s = self.limit_s(timeout_s)
+        done, _ = wait([future], limit_s + GRACE_S)
+        if not done:
+            future.cancel()
+            raise late(limit_s)
+        return future.result()
+
+    def here(self, work: Callable[[], Result]) -> Result:
+        """Do *work* in the caller's thread, and have it count among what works in this lane."""
+        thread = threading.get_ident()
+        self._working[thread] = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._working.pop(thread, None)
+
+    def limit_s(self, timeout_s: float) -> float:
+        """Return how long a call may take whose caller waits *timeout_s*."""
+        return min(timeout_s, self.settings.deadline_ms / 1000 or timeout_s)
 
     def _done(self, _: object) -> None:
         with self._lock:
@@ -105,3 +143,8 @@ class Lane:
         What waits here still begins: it asks the table for its version, and finds the next one.
         """
         self._pool.shutdown(wait=False)
+
+
+def late(limit_s: float) -> DeadlineExceeded:
+    """Return what is said of a call that has been given up from outside."""
+    return DeadlineExceeded(f"no answer after {limit_s * 1000:g} ms, which is the limit")

@@ -16,7 +16,7 @@ from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensors
 
 NAME = "model.faulty"
-RAISE, LOOP, HOLD_GIL, CRASH, SLOW = -1, -2, -3, -4, -5
+RAISE, LOOP, HOLD_GIL, CRASH, SLOW, HANG = -1, -2, -3, -4, -5, -6
 """Values of ``x`` that make one call misbehave."""
 
 
@@ -26,6 +26,7 @@ class Faulty:
     def __init__(self, told: dict[str, Any]) -> None:
         self._offset = np.float32(1000 * told["version"])
         self._wait_s = told.get("wait_ms", 0) / 1000
+        self._begun = told.get("begun")
         self._wrong_rows = told.get("wrong_rows", False)
         self._ballast = np.ones(told.get("megabytes", 0) << 17)
         self.signatures = {
@@ -36,6 +37,9 @@ class Faulty:
 
     def predict(self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE) -> dict[str, Any]:
         x = inputs["x"]
+        if self._begun:
+            with Path(self._begun).open("a") as file:
+                file.write(f"{x.tolist()}\n")
         for value in set(x.tolist()):
             if value < 0:
                 misbehave(int(value))
@@ -60,6 +64,8 @@ def misbehave(how: int) -> None:
         ctypes.string_at(0)
     if how == SLOW:
         time.sleep(0.5)
+    if how == HANG:
+        time.sleep(3600)
 
 
 def load(path: Path, options: LoadOptions) -> Faulty:

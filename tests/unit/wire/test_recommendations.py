@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -72,11 +73,15 @@ def ask():
 
     def call(path: str, body: object) -> tuple[int, Any]:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+        async def answer() -> Response:
+            found = router.answer(Request("POST", path, {}, raw))
+            return found if isinstance(found, Response) else await found
+
         try:
-            response = router.answer(Request("POST", path, {}, raw))
+            response = asyncio.run(answer())
         except MartletError as exc:
             response = failed(exc)
-        assert isinstance(response, Response)
         return response.status, json.loads(response.body)
 
     return call

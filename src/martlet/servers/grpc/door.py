@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from martlet.errors import NotAvailable
+from martlet.servers.grpc.threads import Threads
 from martlet.wire.protos import pool
 from martlet.wire.tfserving.config import Tls
 
@@ -26,15 +27,14 @@ class Limits:
 
     Args:
         message_bytes: Of one request; more is RESOURCE_EXHAUSTED.
-        threads: Calls that are answered at once.
-        waiting: Calls that may wait for a thread; more are refused with RESOURCE_EXHAUSTED.
+        calls: Open at once, streams too; more are refused with RESOURCE_EXHAUSTED. A model's own
+            queue ends long before.
         connection_s: A connection is told to go away after about this time, and its client opens
             another; calls under way are finished. 0: never.
     """
 
     message_bytes: int = 64 << 20
-    threads: int = 4
-    waiting: int = 1024
+    calls: int = 4096
     connection_s: float = 0.0
 
 
@@ -47,7 +47,8 @@ class GrpcDoor:
 
     Args:
         services: By full name: the methods of each.
-        address: ``host:port``, or ``unix:path``.
+        addresses: Each ``host:port``, or ``unix:path``.
+        threads: Where calls are answered.
         tls: Certificates; None speaks plain text.
     """
 
@@ -56,18 +57,20 @@ class GrpcDoor:
         services: Mapping[str, dict[str, grpc.RpcMethodHandler]],
         addresses: Sequence[str],
         limits: Limits,
+        threads: Threads,
         tls: Tls | None = None,
     ) -> None:
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="grpc")
+        self._threads = threads
         self._server = grpc.server(
-            self._pool,
+            # Of its pool grpcio wants ``submit``, which every executor has.
+            cast(Any, threads),
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
                 *_ages(limits),
             ],
-            maximum_concurrent_rpcs=limits.threads + limits.waiting,
+            maximum_concurrent_rpcs=limits.calls,
         )
         for name, methods in services.items():
             self._server.add_generic_rpc_handlers(
@@ -119,7 +122,7 @@ class GrpcDoor:
         stopped = self._server.stop(timeout_s)
         loop = asyncio.get_running_loop()
         clean = await loop.run_in_executor(None, stopped.wait, timeout_s)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
         return bool(clean)
 
 

@@ -19,7 +19,9 @@ from martlet.errors import Code, MartletError
 from martlet.events import NOBODY, Sink
 from martlet.servers import openinference_calls as calls
 from martlet.servers.catalogue import Catalogue
-from martlet.servers.grpc.method import stream, unary
+from martlet.servers.grpc.lanes import Lanes
+from martlet.servers.grpc.method import stream, time_left, unary
+from martlet.servers.grpc.threads import Threads
 from martlet.serving.engine import Engine
 from martlet.wire.openinference import contents, describe
 from martlet.wire.protos import message, pool
@@ -34,12 +36,23 @@ class InferenceService:
     Args:
         engine: Whose models.
         catalogue: What there is, and who changes it.
+        lanes: Where calls of models work.
+        threads: Those that gRPC answers in.
         sink: Hears of every answer.
     """
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, sink: Sink = NOBODY) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        catalogue: Catalogue,
+        lanes: Lanes,
+        threads: Threads,
+        sink: Sink = NOBODY,
+    ) -> None:
         self._engine = engine
         self._catalogue = catalogue
+        self._lanes = lanes
+        self._threads = threads
         self._sink = sink
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
@@ -59,7 +72,9 @@ class InferenceService:
         service = pool().FindServiceByName(SERVICE)
         found = {name: _telling(service.methods_by_name[name], tell) for name, tell in told.items()}
         found["ModelInfer"] = unary(contents.ModelInferRequest, self._infer)
-        found["ModelStreamInfer"] = stream(contents.ModelInferRequest, self._streamed)
+        found["ModelStreamInfer"] = stream(
+            contents.ModelInferRequest, self._streamed, self._threads
+        )
         found["RepositoryModelLoad"] = unary(
             message("inference.RepositoryModelLoadRequest"), self._load
         )
@@ -73,13 +88,18 @@ class InferenceService:
         started = perf_counter_ns()
         version = rows = model_ns = 0
         code: Code | None = None
-        try:
+
+        def work() -> Any:
+            nonlocal version, rows, model_ns
             with self._engine.lease(ref) as variant:
                 version = variant.version
                 asked = contents.read(given)
                 found = calls.infer(variant, asked)
                 rows, model_ns = found.rows, found.model_ns
                 return contents.write(asked, ref.name, str(version), found.outputs)
+
+        try:
+            return self._lanes.call(ref, work, context)
         except MartletError as exc:
             code = exc.code
             raise
@@ -132,5 +152,5 @@ def _model_name(given: Any) -> str:
 
 
 def _until(context: grpc.ServicerContext) -> float | None:
-    left = context.time_remaining()
+    left = time_left(context)
     return None if left is None else time.monotonic() + left

@@ -10,7 +10,10 @@ import grpc
 from google.protobuf.message import DecodeError, EncodeError
 
 from martlet import deadline
-from martlet.errors import DeadlineExceeded, InvalidInput, MartletError
+from martlet.errors import Code, DeadlineExceeded, InvalidInput, MartletError
+from martlet.servers.grpc.threads import Threads
+from martlet.servers.identity import current, id_of
+from martlet.servers.routes import Request
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +37,11 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
     """
 
     def call(raw: bytes, context: grpc.ServicerContext) -> bytes:
+        name = identified(context)
         try:
             # It may have waited for a thread: what nobody waits for is not begun.
             check_wanted(context)
-            with deadline.within(context.time_remaining()):
+            with deadline.within(time_left(context)):
                 return bytes(answer(_parsed(request_type, raw), context).SerializeToString())
         except MartletError as exc:
             return abort(context, exc, cut)
@@ -48,21 +52,61 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
             return abort(context, MartletError(f"the answer cannot be written: {exc}"), cut)
         except Exception:
             log.exception("a gRPC call failed")
-            return abort(context, MartletError("the server failed; its log says why"), cut)
+            told = f"the server failed on this call; its log says why, under {name}"
+            return abort(context, MartletError(told), cut)
 
     return grpc.unary_unary_rpc_method_handler(call)
 
 
 def stream(
-    request_type: Any, answer: Callable[[Any, grpc.ServicerContext], Any]
+    request_type: Any, answer: Callable[[Any, grpc.ServicerContext], Any], threads: Threads
 ) -> grpc.RpcMethodHandler:
-    """Return the handler of a stream of requests, each with one response in its turn."""
+    """
+    Return the handler of a stream of requests, each with one response in its turn.
+
+    Args:
+        threads: Those that gRPC answers in: a stream that is silent holds up none of them.
+    """
 
     def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        for raw in requests:
-            yield bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+        identified(context)
+        while True:
+            with threads.waiting():
+                raw = next(requests, None)
+            if raw is None:
+                return
+            with deadline.within(time_left(context)):
+                yield bytes(answer(_parsed(request_type, raw), context).SerializeToString())
 
     return grpc.stream_stream_rpc_method_handler(call)
+
+
+_NAMING = ("x-request-id", "traceparent")
+
+
+def identified(context: grpc.ServicerContext) -> str:
+    """Return the call's id, as REST's; it goes back as trailing metadata, and into the logs."""
+    headers = {
+        key.encode(): value.encode()
+        for key, value in context.invocation_metadata()
+        if key in _NAMING
+    }
+    # To whoever logs a call is what it is on the wire: a POST of HTTP.
+    request = Request("POST", "", headers, b"")
+    current.set(request)
+    name = id_of(request).decode()
+    context.set_trailing_metadata((("x-request-id", name),))
+    return name
+
+
+_FOR_EVER_S = 1e9
+
+
+def time_left(context: grpc.ServicerContext) -> float | None:
+    """Return the seconds that the caller still waits; None: for ever."""
+    left = context.time_remaining()
+    # Some clients write "for ever" as more seconds than any clock of the system holds.
+    return None if left is None or left > _FOR_EVER_S else left
 
 
 def check_wanted(context: grpc.ServicerContext) -> None:
@@ -73,7 +117,7 @@ def check_wanted(context: grpc.ServicerContext) -> None:
         DeadlineExceeded: its deadline has passed.
         Gone: it has cancelled.
     """
-    left = context.time_remaining()
+    left = time_left(context)
     if left is not None and left <= 0:
         raise DeadlineExceeded("the deadline passed before the call was begun")
     if not context.is_active():
@@ -95,6 +139,8 @@ _LONGEST = 2000
 def abort(context: grpc.ServicerContext, exc: MartletError, cut: int | None) -> bytes:
     """End the call with *exc*'s code and text. Never returns: grpc raises."""
     text = str(exc).encode("utf-8", "replace").decode()
+    if exc.code is Code.INTERNAL:
+        log.error("a gRPC call: %s", text[:_LONGEST])
     limit = cut or _LONGEST
     if len(text) > limit:
         text = text[:limit] + "...TRUNCATED"

@@ -13,7 +13,7 @@ import grpc
 from martlet.errors import Code, InvalidInput
 from martlet.servers import tfserving_calls
 from martlet.servers.control import Control
-from martlet.servers.grpc.method import unary
+from martlet.servers.grpc.method import time_left, unary
 from martlet.servers.grpc.prediction import CUT, ref_of
 from martlet.serving.engine import Engine
 from martlet.wire.tfserving import messages
@@ -50,7 +50,7 @@ class ModelService:
             raise InvalidInput(
                 "Invalid ServerModelConfig type: Only ModelConfigList is currently supported"
             )
-        left = context.time_remaining()
+        left = time_left(context)
         until = None if left is None else time.monotonic() + left
         self._control.serve(models_of(request.config), until)
         response = messages.ReloadConfigResponse()

@@ -18,6 +18,7 @@ from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.servers import tfserving_calls
+from martlet.servers.grpc.lanes import Lanes
 from martlet.servers.grpc.method import unary
 from martlet.serving.engine import Engine, score
 from martlet.tensors import Signature, Tensor
@@ -33,6 +34,36 @@ _METHODS = {
 }
 
 
+_NO_NAME = "ModelSpec has no name specified."
+
+
+def ref_of(request: Any) -> ModelRef:
+    """
+    Return the model that *request* names.
+
+    Raises:
+        InvalidInput: it names none.
+    """
+    if not request.HasField("model_spec"):
+        raise InvalidInput("Missing ModelSpec")
+    spec = request.model_spec
+    if not spec.name:
+        raise InvalidInput(_NO_NAME)
+    which = spec.WhichOneof("version_choice")
+    return ModelRef(
+        spec.name,
+        version=spec.version.value if which == "version" else None,
+        label=spec.version_label if which == "version_label" else None,
+    )
+
+
+def _first_ref_of(request: Any) -> ModelRef:
+    # The first task's spec picks the model and its version for all of them.
+    if not request.tasks:
+        raise InvalidInput(_NO_NAME)
+    return ref_of(request.tasks[0])
+
+
 class _Timing:
     """What is told of one call: which model it asked for, who answered, how long that took."""
 
@@ -41,11 +72,6 @@ class _Timing:
     def __init__(self) -> None:
         self.model = ""
         self.version = self.rows = self.model_ns = 0
-
-    def of(self, ref: ModelRef) -> ModelRef:
-        """Note which model is asked for."""
-        self.model = ref.name
-        return ref
 
     @contextmanager
     def model_time(self, inputs: Mapping[str, Tensor]) -> Iterator[None]:
@@ -62,16 +88,19 @@ class PredictionService:
 
     Args:
         engine: Whose models.
+        lanes: Where their calls work.
         as_content: Answer in ``tensor_content``, as ``--enable_serialization_as_tensor_content``.
     """
 
     def __init__(
         self,
         engine: Engine,
+        lanes: Lanes,
         as_content: bool = False,
         sink: Sink = NOBODY,
     ) -> None:
         self._engine = engine
+        self._lanes = lanes
         self._sink = sink
         self._as_content = as_content
 
@@ -82,19 +111,25 @@ class PredictionService:
             "Classify": self._timed("Classify", messages.ClassificationRequest, self._classify),
             "Regress": self._timed("Regress", messages.RegressionRequest, self._regress),
             "MultiInference": self._timed(
-                "MultiInference", messages.MultiInferenceRequest, self._multi
+                "MultiInference", messages.MultiInferenceRequest, self._multi, _first_ref_of
             ),
             "GetModelMetadata": unary(messages.GetModelMetadataRequest, self._metadata, CUT),
         }
 
     def _timed(
-        self, api: str, request_type: Any, answer: Callable[[Any, _Timing], Any]
+        self,
+        api: str,
+        request_type: Any,
+        answer: Callable[[Any, ModelRef, _Timing], Any],
+        ref_of: Callable[[Any], ModelRef] = ref_of,
     ) -> grpc.RpcMethodHandler:
         def timed(request: Any, context: grpc.ServicerContext) -> Any:
             timing, started = _Timing(), perf_counter_ns()
             code = None
             try:
-                return answer(request, timing)
+                ref = ref_of(request)
+                timing.model = ref.name
+                return self._lanes.call(ref, lambda: answer(request, ref, timing), context)
             except MartletError as exc:
                 code = exc.code
                 raise
@@ -113,9 +148,8 @@ class PredictionService:
 
         return unary(request_type, timed, CUT)
 
-    def _predict(self, request: Any, timing: _Timing) -> Any:
+    def _predict(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        ref = timing.of(ref_of(request))
         with tfserving_calls.lease(self._engine, ref) as variant:
             timing.version = variant.version
             signature = variant.servable.signatures.get(name)
@@ -129,8 +163,8 @@ class PredictionService:
             fill_spec(response.model_spec, variant.name, variant.version, name)
         return response
 
-    def _classify(self, request: Any, timing: _Timing) -> Any:
-        ref, name = timing.of(ref_of(request)), request.model_spec.signature_name
+    def _classify(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
+        name = request.model_spec.signature_name
         with tfserving_calls.lease(self._engine, ref) as variant:
             tfserving_calls.signature_of(variant, name)
             timing.version = variant.version
@@ -141,8 +175,8 @@ class PredictionService:
             fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
         return response
 
-    def _regress(self, request: Any, timing: _Timing) -> Any:
-        ref, name = timing.of(ref_of(request)), request.model_spec.signature_name
+    def _regress(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
+        name = request.model_spec.signature_name
         with tfserving_calls.lease(self._engine, ref) as variant:
             tfserving_calls.signature_of(variant, name)
             timing.version = variant.version
@@ -153,11 +187,7 @@ class PredictionService:
             fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
         return response
 
-    def _multi(self, request: Any, timing: _Timing) -> Any:
-        # The first task's spec picks the model and its version for all of them.
-        if not request.tasks:
-            raise InvalidInput(_NO_NAME)
-        ref = timing.of(ref_of(request.tasks[0]))
+    def _multi(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
         response = messages.MultiInferenceResponse()
         with tfserving_calls.lease(self._engine, ref) as variant:
             self._check_tasks(request, variant.servable.signatures)
@@ -212,29 +242,6 @@ class PredictionService:
         packed.type_url = f"type.googleapis.com/{found.DESCRIPTOR.full_name}"
         packed.value = found.SerializeToString()
         return response
-
-
-_NO_NAME = "ModelSpec has no name specified."
-
-
-def ref_of(request: Any) -> ModelRef:
-    """
-    Return the model that *request* names.
-
-    Raises:
-        InvalidInput: it names none.
-    """
-    if not request.HasField("model_spec"):
-        raise InvalidInput("Missing ModelSpec")
-    spec = request.model_spec
-    if not spec.name:
-        raise InvalidInput(_NO_NAME)
-    which = spec.WhichOneof("version_choice")
-    return ModelRef(
-        spec.name,
-        version=spec.version.value if which == "version" else None,
-        label=spec.version_label if which == "version_label" else None,
-    )
 
 
 def fill_spec(spec: Any, name: str, version: int, signature_name: str) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from martlet.events import NOBODY, Sink
 from martlet.servers.catalogue import Catalogue
 from martlet.servers.grpc import inference, models, prediction
-from martlet.servers.grpc.door import GrpcDoor, Limits
+from martlet.servers.grpc.door import GrpcDoor, Limits, threads_for
+from martlet.servers.grpc.lanes import Lanes
+from martlet.servers.grpc.threads import Threads
 from martlet.serving.engine import Engine
 from martlet.wire.tfserving.config import Tls
 
@@ -31,9 +33,15 @@ def door(
         as_content: TensorFlow Serving's answers come in ``tensor_content``.
         sink: Hears of every answer.
     """
+    threads = Threads(threads_for(), "grpc")
+    lanes = Lanes(engine, threads)
     services = {
-        prediction.SERVICE: prediction.PredictionService(engine, as_content, sink).handlers(),
+        prediction.SERVICE: prediction.PredictionService(
+            engine, lanes, as_content, sink
+        ).handlers(),
         models.SERVICE: models.ModelService(engine, catalogue.control).handlers(),
-        inference.SERVICE: inference.InferenceService(engine, catalogue, sink).handlers(),
+        inference.SERVICE: inference.InferenceService(
+            engine, catalogue, lanes, threads, sink
+        ).handlers(),
     }
-    return GrpcDoor(services, addresses, limits, tls)
+    return GrpcDoor(services, addresses, limits, threads, tls)

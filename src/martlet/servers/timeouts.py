@@ -1,0 +1,41 @@
+"""How long a client of REST says that it waits: three headers of the field, read alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+GRPC, ENVOY, PLAIN = b"grpc-timeout", b"x-envoy-expected-rq-timeout-ms", b"x-request-timeout"
+
+_GRPC = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_NUMBER = re.compile(rb"\d{1,12}(?:\.\d{1,9})?")
+
+
+def timeout_of(headers: Mapping[bytes, bytes]) -> float | None:
+    """
+    Return the seconds that the client waits for its answer; None: it does not say.
+
+    Where several headers say, the least counts. What cannot be read is taken for unsaid: a header
+    that some proxy has written must not cost the answer.
+
+    Source:
+        ``Grpc-Timeout``: gRPC over HTTP/2, Requests, and grpc-gateway for HTTP/1.1 (``100m`` is
+        100 ms). ``X-Envoy-Expected-Rq-Timeout-Ms``: what Envoy and Istio tell whom they forward
+        to; 0 is no limit. ``X-Request-Timeout``: seconds, maybe with a fraction.
+
+    >>> timeout_of({b"grpc-timeout": b"250m"}), timeout_of({b"x-request-timeout": b"1.5"})
+    (0.25, 1.5)
+    """
+    found = []
+    if GRPC in headers:
+        match = _GRPC.fullmatch(headers[GRPC])
+        if match is not None:
+            found.append(int(match[1]) * _UNITS[match[2]])
+    if ENVOY in headers and _NUMBER.fullmatch(headers[ENVOY]):
+        milliseconds = float(headers[ENVOY])
+        if milliseconds:
+            found.append(milliseconds / 1000)
+    if PLAIN in headers and _NUMBER.fullmatch(headers[PLAIN]):
+        found.append(float(headers[PLAIN]))
+    return min(found, default=None)

@@ -1,0 +1,258 @@
+"""A model that hangs or crashes stalls nobody else, by whichever door its calls come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drive import Client, Server, serving, write_version
+from faulty import CRASH, HANG, HOLD_GIL, LOOP, RAISE
+
+grpc = pytest.importorskip("grpc")
+
+from martlet.wire.openinference.contents import ModelInferRequest, ModelInferResponse  # noqa: E402
+from martlet.wire.tfserving import messages  # noqa: E402
+
+DEADLINE_S = 0.3
+MANY = 24
+"""Calls at once: more than a worker has gRPC threads."""
+
+
+def models(tmp_path: Path, settings: str, **told: Any) -> list[str]:
+    """A good model ``m``, and ``bad``, which is run as *settings* say."""
+    write_version(tmp_path / "m", 1)
+    write_version(tmp_path / "bad", 1, **told)
+    file = tmp_path / "settings.toml"
+    file.write_text(f"[bad]\n{settings}\n")
+    config = tmp_path / "models.config"
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "{tmp_path / name}" model_platform: "tensorflow" }}'
+        for name in ("m", "bad")
+    )
+    config.write_text(f"model_config_list {{ {entries} }}")
+    return [
+        "--workers", "1", "--log-level", "info", "--model-settings", str(file),
+        f"--model_config_file={config}",
+    ]  # fmt: skip
+
+
+def of_open_inference(model: str, x: float) -> tuple[str, bytes, Callable[[bytes], float]]:
+    asked = ModelInferRequest(model_name=model)
+    asked.inputs.add(name="x", datatype="FP32", shape=[1]).contents.fp32_contents.append(x)
+
+    def score(raw: bytes) -> float:
+        return float(ModelInferResponse.FromString(raw).outputs[0].contents.fp32_contents[0])
+
+    return "/inference.GRPCInferenceService/ModelInfer", asked.SerializeToString(), score
+
+
+def of_tfserving(model: str, x: float) -> tuple[str, bytes, Callable[[bytes], float]]:
+    asked = messages.PredictRequest()
+    asked.model_spec.name = model
+    given = asked.inputs["x"]
+    given.dtype = 1
+    given.tensor_shape.dim.add(size=1)
+    given.float_val.append(x)
+
+    def score(raw: bytes) -> float:
+        return float(messages.PredictResponse.FromString(raw).outputs["score"].float_val[0])
+
+    return "/tensorflow.serving.PredictionService/Predict", asked.SerializeToString(), score
+
+
+DOORS = pytest.mark.parametrize(
+    "door", [of_open_inference, of_tfserving], ids=["Open Inference", "TensorFlow Serving"]
+)
+
+
+async def call(channel: Any, door: Any, model: str, x: float, timeout: float = 20.0) -> Any:
+    """Return the score, or the code of the error."""
+    path, raw, score = door(model, x)
+    try:
+        return score(await channel.unary_unary(path)(raw, timeout=timeout))
+    except grpc.aio.AioRpcError as exc:
+        return exc.code()
+
+
+async def others(server: Server, channel: Any, door: Any, seconds: float) -> list[float]:
+    """Ask the good model and the probes of each door, and check them; return how long each took."""
+    took, client, end = [], Client(server.port), time.monotonic() + seconds
+    while time.monotonic() < end:
+        for ask in (
+            call(channel, door, "m", 5.0),
+            channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=20),
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20),
+            client.ask("GET", "/healthz"),
+        ):
+            started = time.monotonic()
+            found = await ask
+            took.append(time.monotonic() - started)
+            assert found in (1005.0, b"\x08\x01") or found[0] == 200
+        await asyncio.sleep(0.01)
+    return took
+
+
+@DOORS
+@pytest.mark.parametrize(
+    "how", [LOOP, HOLD_GIL, CRASH], ids=["loops", "holds the interpreter", "crashes"]
+)
+def test_a_model_that_misbehaves_apart_stalls_no_grpc_call(
+    tmp_path, log, times, figures, door, how
+):
+    seconds = times(2, 15)
+
+    async def run(server: Server) -> tuple[list[float], list[Any], list[Any]]:
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            alone = await others(server, channel, door, seconds)
+            bad = [asyncio.create_task(call(channel, door, "bad", how)) for _ in range(MANY)]
+            beside = await others(server, channel, door, seconds)
+            codes = await asyncio.gather(*bad)
+            end = time.monotonic() + 40
+            while (found := await call(channel, door, "bad", 7.0)) != 1007.0:
+                assert time.monotonic() < end, found
+                await asyncio.sleep(0.1)
+        return alone, beside, codes
+
+    settings = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
+    with serving(*models(tmp_path, settings), log=log) as server:
+        alone, beside, codes = asyncio.run(run(server))
+    longest = 1000 * max(beside)
+    figures(longest_alone_ms=1000 * max(alone), longest_beside_ms=longest, bad_calls=len(codes))
+    assert set(codes) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+    assert longest < 1000
+
+
+@DOORS
+@pytest.mark.parametrize("settings", ['isolation = "thread"', ""], ids=["in threads", "inline"])
+def test_calls_that_hang_in_the_worker_stall_no_grpc_call(
+    tmp_path, log, times, figures, door, settings
+):
+    async def run(server: Server) -> list[float]:
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            # Until it is known to be quick: a hang comes as a surprise.
+            for _ in range(5):
+                assert await call(channel, door, "bad", 7.0) == 1007.0
+            bad = [asyncio.create_task(call(channel, door, "bad", HANG, 3.0)) for _ in range(MANY)]
+            took = await others(server, channel, door, times(2, 10))
+            assert set(await asyncio.gather(*bad)) <= {
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.StatusCode.CANCELLED,
+            }
+        return took
+
+    with serving(*models(tmp_path, settings), log=log) as server:
+        took = asyncio.run(run(server))
+    figures(longest_beside_ms=1000 * max(took))
+    assert max(took) < 1.0
+
+
+def test_streams_that_say_nothing_hold_up_no_call(tmp_path, log):
+    async def run(server: Server) -> None:
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            path = "/inference.GRPCInferenceService/ModelStreamInfer"
+            streams = [channel.stream_stream(path)() for _ in range(MANY)]
+            _, raw, _ = of_open_inference("m", 5.0)
+            for each in streams:
+                await each.write(raw)
+                assert b"score" in await each.read()
+            await others(server, channel, of_open_inference, 0.5)
+            for each in streams:
+                await each.done_writing()
+
+    with serving(*models(tmp_path, ""), log=log) as server:
+        asyncio.run(run(server))
+
+
+# -- deadlines -----------------------------------------------------------------------------------
+
+
+def begun(file: Path) -> list[str]:
+    return file.read_text().splitlines()
+
+
+@DOORS
+@pytest.mark.parametrize("isolation", ["inline", "thread", "process"])
+def test_grpc_calls_whose_deadline_passed_as_they_waited_are_not_begun(
+    tmp_path, log, door, isolation
+):
+    file = tmp_path / "begun"
+    file.touch()
+    settings = f'isolation = "{isolation}"\nthreads = 1'
+
+    async def run(server: Server) -> None:
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            asked = (call(channel, door, "bad", 9.0, timeout=1.2) for _ in range(10))
+            found = await asyncio.gather(*asked)
+            assert 1 <= found.count(1009.0) <= 2
+            assert set(found) <= {1009.0, grpc.StatusCode.DEADLINE_EXCEEDED}
+            # What follows is answered when its turn comes: it waits for nobody who has left.
+            assert await call(channel, door, "bad", 8.0) == 1008.0
+
+    arguments = models(tmp_path, settings, wait_ms=500, begun=str(file))
+    with serving(*arguments, log=log) as server:
+        asyncio.run(run(server))
+    assert begun(file).count("[9.0]") <= 3
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Request-Timeout: 1.2", "Grpc-Timeout: 1200m", "X-Envoy-Expected-Rq-Timeout-Ms: 1200"],
+)
+def test_rest_requests_whose_deadline_passed_as_they_waited_are_not_begun(tmp_path, log, header):
+    file = tmp_path / "begun"
+    file.touch()
+    body = json.dumps({"instances": [9.0]}).encode()
+
+    async def ask(server: Server) -> int:
+        started = time.monotonic()
+        status, _, _ = await Client(server.port).ask(
+            "POST", "/v1/models/bad:predict", body, header + "\r\n"
+        )
+        assert time.monotonic() - started < 3
+        return status
+
+    async def run(server: Server) -> None:
+        found = await asyncio.gather(*(ask(server) for _ in range(10)))
+        assert set(found) == {200, 504}
+        assert found.count(200) <= 2
+
+    arguments = models(tmp_path, 'isolation = "thread"\nthreads = 1', wait_ms=500, begun=str(file))
+    with serving(*arguments, log=log) as server:
+        asyncio.run(run(server))
+    assert begun(file).count("[9.0]") <= 3
+
+
+# -- whose request ------------------------------------------------------------------------------
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@DOORS
+def test_a_grpc_call_has_an_id_in_its_trailers_and_in_the_log(tmp_path, log, door):
+    async def run(server: Server) -> None:
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            path, raw, _ = door("m", 1.0)
+
+            async def id_of(*metadata: tuple[str, str]) -> str:
+                asked = channel.unary_unary(path)(raw, metadata=metadata, timeout=20)
+                return str(dict(await asked.trailing_metadata())["x-request-id"])
+
+            assert await id_of(("x-request-id", "abc-1")) == "abc-1"
+            assert await id_of(("traceparent", f"00-{TRACE}-{'1' * 16}-01")) == TRACE
+            assert await id_of() != await id_of()
+            path, raw, _ = door("bad", RAISE)
+            failing = channel.unary_unary(path)(
+                raw, metadata=(("x-request-id", "abc-2"),), timeout=20
+            )
+            assert await failing.code() is grpc.StatusCode.INTERNAL
+            assert dict(await failing.trailing_metadata())["x-request-id"] == "abc-2"
+
+    with serving(*models(tmp_path, 'isolation = "process"'), log=log) as server:
+        asyncio.run(run(server))
+    line = next(each for each in log.read_text().splitlines() if "abc-2" in each)
+    assert "this model raises when asked to [request abc-2]" in line
