@@ -12,6 +12,9 @@ import orjson
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
+from martlet.formats.catboost_forest import read, sum_of
+from martlet.formats.forest import TreeSum
+from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Link, sigmoid, softmax
 from martlet.formats.tabular import Rows
 from martlet.servable import DEFAULT_SIGNATURE
@@ -21,6 +24,10 @@ RAW, PROBABILITY, CLASS, EXPONENT = "RawFormulaVal", "Probability", "Class", "Ex
 _BINARY = ("Logloss", "CrossEntropy")
 _MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
 _EXPONENTIAL = ("Poisson", "Tweedie")
+
+# A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
+# costs martlet's forest. Rows times trees up to here are the forest's.
+_FEW_WALKS = 10_000
 
 
 class CatBoostServable:
@@ -41,6 +48,7 @@ class CatBoostServable:
         self._threads = options.threads
         kind = "cbm" if _head(path).startswith(b"CBM1") else "json"
         self._model: Any = catboost.CatBoost()
+        self._sum: TreeSum | None = None
         try:
             if kind == "json":
                 orjson.loads(path.read_bytes())  # bounded in depth, which CatBoost's reader is not
@@ -48,6 +56,7 @@ class CatBoostServable:
             self._read_inputs(path)
             self._read_objective()
             self._raw(self._sample())  # a damaged model may load, and fail on its first row
+            self._sum = self._proved(path)
         except (self._failed, ValueError, RuntimeError, ServableFailed) as exc:
             raise UnsupportedModel(f"{path} is not a CatBoost model that loads: {exc}") from exc
         raw = (-1,) if self._width == 1 else (-1, self._width)
@@ -78,8 +87,9 @@ class CatBoostServable:
         metadata = self._model.get_metadata()
         told = {k: metadata[k] for k in metadata.keys()}  # noqa: SIM118 (it is no dict)
         loss = json.loads(told.get("params", "{}")).get("loss_function", {}).get("type", "")
-        _, bias = self._model.get_scale_and_bias()
+        self._scale, bias = self._model.get_scale_and_bias()
         self._width = len(bias) if isinstance(bias, list) else 1
+        self._bias = np.asarray(bias, np.float64)
         classes = self._model.classes_
         self._labels = np.asarray(classes if classes is not None else [])
         if self._labels.dtype.kind in "SU":
@@ -116,25 +126,54 @@ class CatBoostServable:
 
     def _table(self, inputs: Tensors, signature_name: str) -> Tensor:
         if not self._texts:
-            return np.ascontiguousarray(self._rows.matrix(inputs, signature_name), np.float32)
+            return self._rows.matrix(inputs, signature_name)
         columns = self._rows.columns(inputs, signature_name)
-        rows = np.empty((len(columns[0]), len(columns)), object)
+        rows = np.empty((len(columns), len(columns[0])), object)
         for at, column in enumerate(columns):
-            if at in self._texts and any(value is None for value in column):
+            if at in self._texts and None in column.tolist():
                 raise InvalidInput(
                     f"input {self._rows.names[at]!r} has a missing category: give the text that "
                     "stood for it in training"
                 )
-            rows[:, at] = column
-        return rows
+            rows[at] = column
+        return rows.T
 
     def _sample(self) -> Tensor:
         row = ["" if at in self._texts else 0.0 for at in range(len(self._rows.names))]
         return np.array([row], object if self._texts else np.float32)
 
+    def _proved(self, path: Path) -> TreeSum | None:
+        """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
+        trees = None if self._texts else read(path)
+        if trees is None or len(trees.depths) > _FEW_WALKS:
+            return None
+        values = self._model.get_leaf_values()
+        if len(values) % self._width:
+            return None
+        found = sum_of(trees, values.reshape(-1, self._width), len(self._rows.names))
+        if found is None:
+            return None
+        rows = hard_rows(found.forest).astype(np.float32)
+        theirs = self._asked(rows)
+        return found if np.array_equal(self._added(found, rows), theirs) else None
+
+    def _added(self, trees: TreeSum, rows: Tensor) -> Tensor:
+        raw = trees(rows)
+        if self._scale != 1:
+            raw *= self._scale
+        raw += self._bias
+        return raw[:, 0] if self._width == 1 else raw
+
     def _raw(self, rows: Tensor) -> Tensor:
+        if self._sum is not None and len(rows) * self._sum.forest.trees <= _FEW_WALKS:
+            return self._added(self._sum, rows)
         if not len(rows):
             return np.empty((0,) if self._width == 1 else (0, self._width))
+        return self._asked(rows)
+
+    def _asked(self, rows: Tensor) -> Tensor:
+        if not self._texts:  # by columns, as CatBoost keeps them: it takes them in half the time
+            rows = np.asarray(rows, np.float32, order="F")
         try:
             found = self._model.predict(rows, prediction_type=RAW, thread_count=self._threads)
         except self._failed as exc:
@@ -162,7 +201,7 @@ class CatBoostServable:
 
     def close(self) -> None:
         """Free the trees."""
-        del self._model
+        del self._model, self._sum  # what is freed cannot be asked
 
 
 def _two(raw: Tensor) -> Tensor:
