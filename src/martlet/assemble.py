@@ -31,6 +31,7 @@ from martlet.servers.http import HttpServer, reserve, run
 from martlet.servers.metrics import Metrics
 from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.rest_recommendations import Recommendations
+from martlet.servers.rest_tables import TableRows
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
 from martlet.servers.workers import Workers
@@ -124,6 +125,7 @@ def _work(
     dialects: list[Dialect] = [
         Health(engine),
         Recommendations(engine, counts, settings.timeout_s),
+        TableRows(engine, writable=not config.fixed_tables),
         TFServing(engine, counts, settings.timeout_s, settings.cors),
         OpenInference(engine, catalogue, counts, settings.timeout_s),
         workers,

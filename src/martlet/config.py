@@ -100,6 +100,7 @@ class ServeConfig:
         folders: Models whose versions are the numbered children of a folder.
         protocols: What a client of TensorFlow Serving or Open Inference can notice.
         patience: How long the supervisor waits for a worker or a load.
+        fixed_tables: Nobody may set rows of tables over HTTP.
         memory_bytes: That the workers may hold together; 0: as many as they like.
         settings: How models are run, by name.
         default_settings: How the others are.
@@ -120,6 +121,7 @@ class ServeConfig:
     folders: FolderConfig = field(default_factory=lambda: FolderConfig())
     protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())
     patience: Patience = field(default_factory=lambda: Patience())
+    fixed_tables: bool = False
     memory_bytes: int = 0
     settings: Mapping[str, ModelSettings] = field(default_factory=dict)
     default_settings: ModelSettings = DEFAULT

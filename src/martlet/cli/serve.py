@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     default=0,
     help="Refuse a version that would take the workers past this together; 0: no limit.",
 )
+@click.option("--fixed-tables", is_flag=True, help="Nobody may set rows of tables over HTTP.")
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
@@ -118,6 +119,7 @@ def serve(
     drain_s: float,
     model_settings: Path | None,
     memory_mb: int,
+    fixed_tables: bool,
     hang_s: float,
     load_s: float,
     log_level: str,
@@ -173,6 +175,7 @@ def serve(
         protocols=tfserving_settings.protocols(flags),
         patience=Patience(hang_s, load_s),
         memory_bytes=memory_mb << 20,
+        fixed_tables=fixed_tables,
         settings=read_settings(model_settings) if model_settings is not None else {},
         default_settings=tfserving_settings.batching(flags),
     )

@@ -39,6 +39,10 @@ def open_recommender(source: Source, engine: Engine) -> Recommender:
         _versions(references),
         engine,
         pinned={each.name: each.version for each in references.values() if each.kind == "model"},
+        embeddings={
+            references[alias].name: (references[alias].version, table)
+            for alias, table in tables.all_embeddings.items()
+        },
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from martlet.recommend.stages import Floats, Keys, Order, Pool
 from martlet.recommend.subject import Subject, Unit
 from martlet.recommend.tables import Tables
 from martlet.serving.engine import Engine
-from martlet.stores import Table
+from martlet.stores import Embeddings, Table
 
 FILL = -1
 """The source of an item that came to fill the slate: from a popular list, past its count."""
@@ -94,6 +95,7 @@ class Recommender:
         engine: Where its ranking models answer.
         pinned: The version of each ranking model that belongs with the tables; a model that is
             not there takes the version its reference names.
+        embeddings: Its embedding tables and their versions, by registered name.
 
     Raises:
         UnsupportedModel: a table holds something else than is wanted of it.
@@ -107,8 +109,10 @@ class Recommender:
         versions: Mapping[str, int],
         engine: Engine,
         pinned: Mapping[str, int],
+        embeddings: Mapping[str, tuple[int, Embeddings]] = MappingProxyType({}),
     ) -> None:
         self.declared = declared
+        self.embeddings = embeddings
         self._tables = tables
         self._versions = versions
         self._names = [each.name for each in declared.candidates]

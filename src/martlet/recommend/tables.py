@@ -49,6 +49,11 @@ class Tables:
             )
         return next(iter(found), "")
 
+    @property
+    def all_embeddings(self) -> Mapping[str, Embeddings]:
+        """Those that hold embeddings."""
+        return {name: t for name, t in self._opened.items() if isinstance(t, Embeddings)}
+
     def embeddings(self, name: str) -> Embeddings:
         """
         Return the embeddings called *name*.

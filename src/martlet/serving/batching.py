@@ -111,6 +111,11 @@ class Batched:
         """Those of the servable within."""
         return self._servable.signatures
 
+    @property
+    def tables(self) -> Mapping[str, Any]:
+        """The embedding tables of the servable within, by their files' names in it."""
+        return getattr(self._servable, "tables", {})
+
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:

@@ -150,12 +150,23 @@ class Embeddings:
 
     def scan(self, batch: int = 8192) -> Iterator[tuple[Array, Gathered]]:
         """Give every key once with its vector, in the order of the rows."""
-        every = np.arange(len(self._stored) - 1)
-        if self._live is not None:
-            every = np.concatenate([every, self._live.new_rows()])
+        every = self.all_rows
         for start in range(0, len(every), batch):
             rows = every[start : start + batch]
             yield self.keys.at(rows), Gathered(self.take(rows), np.ones(len(rows), bool))
+
+    @property
+    def all_rows(self) -> Rows:
+        """The row of every key: the file's, then those of keys that were set since."""
+        every = np.arange(len(self._stored) - 1)
+        return every if self._live is None else np.concatenate([every, self._live.new_rows()])
+
+    @property
+    def live_rows(self) -> Rows:
+        """The rows that are otherwise than in the file: the file's own, then of new keys."""
+        if self._live is None:
+            return np.empty(0, np.int64)
+        return np.concatenate([self._live.replaced(), self._live.new_rows()])
 
     def verify(self) -> None:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,8 @@ from martlet.stores.strings import objects
 from martlet.stores.tablefile import Array
 
 
-class LiveStats(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LiveStats:
     """What a live file holds."""
 
     rows: int

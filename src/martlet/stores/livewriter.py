@@ -53,27 +53,31 @@ class LiveWriter:
         self._path = live_path(table)
         self._shape = shape
         self._text = text
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
+        self._depth = 0
         self._live: Live | None = None
         self._reserved = 0
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Live]:
         """
-        Hold the file's lock, and give its live rows to write.
+        Hold the file's lock, and give its live rows to write. A thread that holds it may again.
 
         Raises:
             NotAvailable: another process has held it for five seconds, or it cannot be made.
             UnsupportedModel: the file is damaged, or belongs to another table.
         """
         with self._mutex:
-            live = self._locked()
+            live = self._locked() if not self._depth or self._live is None else self._live
+            self._depth += 1
             try:
                 if not live.file.whole:
                     mend(live.file, text=self._text)
                 yield live
             finally:
-                fcntl.flock(live.file.descriptor, fcntl.LOCK_UN)
+                self._depth -= 1
+                if not self._depth:
+                    fcntl.flock(live.file.descriptor, fcntl.LOCK_UN)
 
     def set(
         self, live: Live, keys: Sequence[int | str], rows: Rows, stored: Array,

@@ -69,6 +69,18 @@ def make_embeddings(
         ModelNotFound, MissingExtra: as ``read_columns``.
         InvalidInput: it is no such file, or ``write_embeddings`` refuses what it holds.
     """
+    keys, vectors = read_embeddings(source, key)
+    write_embeddings(path, keys, vectors, precision=precision, generation=generation)
+
+
+def read_embeddings(source: Path, key: str = "") -> tuple[Array, Array]:
+    """
+    Return the keys [n] and vectors [n, dim] that *source* holds, as of ``make_embeddings``.
+
+    Raises:
+        ModelNotFound, MissingExtra: as ``read_columns``.
+        InvalidInput: it is no such file.
+    """
     keys, rest = _split(source, key)
     if len(rest) == 1:
         [vectors] = rest.values()
@@ -84,7 +96,7 @@ def make_embeddings(
                     "must be a number"
                 )
         vectors = np.stack(list(rest.values()), axis=1)
-    write_embeddings(path, keys, vectors, precision=precision, generation=generation)
+    return keys, vectors
 
 
 def make_features(

@@ -105,7 +105,8 @@ class TestSetting:
         again = [keys[0], new[0], new[0], keys[0]]
         found.put_many(again, np.arange(12).reshape(4, 3))
         assert found.get_many([keys[0], new[0]]).vectors.tolist() == [[9, 10, 11], [6, 7, 8]]
-        assert found.live.stats()[:3] == (1, 1, 4)
+        stats = found.live.stats()
+        assert (stats.rows, stats.new_keys, stats.updates) == (1, 1, 4)
 
     def test_another_reader_finds_them_by_itself_and_a_later_one_at_once(self, tmp_path, kind):
         keys, new = kind
