@@ -174,7 +174,8 @@ def test_the_declaration_in_the_guide_is_one():
 
 # What the file calls otherwise than the code.
 WRITTEN = {"of": None, "operator": None, "value": None, "field": "request", "column": None,
-           "timeout_s": "timeout_ms", "table": None, "candidates": None, "tables": None, "filters": None, "ranking": None,
+           "timeout_s": "timeout_ms", "table": None,
+           "candidates": None, "tables": None, "filters": None, "ranking": None,
            "rerank": None, "models": None}  # fmt: skip
 
 
