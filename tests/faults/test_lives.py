@@ -6,6 +6,8 @@ import asyncio
 import os
 import random
 import signal
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -39,6 +41,45 @@ def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
     assert {each.status for each in load.failed} <= {0}
     assert len(broken) <= 8 * kills
     assert max(took) < 1.0
+
+
+def test_a_killed_worker_cuts_no_client_off_twice(tmp_path, log, times, figures):
+    """Clients that connect anew at once do not meet the dead worker's listening socket."""
+    kills, stop, cuts = times(5, 50), threading.Event(), [0] * 16
+
+    def ask(port: int, number: int) -> None:
+        while not stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), 20) as sock:
+                    while not stop.is_set():
+                        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                        if not sock.recv(4096):
+                            raise ConnectionResetError
+            except OSError:
+                cuts[number] += 1
+
+    with serving(*from_folder(folder(tmp_path)), log=log) as server:
+        clients = [
+            threading.Thread(target=ask, args=(server.port, n), daemon=True) for n in range(16)
+        ]
+        for each in clients:
+            each.start()
+        most, total = 0, 0
+        for _ in range(kills):
+            time.sleep(0.5)
+            before, workers = list(cuts), server.children()
+            os.kill(workers[0], signal.SIGKILL)
+            # Until the next one answers, nobody else is killed: somebody always listens.
+            while workers[0] in server.children() or len(server.children()) < 2:
+                time.sleep(0.01)
+            time.sleep(1.0)
+            cut = [after - was for was, after in zip(before, cuts, strict=True)]
+            most, total = max(most, *cut), total + sum(cut)
+        stop.set()
+        for each in clients:
+            each.join(20)
+    figures(kills=kills, clients=len(clients), cut=total, most_of_one_client=most)
+    assert most <= 1
 
 
 @pytest.mark.parametrize("how", [LOOP, HOLD_GIL], ids=["loops", "holds the interpreter"])

@@ -438,8 +438,8 @@ def test_a_killed_worker_comes_back_and_sigterm_under_load_loses_nothing(out: Pa
                 time.sleep(0.005)
             assert time.monotonic() - killed < 1.0
             _answered(loads, 100)
-        # Those who were talking to it were cut off; everybody else was not.
-        assert len([each for load in loads for each in load.failed]) <= len(loads)
+        # Those who were talking to it were cut off, once; everybody else was not.
+        assert max(len(load.failed) for load in loads) <= 1
         # The new worker answers too, before what follows.
         with under_load(server) as loads:
             _answered(loads, 200)

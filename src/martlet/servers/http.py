@@ -6,6 +6,8 @@ One process, one loop, one listening socket. It knows no dialect.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import resource
 import socket
 from collections.abc import Coroutine
 from typing import Any, cast
@@ -13,6 +15,9 @@ from typing import Any, cast
 from martlet.errors import NotAvailable
 from martlet.servers.connection import Connection, Limits
 from martlet.servers.routes import Router
+
+_HIGHEST_FD = (1 << 16) - 1
+"""Of descriptors the kernel keeps a table as long as the highest: this one is half a megabyte."""
 
 
 class HttpServer:
@@ -45,7 +50,7 @@ class HttpServer:
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time()
         # A second handle on the same queue: see _accept_pending.
-        self._socket = sock.dup()
+        self._socket = _last_of_all(sock)
         self._server = await self.loop.create_server(
             lambda: Connection(self), sock=sock, backlog=1024
         )
@@ -119,6 +124,22 @@ def bound(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind((host, port))
     return sock
+
+
+def _last_of_all(sock: socket.socket) -> socket.socket:
+    """
+    Return *sock* again, under a descriptor above those of all connections.
+
+    When a process dies Linux lets go of its files in the order of their last descriptors, the
+    highest first. A listening socket that went after the connections would be met once more by
+    the clients that were cut off, and cut them off twice.
+
+    Source:
+        fs/file.c (close_files) and kernel/task_work.c (task_work_run: last in, first out).
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = _HIGHEST_FD if most == resource.RLIM_INFINITY else min(_HIGHEST_FD, most - 1)
+    return socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, highest))
 
 
 def reserve(host: str, port: int) -> socket.socket:
