@@ -28,7 +28,7 @@ NAMES = [
     "sklearn GradientBoostingClassifier",
 ]
 
-# Try every damage of one file; print what came of it. Anything but a MartletError is a failure.
+# Try every damage of a file, in its place, and say what came of it. Only a MartletError may come.
 SCRIPT = """
 import random, resource, sys, warnings
 from pathlib import Path
@@ -39,7 +39,6 @@ from martlet.errors import MartletError
 warnings.simplefilter("ignore")
 path, kind, cases = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 whole = path.read_bytes()
-damaged = path.with_name("damaged" + path.suffix)
 martlet.load(path, format=kind).close()
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 refused = answered = 0
@@ -53,9 +52,9 @@ for case in range(cases):
             # As often in the head, where the structure is, as anywhere.
             end = len(content) if case % 2 else min(len(content), 2000)
             content[dice.randrange(end)] ^= 1 << dice.randrange(8)
-    damaged.write_bytes(content)
+    path.write_bytes(content)
     try:
-        with martlet.load(damaged, format=kind) as model:
+        with martlet.load(path, format=kind) as model:
             inputs = model.signatures["serving_default"].inputs.values()
             model.predict({
                 s.name: np.zeros([3 if d == -1 else d for d in s.shape or (3,)], s.dtype.numpy)

@@ -17,6 +17,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
+from martlet.formats.tensorflow_graph import outside
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -61,7 +62,7 @@ class SavedModelServable:
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            graph = _load(self._session, folder)
+            graph = _load(self._session, folder, options)
             self._calls: dict[str, _Call] = {}
             signatures: dict[str, Signature] = {}
             for name, definition in graph.signature_def.items():
@@ -144,17 +145,24 @@ def _array(value: Any) -> Tensor:
     return np.array(value, dtype=object if isinstance(value, bytes) else None)
 
 
-def _load(session: Any, folder: Path) -> Any:
+def _load(session: Any, folder: Path, options: LoadOptions) -> Any:
     """Load the graph tagged for serving, or the only one there is, and its variables."""
     from tensorflow.python.saved_model import loader_impl
 
     loader = loader_impl.SavedModelLoader(str(folder))
     found = [sorted(each.meta_info_def.tags) for each in loader.saved_model.meta_graphs]
     if [_TAG] not in found and len(found) != 1:
-        tags = "; ".join(",".join(each) for each in found) or "none"
-        raise UnsupportedModel(f"{folder} has no graph tagged {_TAG!r}; its graphs: {tags}")
+        others = "; ".join(",".join(each) for each in found) or "none"
+        raise UnsupportedModel(f"{folder} has no graph tagged {_TAG!r}; its graphs: {others}")
+    tags = [_TAG] if [_TAG] in found else found[0]
+    reaches = next(outside(loader.get_meta_graph_def_from_tags(tags)), "")
+    if reaches and not options.trusted:
+        raise UnsupportedModel(
+            f"{folder} would reach outside of its graph when it is called: {reaches}; load it with "
+            "trusted=True (--trusted) if you made it"
+        )
     with session.graph.as_default():
-        return loader.load(session, [_TAG] if [_TAG] in found else found[0])
+        return loader.load(session, tags)
 
 
 def _signature(graph: Any, definition: Any) -> Signature | None:
