@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -31,11 +32,7 @@ declaration are in [guides/recommender.md](guides/recommender.md).
 
 def _commands() -> list[str]:
     lines = ["## Commands", ""]
-    context = click.Context(main, info_name="martlet")
-    for name in main.list_commands(context):
-        command = main.get_command(context, name)
-        assert command is not None
-        own = click.Context(command, info_name=name, parent=context)
+    for name, command, own in commands():
         about, _, examples = inspect.cleandoc(command.help or "").partition("\b\n")
         usage = " ".join([own.command_path, *command.collect_usage_pieces(own)])
         lines += [f"### martlet {name}", "", f"`{usage}`", "", about.strip(), ""]
@@ -47,10 +44,28 @@ def _commands() -> list[str]:
             for each in command.params
             if isinstance(each, click.Option) and (record := each.get_help_record(own))
         ]
-        lines += ["| option | what |", "| --- | --- |"]
-        lines += [f"| `{_cell(option)}` | {_cell(what)} |" for option, what in rows]
-        lines.append("")
+        if not isinstance(command, click.Group):
+            lines += ["| option | what |", "| --- | --- |"]
+            lines += [f"| `{_cell(option)}` | {_cell(what)} |" for option, what in rows]
+            lines.append("")
     return lines
+
+
+def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Give every command, those of groups too, as ``table set``, with its context."""
+    yield from _within(main, click.Context(main, info_name="martlet"), "")
+
+
+def _within(
+    group: click.Group, context: click.Context, prefix: str
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        own = click.Context(command, info_name=name, parent=context)
+        yield f"{prefix}{name}", command, own
+        if isinstance(command, click.Group):
+            yield from _within(command, own, f"{prefix}{name} ")
 
 
 def _python() -> list[str]:

@@ -66,6 +66,8 @@ def test_every_command_and_option_that_is_named_exists(page: Path):
             assert name in ("--help", "-h", "--version"), words
             continue
         found = command(name)
+        if isinstance(found, click.Group) and rest and not rest[0].startswith("["):
+            found = found.get_command(click.Context(found), rest[0])
         assert found is not None, f"no command: martlet {' '.join(words)}"
         known = {"--help", "-h"} | {opt for param in found.params for opt in param.opts}
         for word in rest:
@@ -115,8 +117,16 @@ def test_no_page_names_a_folder_of_one_machine(page: Path):
 
 def test_the_reference_names_every_command_and_option():
     text = REFERENCE.read_text(encoding="utf-8")
-    for name in main.list_commands(click.Context(main)):
-        found = command(name)
+    names = main.list_commands(click.Context(main))
+    for group in [name for name in names if isinstance(command(name), click.Group)]:
+        found = command(group)
+        assert isinstance(found, click.Group)
+        names += [f"{group} {name}" for name in found.list_commands(click.Context(found))]
+    for name in names:
+        first, _, second = name.partition(" ")
+        found = command(first)
+        if isinstance(found, click.Group) and second:
+            found = found.get_command(click.Context(found), second)
         assert found is not None
         assert f"### martlet {name}\n" in text, f"{name}: run python docs/write_reference.py"
         section = text.split(f"### martlet {name}\n")[1].split("\n##")[0]

@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "predict": "martlet.cli.ask:predict",
     "rank": "martlet.cli.ask:rank",
     "recommend": "martlet.cli.ask:recommend",
+    "table": "martlet.cli.table:table",
     "demo": "martlet.cli.demo:demo",
 }
 

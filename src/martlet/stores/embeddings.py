@@ -80,6 +80,11 @@ class Embeddings:
         return self._file.digest("vectors")
 
     @property
+    def identity(self) -> bytes:
+        """The sha256 of the file's header, hence of all that is in it. 32 bytes."""
+        return self._file.identity
+
+    @property
     def dim(self) -> int:
         """How long a vector is."""
         return int(self._stored.shape[1])

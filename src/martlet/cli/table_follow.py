@@ -1,0 +1,115 @@
+"""``martlet table follow``: a stream of updates, applied as they come."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from martlet.cli.output import json_option, print_json, root_option
+from martlet.cli.table_opening import open_table
+from martlet.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from martlet.stores import Embeddings
+    from martlet.stores.lines import Lines
+    from martlet.stores.updates import Applied
+
+_TELL_S = 10.0
+
+
+@click.command("follow")
+@click.argument("name")
+@click.argument("source", required=False)
+@click.option("--listen", metavar="ADDRESS", help="Take lines from all who connect here.")
+@click.option("--once", is_flag=True, help="End at the end of the file.")
+@click.option("--sync-s", default=1.0, show_default=True, help="Bring rows to disk so often.")
+@root_option
+@json_option
+def follow(
+    name: str,
+    source: str | None,
+    listen: str | None,
+    once: bool,
+    sync_s: float,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Apply updates from SOURCE as they come: a file of JSON lines that grows, or - for a pipe.
+
+    A line is {"key": 42, "vector": [0.1, 0.2]} or {"key": 42, "remove": true}. A line that does
+    not fit is counted, told of, and passed over. A file is followed on from where it was left.
+
+    \b
+    Examples:
+      martlet table follow items updates.jsonl
+      producer | martlet table follow items -
+      martlet table follow items --listen 127.0.0.1:7700
+    """
+    from martlet.stores import follow as following
+
+    if (source is None) == (listen is None):
+        raise InvalidInput("give either SOURCE or --listen ADDRESS")
+    found = open_table(name, root)
+    folded = (lambda: open_table(name, root)) if not Path(name).is_file() else None
+    lines = _lines(found, source, listen, once)
+    applied = None
+    with _told() as told:
+        try:
+            applied = following.follow(found, lines, sync_s=sync_s, reopened=folded, told=told)
+        except KeyboardInterrupt:
+            found.sync()
+    if applied is not None and as_json:
+        print_json({"set": applied.set, "removed": applied.removed, "refused": applied.refused})
+
+
+def _lines(
+    found: Embeddings, source: str | None, listen: str | None, once: bool
+) -> Iterator[Lines]:
+    from martlet.stores import lines
+
+    if listen is not None:
+        listening = lines.listen(listen)
+        click.echo(f"martlet takes updates at {listening.getsockname()}")
+        sys.stdout.flush()
+        return lines.socket_lines(listening)
+    assert source is not None
+    if source == "-":
+        return lines.pipe_lines(sys.stdin.fileno())
+    cursor = found.live.file.cursor if found.live is not None else ""
+    return lines.file_lines(Path(source), cursor, once=once)
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[Applied], None]]:
+    """Print what was applied, every ten seconds and at the end; what was refused, at once."""
+    from martlet.stores.updates import Applied
+
+    since, began = Applied(), time.monotonic()
+
+    def tell() -> None:
+        nonlocal since, began
+        if since != Applied():
+            took = time.monotonic() - began
+            click.echo(
+                f"{since.set} set, {since.removed} taken back, {since.refused} refused "
+                f"in {took:.1f} s",
+                err=True,
+            )
+        since, began = Applied(), time.monotonic()
+
+    def told(applied: Applied) -> None:
+        nonlocal since
+        if applied.refused:
+            click.echo(f"refused {applied.refused}: {applied.why}", err=True)
+        since = since + applied
+        if time.monotonic() - began > _TELL_S:
+            tell()
+
+    yield told
+    tell()

@@ -1,0 +1,82 @@
+"""Follows a stream of updates into a table's live rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from martlet.errors import InvalidInput, WrongState
+from martlet.stores.embeddings import Embeddings
+from martlet.stores.lines import Lines
+from martlet.stores.updates import Applied, Update, apply_each, parse_update
+
+SYNC_S: Final = 1.0
+"""How much a loss of power may cost, unless told otherwise."""
+
+
+def follow(
+    table: Embeddings,
+    stream: Iterator[Lines],
+    *,
+    sync_s: float = SYNC_S,
+    reopened: Callable[[], Embeddings] | None = None,
+    told: Callable[[Applied], None] = lambda _: None,
+) -> Applied:
+    """
+    Apply the lines of *stream* until it ends, and return what became of them.
+
+    A line that is no update, or does not fit the table, is counted and passed over. How far the
+    stream was applied is noted with the rows, so that who follows next goes on from there; lines
+    may be applied again after a crash, which changes nothing.
+
+    Args:
+        sync_s: How often the rows are brought to disk; 0 leaves it to the system.
+        reopened: Gives the table anew once its rows were folded into a newer version.
+        told: Hears what became of each batch.
+
+    Raises:
+        Overloaded, NotAvailable: as of ``Embeddings.put_many``.
+        WrongState: the rows were folded, and *reopened* is None.
+    """
+    whole = Applied()
+    synced, changed = time.monotonic(), False
+    for lines, cursor in stream:
+        if lines:
+            updates, refused = _parsed(lines)
+            try:
+                applied = refused + _apply(table, updates, cursor)
+            except WrongState:
+                if reopened is None:
+                    raise
+                table.sync()
+                table = reopened()
+                applied = refused + _apply(table, updates, cursor)
+            whole, changed = whole + applied, True
+            told(applied)
+        now = time.monotonic()
+        if changed and sync_s and now - synced >= sync_s:
+            table.sync()
+            synced, changed = now, False
+    if changed and sync_s:
+        table.sync()
+    return whole
+
+
+def _parsed(lines: list[bytes]) -> tuple[list[Update], Applied]:
+    updates, refused = [], Applied()
+    for line in lines:
+        if line.strip():
+            try:
+                updates.append(parse_update(line))
+            except InvalidInput as exc:
+                refused = refused + Applied(refused=1, why=str(exc))
+    return updates, refused
+
+
+def _apply(table: Embeddings, updates: list[Update], cursor: str) -> Applied:
+    with table.writing() as live:
+        applied = apply_each(table, updates) if updates else Applied()
+        if cursor:
+            live.file.move_cursor(cursor)
+    return applied
