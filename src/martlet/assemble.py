@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from martlet.config import ServeConfig
 from martlet.events import Sink
-from martlet.fleet.board import Board
+from martlet.fleet.board import Board, Word
 from martlet.fleet.gauge import Gauge
 from martlet.fleet.mail import Mail
 from martlet.fleet.scaler import Scaler, read_told
@@ -35,9 +35,11 @@ from martlet.servers.rest_tables import TableRows
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
 from martlet.servers.workers import Workers
+from martlet.serving import memory
 from martlet.serving.engine import Engine
 from martlet.serving.manager import Closable, Manager
 from martlet.serving.reconciler import Reconciler
+from martlet.serving.residents import Residents
 from martlet.serving.roster import LoadOrder
 from martlet.serving.versions import Source
 from martlet.watch import Watch, Wish
@@ -79,7 +81,13 @@ def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
     watch = Watch(wishes, folders, config.settings, config.default_settings)
     supervisor = Supervisor(
         count=config.workers,
-        fleet=Fleet(board.force, Reconciler(), config.patience.load_s, config.memory_bytes),
+        fleet=Fleet(
+            board.force,
+            Reconciler(),
+            config.patience.load_s,
+            config.memory_bytes,
+            evictable=lambda index: board.read(index, Word.RESIDENT_BYTES),
+        ),
         work=partial(_work, config, board, Path(counted.name), port, grpc_port),
         attempt=partial(_try, config),
         board=board,
@@ -102,6 +110,12 @@ def _scaler(config: ServeConfig, board: Board, counted: Path) -> Scaler | None:
     return Scaler(config.scaling, Gauge(board, partial(totals_of, counted)), counted)
 
 
+def _residents(board: Board) -> dict[str, int]:
+    """Return what the workers together have open of what is opened on demand."""
+    words = (Word.RESIDENT, Word.RESIDENT_BYTES, Word.OPENED, Word.EVICTED)
+    return {w.name.lower(): sum(board.read(i, w) for i in range(board.workers)) for w in words}
+
+
 def _work(
     config: ServeConfig,
     board: Board,
@@ -113,7 +127,12 @@ def _work(
 ) -> int:
     """Be worker *index*: the parts of one process, put together."""
     engine = Engine(board.force)
-    manager = Manager(engine, _openers(config, engine))
+    if config.on_demand:
+        memory.one_arena()
+    # A sixteenth is for the requests: what they take between two openings nobody foresees.
+    limit = config.memory_bytes * 15 // (16 * board.workers)
+    residents = Residents(limit, frozen=True, open_s=config.patience.load_s)
+    manager = Manager(engine, _openers(config, engine), residents=residents)
     settings, together = config.protocols, Together(counted, index)
     counts = together.counts
     together.start()
@@ -121,7 +140,7 @@ def _work(
     mail = Mail(pipe)
     control = Control(engine, mail.send, config.folders.unavailable_labels)
     catalogue = Catalogue(engine, control, together.totals)
-    workers = Workers(partial(read_told, counted))
+    workers = Workers(partial(read_told, counted), partial(_residents, board))
     dialects: list[Dialect] = [
         Health(engine),
         Recommendations(engine, counts, settings.timeout_s),
@@ -138,8 +157,14 @@ def _work(
     if grpc_port is not None:
         doors.append(_grpc_door(config, engine, catalogue, counts, grpc_port))
 
+    before = board.read(index, Word.OPENED), board.read(index, Word.EVICTED)
+
     def beat(waiting: int, full: float) -> None:
         board.beat(index, time.monotonic(), waiting, full)
+        board.write(index, Word.RESIDENT, residents.count)
+        board.write(index, Word.RESIDENT_BYTES, residents.size)
+        board.write(index, Word.OPENED, before[0] + residents.opened)
+        board.write(index, Word.EVICTED, before[1] + residents.evicted)
 
     return run(WorkerLoop(mail, manager, doors, config.drain_s, beat, config.patience.hang_s).run())
 
@@ -147,7 +172,7 @@ def _work(
 def _try(config: ServeConfig, order: LoadOrder, pipe: Connection) -> int:
     """Open a version as a worker would, and report: in a process of its own, which then ends."""
     engine = Engine()
-    pipe.send(Manager(engine, _openers(config, engine)).load(order))
+    pipe.send(Manager(engine, _openers(config, engine)).attempt(order))
     return 0
 
 

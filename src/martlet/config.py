@@ -125,3 +125,8 @@ class ServeConfig:
     memory_bytes: int = 0
     settings: Mapping[str, ModelSettings] = field(default_factory=dict)
     default_settings: ModelSettings = DEFAULT
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether any model is opened when it is asked for."""
+        return any(each.on_demand for each in (self.default_settings, *self.settings.values()))

@@ -97,14 +97,25 @@ class Watch:
         return self._merged() if changed else None
 
     def _merged(self) -> Mapping[str, Wanted]:
-        return {
-            name: self._run_as_set(name, wanted)
+        merged = {
+            name: wanted
             for desired in self._known.values()
             for name, wanted in desired.items()
             if name not in self._unloaded
         }
+        ranking = {
+            reference.name
+            for wanted in merged.values()
+            for source in wanted.versions.values()
+            for reference in source.references.values()
+            if reference.kind == "model"
+        }
+        return {n: self._run_as_set(n, wanted, n in ranking) for n, wanted in merged.items()}
 
-    def _run_as_set(self, name: str, wanted: Wanted) -> Wanted:
+    def _run_as_set(self, name: str, wanted: Wanted, ranks: bool) -> Wanted:
         settings = self._settings.get(name, self._default)
+        if ranks:
+            # A recommender has no time to wait until the model it ranks by is open.
+            settings = replace(settings, on_demand=False)
         versions = {n: replace(s, settings=settings) for n, s in wanted.versions.items()}
         return replace(wanted, versions=versions)

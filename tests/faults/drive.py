@@ -233,12 +233,16 @@ def regressions(answers: list[Answer]) -> int:
     return count
 
 
-def write_version(folder: Path, number: int, **told: Any) -> Path:
+def write_version(folder: Path, number: int, megabytes_of_file: int = 0, **told: Any) -> Path:
     """Publish version *number* of a faulty model in *folder*, by a rename as one should."""
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / f"staged-{number}"
     staged.mkdir()
     (staged / "model.faulty").write_text(json.dumps({"version": number, **told}))
+    if megabytes_of_file:
+        with (staged / "weights.bin").open("wb") as file:
+            # A hole on the disk, and as many bytes as it says in memory.
+            file.truncate(megabytes_of_file << 20)
     return staged.rename(folder / str(number))
 
 

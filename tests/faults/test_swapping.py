@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -21,6 +22,8 @@ from drive import (
     until,
     write_version,
 )
+
+from martlet.serving import memory
 
 
 def test_a_checker_sees_an_answer_that_goes_back():
@@ -47,6 +50,34 @@ def test_swapping_under_load_fails_and_tears_nothing(tmp_path, log, times, figur
             regressions=load.regressions, p99_ms=load.p99_ms())  # fmt: skip
     assert load.versions == set(range(1, swaps + 2))
     assert (load.failed, load.torn, load.regressions) == ([], [], 0)
+
+
+def test_a_swap_that_keeps_room_never_holds_two_versions(tmp_path, log, figures):
+    """``--transition resource``: the old one leaves first; until the new one answers, 503."""
+    versions, size_mb = folder(tmp_path / "first"), 100
+    for path in versions.glob("1/*"):
+        path.write_text(json.dumps({"version": 1, "megabytes": size_mb}))
+
+    async def run(server: Server) -> tuple[Load, int]:
+        (worker,) = server.children()
+        most = 0
+        async with Load(server.port, connections=2, pause_s=0.005, seed=12) as load:
+            await until(load, 1)
+            write_version(versions, 2, megabytes=size_mb)
+            server.signal(signal.SIGHUP)
+            while 2 not in load.versions:
+                most = max(most, memory.held_by(worker))
+                await asyncio.sleep(0.001)
+        return load, most
+
+    with serving(*from_folder(versions, 1), "--transition", "resource", log=log) as server:
+        load, most = asyncio.run(run(server))
+        assert asyncio.run(Client(server.port).infer("m", 1)).version == 2
+    silent = max(each.got for each in load.failed) - min(each.sent for each in load.failed)
+    figures(silent_s=silent, most_held_mb=most / (1 << 20), refused=len(load.failed))
+    assert {each.status for each in load.failed} == {503}
+    assert (load.torn, load.regressions) == ([], 0)
+    assert most < 2 * size_mb << 20
 
 
 BROKEN = {

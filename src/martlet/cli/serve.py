@@ -91,6 +91,18 @@ if TYPE_CHECKING:
     help="Refuse a version that would take the workers past this together; 0: no limit.",
 )
 @click.option("--fixed-tables", is_flag=True, help="Nobody may set rows of tables over HTTP.")
+@click.option(
+    "--on-demand",
+    is_flag=True,
+    help="Open a model when it is asked for; where --memory-mb would be passed, close the longest "
+    "unused.",
+)
+@click.option(
+    "--transition",
+    type=click.Choice(["availability", "resource"]),
+    default="availability",
+    help="A new version is opened beside the old one, or after it has gone.",
+)
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
@@ -120,6 +132,8 @@ def serve(
     model_settings: Path | None,
     memory_mb: int,
     fixed_tables: bool,
+    on_demand: bool,
+    transition: str,
     hang_s: float,
     load_s: float,
     log_level: str,
@@ -143,7 +157,7 @@ def serve(
     from martlet.errors import InvalidInput
     from martlet.fleet.policy import Patience
     from martlet.servers.connection import Limits
-    from martlet.serving.settings import read_settings
+    from martlet.serving.settings import ModelSettings, Transition, read_settings
 
     flags = tfserving_flags.read(tensorflow_flags)
     folders = tfserving_settings.folders(flags)
@@ -158,6 +172,7 @@ def serve(
     scaling = bounds(workers, workers_min, workers_max, target_p95_ms, shrink_s)
     # Upstream is one process, and a model that keeps state between calls keeps one.
     count = workers or (1 if flags.given else len(os.sched_getaffinity(0)))
+    default = ModelSettings(on_demand=on_demand, transition=Transition(transition))
     config = ServeConfig(
         models=tuple(map(NamedPath.parse, models)),
         recommenders=tuple(map(NamedPath.parse, recommenders)),
@@ -176,8 +191,8 @@ def serve(
         patience=Patience(hang_s, load_s),
         memory_bytes=memory_mb << 20,
         fixed_tables=fixed_tables,
-        settings=read_settings(model_settings) if model_settings is not None else {},
-        default_settings=tfserving_settings.batching(flags),
+        settings=read_settings(model_settings, default) if model_settings is not None else {},
+        default_settings=tfserving_settings.batching(flags, default),
     )
     sys.exit(assemble.serve(config, announce))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from martlet.cli.tfserving_flags import Flags, contents
@@ -114,20 +114,21 @@ def protocols(flags: Flags) -> ProtocolConfig:
     )
 
 
-def batching(flags: Flags) -> ModelSettings:
+def batching(flags: Flags, default: ModelSettings) -> ModelSettings:
     """
-    Return how models are run: in batches where ``--enable_batching`` is set.
+    Return how models are run: as *default*, and in batches where ``--enable_batching`` is set.
 
     Raises:
         InvalidInput: the file with the batching parameters is broken.
     """
     if not flags.enable_batching:
-        return ModelSettings()
+        return default
     found = Batching()
     if flags.batching_parameters_file:
         text = contents("batching_parameters_file", flags.batching_parameters_file)
         found = read_batching(text)
-    return ModelSettings(
+    return replace(
+        default,
         threads=found.num_batch_threads or os.cpu_count() or 1,
         max_queue=found.max_enqueued_batches * found.max_batch_size,
         max_rows=found.allowed_batch_sizes[-1]

@@ -17,6 +17,14 @@ class Word(IntEnum):
     """Calls that waited, summed over the beats."""
     FULL_PERMILLE = 3
     """How full the fullest lane was, in thousandths, summed over the beats."""
+    RESIDENT = 4
+    """Versions opened on demand that are open now."""
+    RESIDENT_BYTES = 5
+    """That they take."""
+    OPENED = 6
+    """Versions opened on demand so far, by this worker and those whose place it took."""
+    EVICTED = 7
+    """Versions closed for others so far, likewise."""
 
 
 class Board:
@@ -50,6 +58,11 @@ class Board:
             (Word.FULL_PERMILLE, round(1000 * full)),
         ):
             self.write(index, word, self.read(index, word) + more)
+
+    def gone(self, index: int) -> None:
+        """Note that worker *index* has ended: what it held is free, what it did stays counted."""
+        for word in (Word.RESIDENT, Word.RESIDENT_BYTES):
+            self.write(index, word, 0)
 
     def beaten(self, index: int) -> float:
         """Return when worker *index* last turned its loop."""

@@ -266,6 +266,7 @@ class Supervisor:
             worker.due, early = respawn_at(worker.life, now, self._ready)
             worker.life = Life(worker.life.started_at, early)
             worker.pid, worker.listening = 0, False
+            self._board.gone(worker.index)
             self._fleet.lost(worker, how_it_ended(status))
             if worker.leaves_by:
                 log.info("worker %d (pid %d) left: %s", worker.index, pid, how_it_ended(status))

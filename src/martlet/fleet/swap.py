@@ -8,16 +8,17 @@ reads it. So no client that keeps asking sees the new version, then the old one 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import ClassVar, cast
 
 from martlet.errors import Code
-from martlet.fleet import memory
 from martlet.fleet.policy import Life
+from martlet.serving import memory
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.roster import (
+    Facts,
     Listening,
     ListenOrder,
     Loaded,
@@ -30,7 +31,7 @@ from martlet.serving.roster import (
     Unloaded,
     UnloadOrder,
 )
-from martlet.serving.versions import Desired
+from martlet.serving.versions import Desired, Source
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class Fleet:
         reconciler: Says what to load and unload.
         load_s: How long a worker may take to open a version.
         memory_bytes: That the workers may hold together; 0: as many as they like.
+        evictable: Returns how many of a worker's bytes it would give back for another version.
     """
 
     def __init__(
@@ -124,11 +126,14 @@ class Fleet:
         reconciler: Reconciler,
         load_s: float = 600.0,
         memory_bytes: int = 0,
+        evictable: Callable[[int], int] = lambda index: 0,
     ) -> None:
         self._word = word
         self._reconciler = reconciler
         self._load_s = load_s
         self._memory_bytes = memory_bytes
+        self._evictable = evictable
+        self._facts: dict[Key, tuple[Source, Facts]] = {}
         self._untried: dict[Key, LoadOrder] = {}
         self._trying: Key | None = None
         self._loading: dict[Key, LoadOrder] = {}
@@ -159,6 +164,7 @@ class Fleet:
         match report:
             case Loaded(name, version, None, _):
                 worker.busy_since = now
+                self._learn(report)
                 worker.holds.add((name, version))
             case Loaded(name, version, _, message):
                 worker.busy_since = now
@@ -171,6 +177,16 @@ class Fleet:
                 worker.prepared = number
             case Listening():
                 worker.listening = True
+
+    def _learn(self, report: Loaded) -> None:
+        """Remember what is known of a version that is opened on demand, for who joins later."""
+        key = (report.name, report.version)
+        if report.facts is not None and key not in self._facts:
+            self._facts[key] = self._reconciler.source(*key), report.facts
+
+    def _known(self, key: Key, source: Source) -> Facts | None:
+        told_of, facts = self._facts.get(key, (None, None))
+        return facts if told_of == source else None
 
     def _could_not(self, worker: Worker, report: Loaded, why: str) -> None:
         key = (report.name, report.version)
@@ -207,6 +223,7 @@ class Fleet:
         key, self._trying = (report.name, report.version), None
         order = self._untried.pop(key)
         if report.error is None:
+            self._learn(report)
             self._deaths.pop(key, None)
             self._loading[key] = order
             return
@@ -241,13 +258,16 @@ class Fleet:
 
     def _refused(self, order: LoadOrder, alive: list[Worker], now: float) -> bool:
         """Fail a version that there is no room for, before anybody opens it."""
-        if not self._memory_bytes:
+        if not self._memory_bytes or order.source.settings.on_demand:
+            # What is opened on demand the worker makes room for, or refuses.
             return False
         coming = sum(
             memory.size_of(each.source.path)
             for each in [*self._untried.values(), *self._loading.values()]
         )
-        held = [memory.held_by(worker.pid) + coming for worker in alive]
+        held = [
+            memory.held_by(worker.pid) - self._evictable(worker.index) + coming for worker in alive
+        ]
         why = memory.refusal(self._memory_bytes, held, memory.size_of(order.source.path))
         if why:
             log.error("version %d of %r: %s", order.version, order.name, why)
@@ -298,7 +318,8 @@ class Fleet:
             if not outstanding:
                 worker.busy_since = now
             worker.told[key] = None
-            worker.order(LoadOrder(name, version, self._reconciler.source(name, version)))
+            source = self._reconciler.source(name, version)
+            worker.order(LoadOrder(name, version, source, self._known(key, source)))
         ready = all(key in worker.holds for key in answering)
         # One roster at a time: a worker that is busy would let them pile up in its pipe.
         if ready and worker.sent == worker.prepared != self._number:
@@ -317,6 +338,7 @@ class Fleet:
                 worker.order(UnloadOrder(name, version))
         for key in self._reconciler.unloading():
             if not any(key in worker.leaving for worker in alive):
+                self._facts.pop(key, None)
                 self._reconciler.unloaded(*key)
 
     def _invite(self, alive: list[Worker]) -> None:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 from martlet.errors import MissingExtra, ModelNotFound, UnsupportedModel
@@ -74,7 +74,7 @@ def _format(name: str) -> Format:
     if name in BUILTIN:
         found = importlib.import_module(BUILTIN[name]).FORMAT
     else:
-        plugins = entry_points(group="martlet.formats")
+        plugins = _plugins()
         if name not in plugins.names:
             raise ModelNotFound(f"no format {name!r}; available: {', '.join(names())}")
         found = plugins[name].load()
@@ -84,7 +84,13 @@ def _format(name: str) -> Format:
 
 def names() -> list[str]:
     """Return the formats there are, in the order they are tried."""
-    return [*BUILTIN, *entry_points(group="martlet.formats").names]
+    return [*BUILTIN, *_plugins().names]
+
+
+@cache
+def _plugins() -> EntryPoints:
+    # To find them reads the metadata of everything that is installed: once in a process.
+    return entry_points(group="martlet.formats")
 
 
 def recognise(path: Path) -> Format | None:

@@ -35,14 +35,15 @@ class Catalogue:
 
     def model_ready(self, ref: ModelRef) -> bool:
         """
-        Return whether *ref* answers.
+        Return whether *ref* answers. What the next request would open does.
 
         Raises:
             ModelNotFound: there is no such model, version or label.
         """
         try:
-            with self._engine.lease(ref):
-                return True
+            with self._engine.lease(ref) as variant:
+                told = self.models[ref.name].told
+                return all(v.error is None for v in told if v.version == variant.version)
         except NotAvailable:
             return False
 
@@ -73,7 +74,7 @@ class Catalogue:
         entries = [
             describe.repository_entry(name, each)
             for name, model in sorted(self.models.items())
-            for each in model.statuses
+            for each in model.told
         ]
         return [each for each in entries if each["state"] == "READY" or not only_ready]
 

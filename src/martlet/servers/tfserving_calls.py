@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from martlet.errors import InvalidInput, MartletError, ModelNotFound, NotAvailable
 from martlet.names import ModelRef
@@ -87,7 +88,12 @@ def statuses(engine: Engine, ref: ModelRef) -> list[VersionStatus]:
         ModelNotFound: no such model or version was ever seen.
     """
     model = engine.table.models.get(ref.name)
-    return status.choose(ref.name, model.statuses if model is not None else (), ref.version)
+    # Upstream's clients know a message as that of an error.
+    told = [
+        each if each.error is not None else replace(each, message="")
+        for each in (model.told if model is not None else ())
+    ]
+    return status.choose(ref.name, told, ref.version)
 
 
 def signature_of(variant: Variant[Servable], name: str) -> Signature:

@@ -17,20 +17,40 @@ class Workers:
 
     Args:
         read: Returns it; empty where their number is fixed.
+        residents: Returns what they together have open of what is opened on demand: how many
+            versions, bytes, and how many were opened and closed for others so far.
     """
 
-    def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, read: Callable[[], dict[str, Any]], residents: Callable[[], dict[str, int]]
+    ) -> None:
         self._read = read
+        self._residents = residents
         self.routes = [Route("GET", re.compile("/workers"), lambda: self._tell)]
 
     def unmatched(self, request: Request) -> None:
         """Leave other paths to others."""
 
     def _tell(self, request: Request) -> Response:
-        return Response(200, orjson.dumps(self._read() or {"fixed": True}))
+        told = self._read() or {"fixed": True}
+        return Response(200, orjson.dumps({**told, "on_demand": self._residents()}))
 
     def lines(self) -> Iterator[str]:
         """Return the lines that Prometheus reads."""
+        yield from self._scaling()
+        residents = self._residents()
+        if residents["opened"]:
+            for name, kind in (
+                ("resident", "gauge"),
+                ("resident_bytes", "gauge"),
+                ("opened", "counter"),
+                ("evicted", "counter"),
+            ):
+                suffix = "_total" if kind == "counter" else ""
+                yield f"# TYPE martlet_on_demand_{name}{suffix} {kind}"
+                yield f"martlet_on_demand_{name}{suffix} {residents[name]}"
+
+    def _scaling(self) -> Iterator[str]:
         told = self._read()
         if not told:
             return

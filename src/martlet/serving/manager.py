@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from martlet.errors import MartletError
+from martlet.serving import memory
 from martlet.serving.engine import Engine
 from martlet.serving.lane import Lane
+from martlet.serving.residents import OnDemand, Residents
 from martlet.serving.roster import Loaded, LoadOrder, Roster, RosterOrder, UnloadOrder
 from martlet.serving.settings import of_version
 from martlet.serving.traffic import Model, Table, Variant
@@ -41,6 +44,7 @@ class Manager:
         openers: How a source of each kind is opened. What one raises is the reason of a failure.
         ours: Whether the process serves models and nothing else, so that its collector may be
             told what lives long.
+        residents: Those that are opened on demand; None: in as much memory as they like.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class Manager:
         engine: Engine,
         openers: Mapping[str, Callable[[Source], Closable]],
         ours: bool = True,
+        residents: Residents | None = None,
     ) -> None:
         self._engine = engine
+        self._residents = residents or Residents()
         self._ours = ours
         self._openers = openers
         self._held: dict[tuple[str, int], Variant[Any]] = {}
@@ -61,7 +67,7 @@ class Manager:
             return Loaded(name, version)
         try:
             settings = of_version(source.path, source.settings)
-            content = self._openers[source.kind](replace(source, settings=settings))
+            content = self._opened(order, replace(source, settings=settings))
         except MartletError as exc:
             return Loaded(name, version, exc.code, str(exc))
         except Exception as exc:
@@ -70,12 +76,47 @@ class Manager:
                 name, version, MartletError.code, f"{source.path}: {type(exc).__name__}: {exc}"
             )
         self._held[name, version] = Variant(name, version, content, Lane(name, settings))
+        if isinstance(content, OnDemand):
+            return Loaded(name, version, facts=content.facts)
         if self._ours:
             # What was just loaded lives long: keep the collector from walking it at every full
             # collection, which would make the tail of the answers.
             gc.collect()
             gc.freeze()
         return Loaded(name, version)
+
+    def attempt(self, order: LoadOrder) -> Loaded:
+        """Open a version to see whether it can be, in a process that then ends."""
+        report = self.load(order)
+        held = self._held.get((order.name, order.version))
+        if held is None or report.facts is None:
+            return report
+        before = memory.held_by(os.getpid())
+        held.servable.close()
+        # What closing it gives back is its own; what opening it took may be a library's too.
+        given_back = before - memory.held_by(os.getpid())
+        size = max(memory.size_of(order.source.path), given_back)
+        return replace(report, facts=replace(report.facts, size=size))
+
+    def _opened(self, order: LoadOrder, source: Source) -> Closable:
+        opener: Callable[[Source], Any] = self._openers[source.kind]
+        size = memory.size_of(source.path)
+        label = f"version {order.version} of {order.name!r}"
+        if not source.settings.on_demand or source.kind != "model":
+            if self._residents.count:
+                self._residents.make_room(label, size)
+            return self._openers[source.kind](source)
+        entry = OnDemand(self._residents, label, partial(opener, source), size, order.facts)
+        # Where its elder is open it is asked for: the swap is not to be felt.
+        if order.facts is None or self._is_open(order.name):
+            entry.admit()
+        return entry
+
+    def _is_open(self, name: str) -> bool:
+        return any(
+            of == name and isinstance(each.servable, OnDemand) and each.servable.within is not None
+            for (of, _), each in self._held.items()
+        )
 
     def prepare(self, order: RosterOrder) -> None:
         """Ready the table of a roster; the engine switches when its number is in force."""
@@ -113,13 +154,16 @@ class Manager:
         variant.lane.close()
         variant.servable.close()
         variant.servable = None
-        release_memory(self._ours)
+        memory.collect(self._ours)
 
     def stuck(self, longest_s: float, now: float) -> str:
         """Return which version has a call that works for more than *longest_s*, or ""."""
         for (name, version), variant in list(self._held.items()):
-            if variant.lane.longest_s(now) > longest_s:
-                return f"a call of version {version} of {name!r} has worked for {longest_s:g} s"
+            content = variant.servable
+            opening = isinstance(content, OnDemand) and content.opening
+            limit_s = max(longest_s, self._residents.open_s) if opening else longest_s
+            if variant.lane.longest_s(now) > limit_s:
+                return f"a call of version {version} of {name!r} has worked for {limit_s:g} s"
         return ""
 
     def pressure(self) -> tuple[int, float]:
@@ -137,15 +181,3 @@ class Manager:
         for variant in self._held.values():
             variant.servable.close()
         self._held.clear()
-
-
-def release_memory(freeze: bool) -> None:
-    """Give what was freed back to the system: the allocator would keep most of it."""
-    if freeze:
-        gc.unfreeze()
-    gc.collect()
-    if freeze:
-        gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

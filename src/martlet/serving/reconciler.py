@@ -12,7 +12,6 @@ from martlet.serving.versions import (
     Drain,
     Load,
     Source,
-    Transition,
     View,
     Wanted,
     next_step,
@@ -46,8 +45,7 @@ class Reconciler:
     worker, and then ``step``; it carries out the orders it gets, and puts ``roster`` in force.
     """
 
-    def __init__(self, transition: Transition = Transition.AVAILABILITY) -> None:
-        self._transition = transition
+    def __init__(self) -> None:
         self._desired: Desired = {}
         self._names: dict[str, _Name] = {}
 
@@ -124,7 +122,7 @@ class Reconciler:
                 View(n, v.state, n in wanted.versions or n in held, v.retry_at)
                 for n, v in known.versions.items()
             ]
-            match next_step(views, now, self._transition):
+            match next_step(views, now, wanted.transition):
                 case Load(version):
                     known.versions[version].state = State.LOADING
                     yield LoadOrder(name, version, known.versions[version].source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from martlet.errors import Code
 from martlet.serving.versions import Source
 from martlet.states import VersionStatus
+from martlet.tensors import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,30 @@ Roster = Mapping[str, Entry]
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """
+    What was learnt of a version that is opened on demand, when it was opened and checked.
+
+    Args:
+        size: Bytes that it takes.
+    """
+
+    signatures: Mapping[str, Signature]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadOrder:
-    """Open this version and keep it ready; it does not answer yet."""
+    """
+    Open this version and keep it ready; it does not answer yet.
+
+    With *facts* it has been opened and checked by another, so that it may wait for who asks.
+    """
 
     name: str
     version: int
     source: Source
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,7 @@ class Loaded:
     version: int
     error: Code | None = None
     message: str = ""
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,13 @@ class Isolation(Enum):
     """In processes of its own: what crashes or hangs there stops nobody else."""
 
 
+class Transition(Enum):
+    """What a swap keeps: an answer at every moment, or room for no more than one version."""
+
+    AVAILABILITY = "availability"
+    RESOURCE = "resource"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """
@@ -41,6 +48,9 @@ class ModelSettings:
         allowed_rows: Batches are padded to the next of these sizes; empty: to none.
         deadline_ms: A call that takes longer is given up; with ``process``, its process is ended.
             0: the server's own limit.
+        on_demand: A version is opened when it is asked for, and closed, the longest unused first,
+            when another needs the memory. Its calls work in threads: they may have to wait for it.
+        transition: What a swap keeps. Of a model, not of one of its versions.
     """
 
     isolation: Isolation = Isolation.INLINE
@@ -50,6 +60,8 @@ class ModelSettings:
     linger_ms: float = 0.0
     allowed_rows: tuple[int, ...] = ()
     deadline_ms: float = 0.0
+    on_demand: bool = False
+    transition: Transition = Transition.AVAILABILITY
 
     def __post_init__(self) -> None:
         sizes = self.allowed_rows
@@ -78,22 +90,30 @@ class ModelSettings:
     @property
     def on_loop(self) -> bool:
         """Whether a call may work where its request came in."""
-        return self.isolation is Isolation.INLINE and not self.max_rows
+        return self.isolation is Isolation.INLINE and not (self.max_rows or self.on_demand)
 
 
 DEFAULT = ModelSettings()
 
-_KINDS: dict[str, tuple[type, ...]] = {"linger_ms": (int, float), "deadline_ms": (int, float)}
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "linger_ms": ((int, float), "a number"),
+    "deadline_ms": ((int, float), "a number"),
+    "on_demand": ((bool,), "true or false"),
+}
+_CHOICES: dict[str, type[Enum]] = {"isolation": Isolation, "transition": Transition}
 
 
-def read_settings(path: Path) -> dict[str, ModelSettings]:
+def read_settings(path: Path, default: ModelSettings = DEFAULT) -> dict[str, ModelSettings]:
     """
-    Return the settings of each model that a file names: a table for each, ``[ctr]``.
+    Return the settings of each model that a file names, over *default*: a table each, ``[ctr]``.
 
     Raises:
         InvalidInput: it is no TOML, or a key or value is none of ours; says where.
     """
-    return {name: settings_of(table, f"{path} [{name}]") for name, table in _document(path).items()}
+    return {
+        name: settings_of(table, f"{path} [{name}]", default)
+        for name, table in _document(path).items()
+    }
 
 
 def of_version(path: Path, model: ModelSettings) -> ModelSettings:
@@ -104,7 +124,14 @@ def of_version(path: Path, model: ModelSettings) -> ModelSettings:
         InvalidInput: its file is wrong.
     """
     file = path / FILE
-    return settings_of(_document(file), str(file), model) if file.is_file() else model
+    if not file.is_file():
+        return model
+    table = _document(file)
+    if "transition" in table:
+        raise InvalidInput(
+            f"{file}: 'transition' is about two versions: set it for the model, in --model-settings"
+        )
+    return settings_of(table, str(file), model)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -138,15 +165,16 @@ def settings_of(table: object, where: str, default: ModelSettings = DEFAULT) -> 
 
 
 def _value(key: str, value: Any, where: str) -> Any:
-    if key == "isolation":
-        choices = [each.value for each in Isolation]
+    if key in _CHOICES:
+        choices = [each.value for each in _CHOICES[key]]
         if value not in choices:
             raise InvalidInput(f"{where} is {value!r}; {', '.join(choices)} is wanted")
-        return Isolation(value)
+        return _CHOICES[key](value)
     if key == "allowed_rows":
         if not isinstance(value, list) or not all(type(v) is int and v > 0 for v in value):
             raise InvalidInput(f"{where} is {value!r}; a list of whole numbers is wanted")
         return tuple(value)
-    if type(value) not in _KINDS.get(key, (int,)):
-        raise InvalidInput(f"{where} is {value!r}; a number is wanted")
+    kinds, wanted = _KINDS.get(key, ((int,), "a number"))
+    if type(value) not in kinds:
+        raise InvalidInput(f"{where} is {value!r}; {wanted} is wanted")
     return value

@@ -11,6 +11,7 @@ from martlet.errors import ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
 from martlet.serving.lane import Lane
+from martlet.serving.residents import OnDemand
 from martlet.states import State, VersionStatus
 
 Content = TypeVar("Content")
@@ -73,13 +74,25 @@ class Model(Generic[Content]):
     Args:
         variants: By version number; highest first. Empty while none answers.
         labels: Label to version number; each is in *variants*.
-        statuses: Every version ever seen, highest first, failed and unloaded ones too.
+        statuses: Every version ever seen, highest first, failed and unloaded ones too: as all
+            workers agree. ``told`` is what people are told.
     """
 
     name: str
     variants: Mapping[int, Variant[Content]] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     statuses: tuple[VersionStatus, ...] = ()
+
+    @property
+    def told(self) -> tuple[VersionStatus, ...]:
+        """The statuses, and of what is opened on demand how it is in this process, now."""
+        return tuple(self._told(each) for each in self.statuses)
+
+    def _told(self, status: VersionStatus) -> VersionStatus:
+        variant = self.variants.get(status.version)
+        if variant is None or not isinstance(variant.servable, OnDemand):
+            return status
+        return variant.servable.status(status.version)
 
     @property
     def gone(self) -> bool:

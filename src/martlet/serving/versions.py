@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
-from martlet.serving.settings import DEFAULT, ModelSettings
+from martlet.serving.settings import DEFAULT, ModelSettings, Transition
 from martlet.states import State
 
 MAX_RETRIES = 5
@@ -60,15 +59,15 @@ class Wanted:
     versions: Mapping[int, Source]
     labels: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def transition(self) -> Transition:
+        """What a swap of it keeps: as its versions say, all alike."""
+        for source in self.versions.values():
+            return source.settings.transition
+        return Transition.AVAILABILITY
+
 
 Desired = Mapping[str, Wanted]
-
-
-class Transition(Enum):
-    """What a swap keeps: an answer at every moment, or room for no more than one version."""
-
-    AVAILABILITY = "availability"
-    RESOURCE = "resource"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,8 @@ def next_step(
 
     The highest wanted version loads first, the lowest unwanted drains first. Under
     AVAILABILITY the last version that answers stays until a wanted one answers: a swap that
-    fails to load must not leave the name silent.
+    fails to load must not leave the name silent. Under RESOURCE it leaves first, and the name is
+    silent until the next one answers.
 
     Source:
         TensorFlow Serving's core/availability_preserving_policy.cc and

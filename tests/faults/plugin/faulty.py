@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from martlet.formats import Format, LoadOptions
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensors
 
-NAME = "model.faulty"
+NAME, WEIGHTS = "model.faulty", "weights.bin"
 RAISE, LOOP, HOLD_GIL, CRASH, SLOW, HANG = -1, -2, -3, -4, -5, -6
 """Values of ``x`` that make one call misbehave."""
 
@@ -23,12 +26,13 @@ RAISE, LOOP, HOLD_GIL, CRASH, SLOW, HANG = -1, -2, -3, -4, -5, -6
 class Faulty:
     """``score = x + 1000 * version``: an answer tells which version gave it."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
+    def __init__(self, told: dict[str, Any], weights: Any = None) -> None:
         self._offset = np.float32(1000 * told["version"])
         self._wait_s = told.get("wait_ms", 0) / 1000
         self._begun = told.get("begun")
         self._wrong_rows = told.get("wrong_rows", False)
         self._ballast = np.ones(told.get("megabytes", 0) << 17)
+        self._weights = weights
         self.signatures = {
             DEFAULT_SIGNATURE: Signature.of(
                 [Spec("x", DType.FLOAT32, (-1,))], [Spec("score", DType.FLOAT32, (-1,))]
@@ -48,7 +52,7 @@ class Faulty:
         return {"score": x + self._offset}
 
     def close(self) -> None:
-        self._ballast = np.empty(0)
+        self._ballast = self._weights = np.empty(0)
 
 
 def misbehave(how: int) -> None:
@@ -85,7 +89,27 @@ def load(path: Path, options: LoadOptions) -> Faulty:
             misbehave(LOOP)
         case "hold_gil":
             misbehave(HOLD_GIL)
-    return Faulty(told)
+    weights = path.with_name(WEIGHTS)
+    with journal(told, path):
+        time.sleep(told.get("open_ms", 0) / 1000)
+        return Faulty(told, np.fromfile(weights, np.uint8) if weights.exists() else None)
+
+
+@contextlib.contextmanager
+def journal(told: dict[str, Any], path: Path) -> Iterator[None]:
+    """Write down when an opening begins and ends, for who counts how many there are at once."""
+
+    def note(what: str) -> None:
+        if "journal" in told:
+            line = f"{what} {os.getpid()} {path.parent.parent.name}\n"
+            with Path(told["journal"]).open("ab", buffering=0) as file:
+                file.write(line.encode())
+
+    note("begin")
+    try:
+        yield
+    finally:
+        note("end")
 
 
 def sniff(path: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from martlet.errors import Code
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.roster import LoadOrder, UnloadOrder
+from martlet.serving.settings import ModelSettings, Transition
 from martlet.serving.versions import Source, Wanted
 from martlet.states import State
 
@@ -41,6 +42,21 @@ def test_a_swap_loads_then_drains():
     assert reconciler.unloading() == [("ctr", 1)]
     reconciler.unloaded("ctr", 1)
     assert states(reconciler) == {2: State.AVAILABLE, 1: State.END}
+
+
+def test_a_model_that_keeps_room_drains_then_loads_and_others_do_not():
+    sparing = Source(Path("a"), settings=ModelSettings(transition=Transition.RESOURCE))
+    reconciler = Reconciler()
+    reconciler.want({"ctr": Wanted({1: sparing}), "cvr": Wanted({1: source()})})
+    for name in ("ctr", "cvr"):
+        reconciler.step(0.0)
+        reconciler.loaded(name, 1, None, "", 0.0)
+    reconciler.want({"ctr": Wanted({2: sparing}), "cvr": Wanted({2: source()})})
+    assert reconciler.step(0.0) == [UnloadOrder("ctr", 1), LoadOrder("cvr", 2, source())]
+    assert reconciler.roster["ctr"].versions == ()
+    assert reconciler.step(0.0) == [], "the old one is not out of memory yet"
+    reconciler.unloaded("ctr", 1)
+    assert reconciler.step(0.0) == [LoadOrder("ctr", 2, sparing)]
 
 
 def test_a_version_that_fails_leaves_the_old_one_and_says_why():

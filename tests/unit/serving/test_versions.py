@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from martlet.serving.versions import Drain, Load, Transition, View, next_step, retry_at
+from martlet.serving.settings import Transition
+from martlet.serving.versions import Drain, Load, View, next_step, retry_at
 from martlet.states import State
 
 START, LOADING, UP, LEAVING, END = State

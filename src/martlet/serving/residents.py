@@ -1,0 +1,375 @@
+"""Versions that are opened when asked for, and closed when another needs their memory.
+
+Which version answers is the table's affair, the same in every worker. Whether it is open is each
+worker's own: a request that finds it closed opens it, or waits for who does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from martlet import deadline
+from martlet.errors import Code, MartletError, NotAvailable, Overloaded
+from martlet.servable import DEFAULT_SIGNATURE, Servable
+from martlet.serving import memory
+from martlet.serving.roster import Facts
+from martlet.serving.versions import MAX_RETRIES, retry_at
+from martlet.states import State, VersionStatus
+from martlet.tensors import Signature, Tensor, Tensors
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 60.0
+"""Of a call that has no deadline."""
+
+_EARLY_S = 0.02
+"""Before its deadline a call that waits is told to come again: later, nobody would hear it."""
+
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a version could not be opened, and when (time.monotonic()) that is tried again."""
+
+    code: Code
+    message: str
+    retry_at: float
+    count: int
+
+
+class OnDemand:
+    """
+    A servable that opens the one within when it is called.
+
+    Args:
+        residents: Of which it is one.
+        label: For messages.
+        open_it: Opens the one within, checked and warm.
+        size: Bytes of its files: what it is thought to take, until more is known.
+        facts: As learnt before; None: nobody has opened it, and ``admit`` comes next.
+    """
+
+    def __init__(
+        self,
+        residents: Residents,
+        label: str,
+        open_it: Callable[[], Servable],
+        size: int,
+        facts: Facts | None = None,
+    ) -> None:
+        self._residents = residents
+        self.label = label
+        self.open_it = open_it
+        self.least = size
+        self.size = size if facts is None else facts.size
+        self.known: Mapping[str, Signature] = {} if facts is None else facts.signatures
+        # All that follows is the residents', under their lock.
+        self.within: Servable | None = None
+        self.parting: Servable | None = None
+        self.opening = False
+        self.closed = False
+        self.users = 0
+        self.used_at = 0.0
+        self.failure: Failure | None = None
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Those of the one within, which they are known of without opening it."""
+        return self.known
+
+    def status(self, version: int) -> VersionStatus:
+        """Return the state of *version*, which this is: what answers to it here, and now."""
+        failure = self.failure
+        if failure is not None:
+            return VersionStatus(version, State.END, failure.code, failure.message)
+        told = "" if self.within is not None else "it is closed; the next request opens it"
+        return VersionStatus(version, State.AVAILABLE, None, told)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it, for workers to come."""
+        return Facts(self.known, self.size)
+
+    def admit(self) -> None:
+        """
+        Open it for the first time, and learn what it is.
+
+        Raises:
+            MartletError: it cannot be opened, answers an example wrongly, or does not fit.
+        """
+        self.known = dict(self._residents.enter(self).signatures)
+        self._residents.leave(self)
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """
+        Predict with the one within, once it is open.
+
+        Raises:
+            NotAvailable: it is not open by the caller's deadline, or cannot be opened.
+        """
+        within = self._residents.enter(self)
+        try:
+            return within.predict(inputs, signature_name)
+        finally:
+            self._residents.leave(self)
+
+    def close(self) -> None:
+        """Close the one within, and open it no more."""
+        self._residents.dismiss(self)
+
+
+class Residents:
+    """
+    The versions of one process that are opened on demand.
+
+    Any thread may ask. One thread opens a version, however many ask for it; those who ask wait.
+    One that is in use is never closed.
+
+    Args:
+        limit: Bytes that the process may hold; 0: as many as it likes, and nothing is closed.
+        held: Returns what it holds now.
+        frozen: Whether what lives long was put out of the collector's sight.
+        open_s: How long opening may take.
+    """
+
+    def __init__(
+        self,
+        limit: int = 0,
+        held: Callable[[], int] = lambda: memory.held_by(os.getpid()),
+        frozen: bool = False,
+        open_s: float = 600.0,
+    ) -> None:
+        self._limit = limit
+        self._held = held
+        self._frozen = frozen
+        self.open_s = open_s
+        self._changed = threading.Condition()
+        self._making_room = threading.Lock()
+        self._open: set[OnDemand] = set()
+        self._reserved = 0
+        self._moves = 0
+        self.opened = self.evicted = 0
+
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    @property
+    def size(self) -> int:
+        """Bytes that those that are open are thought to take."""
+        with self._changed:
+            return sum(each.size for each in self._open)
+
+    # -- a call ----------------------------------------------------------------------------
+
+    def enter(self, entry: OnDemand) -> Servable:
+        """
+        Return the servable within *entry*, which stays open until ``leave``.
+
+        Raises:
+            NotAvailable: it is not open by the caller's deadline, or cannot be opened.
+            Overloaded: it does not fit, whatever else is closed.
+        """
+        until = min(deadline.moment() or float("inf"), time.monotonic() + LONGEST_WAIT_S) - _EARLY_S
+        with self._changed:
+            while entry.within is None:
+                self._check(entry)
+                if not entry.opening:
+                    entry.opening = True
+                    break
+                if not self._changed.wait(until - time.monotonic()):
+                    raise NotAvailable(f"{entry.label} is still being opened; try again")
+            else:
+                return self._hold(entry, entry.within)
+        return self._open_one(entry, until)
+
+    def leave(self, entry: OnDemand) -> None:
+        """Let go of *entry*."""
+        with self._changed:
+            entry.users -= 1
+            if not entry.users:
+                self._changed.notify_all()
+
+    @staticmethod
+    def _hold(entry: OnDemand, within: Servable) -> Servable:
+        entry.users += 1
+        entry.used_at = time.monotonic()
+        return within
+
+    @staticmethod
+    def _check(entry: OnDemand) -> None:
+        if entry.closed:
+            raise NotAvailable(f"{entry.label} is being replaced; try again")
+        failure = entry.failure
+        if failure is not None and time.monotonic() < failure.retry_at:
+            raise NotAvailable(failure.message)
+
+    # -- opening ---------------------------------------------------------------------------
+
+    def _open_one(self, entry: OnDemand, until: float) -> Servable:
+        reserved = 0
+        try:
+            reserved = self._reserve(entry.label, entry.size, until)
+            moves, before = self._move(), self._held()
+            within = entry.open_it()
+            grown = self._held() - before
+        except BaseException as exc:
+            with self._changed:
+                self._moves += 1
+                entry.opening = False
+                self._reserved -= reserved
+                told = self._failed(entry, exc)
+                self._changed.notify_all()
+            if told is exc:
+                raise
+            raise told from exc
+        with self._changed:
+            if self._moves == moves:
+                # Nobody else opened or closed anything meanwhile: all of it is this one's.
+                entry.size = max(grown, entry.least)
+            self._moves += 1
+            self._reserved -= reserved
+            entry.opening, entry.failure, entry.within = False, None, within
+            self._open.add(entry)
+            self.opened += 1
+            self._hold(entry, within)
+            self._changed.notify_all()
+        self._trim()
+        return within
+
+    def _move(self) -> int:
+        """Note that something is opened or closed; return the number of this move."""
+        with self._changed:
+            self._moves += 1
+            return self._moves
+
+    @staticmethod
+    def _failed(entry: OnDemand, exc: BaseException) -> BaseException:
+        """Note why *entry* did not open, and return what its callers are told."""
+        if not isinstance(exc, Exception) or isinstance(exc, NotAvailable | Overloaded):
+            # There was no room, or no time: the next call may try at once.
+            return exc
+        count = 1 + (entry.failure.count if entry.failure is not None else 0)
+        why = str(exc) if isinstance(exc, MartletError) else f"{type(exc).__name__}: {exc}"
+        code = exc.code if isinstance(exc, MartletError) else MartletError.code
+        again = retry_at(min(count, MAX_RETRIES), time.monotonic()) or 0.0
+        entry.failure = Failure(code, f"{entry.label} cannot be opened: {why}", again, count)
+        log.error("%s", entry.failure.message)
+        # The first time it is the load that failed; later the caller can only come again.
+        return NotAvailable(entry.failure.message) if entry.known else exc
+
+    # -- room ------------------------------------------------------------------------------
+
+    def make_room(self, label: str, size: int) -> None:
+        """
+        Close what is unused until *size* bytes more fit, for what is opened elsewhere.
+
+        Raises:
+            NotAvailable, Overloaded: they do not fit.
+        """
+        reserved = self._reserve(label, size, time.monotonic() + LONGEST_WAIT_S)
+        with self._changed:
+            self._reserved -= reserved
+
+    def _reserve(self, label: str, need: int, until: float) -> int:
+        """Take room for *need* bytes, closing what is unused; return how much was taken."""
+        if not self._limit:
+            return 0
+        if not self._making_room.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise NotAvailable(f"{label} waits for memory; try again")
+        try:
+            while (leaving := self._choose(label, need, until)) is not None:
+                for each in leaving:
+                    self._evict(each)
+        finally:
+            self._making_room.release()
+        return need
+
+    def _choose(self, label: str, need: int, until: float) -> list[OnDemand] | None:
+        """Take out what to close for *need* bytes; None: there is room, and it is reserved."""
+        with self._changed:
+            while True:
+                held = self._held()
+                missing = held + self._reserved + need - self._limit
+                if missing <= 0:
+                    self._reserved += need
+                    return None
+                unused = self._unused()
+                busy = bool(self._reserved) or len(unused) < len(self._open)
+                if unused and (not busy or sum(size for _, _, size in unused) >= missing):
+                    return self._take(memory.leavers(unused, missing))
+                if not busy:
+                    raise Overloaded(
+                        f"{label} takes about {need // _MB} MB; this worker holds {held // _MB} MB "
+                        f"without it, and may hold {self._limit // _MB} MB"
+                    )
+                # What is in use will be let go; what is being opened may turn out smaller.
+                if not self._changed.wait(until - time.monotonic()):
+                    raise NotAvailable(f"{label} waits for memory that others use; try again")
+
+    def _unused(self) -> list[tuple[OnDemand, float, int]]:
+        return [(each, each.used_at, each.size) for each in self._open if not each.users]
+
+    def _take(self, leaving: list[OnDemand]) -> list[OnDemand]:
+        """Take *leaving* out: nobody can enter them any more, without opening them again."""
+        for entry in leaving:
+            entry.parting, entry.within = entry.within, None
+            self._open.discard(entry)
+        return leaving
+
+    def _trim(self) -> None:
+        """Close what is unused while more is held than may be: something took more than thought."""
+        if not self._limit or not self._making_room.acquire(blocking=False):
+            return
+        try:
+            with self._changed:
+                missing = self._held() + self._reserved - self._limit
+                leaving = self._take(memory.leavers(self._unused(), missing))
+            for each in leaving:
+                self._evict(each)
+        finally:
+            self._making_room.release()
+
+    def _evict(self, entry: OnDemand) -> None:
+        moves, before = self._move(), self._held()
+        self._part(entry)
+        given_back = before - self._held()
+        with self._changed:
+            self.evicted += 1
+            if self._moves == moves and given_back > 0:
+                # Opening it may have brought in a library too, which stays.
+                entry.size = max(entry.least, min(entry.size, given_back))
+
+    def _part(self, entry: OnDemand) -> None:
+        within, entry.parting = entry.parting, None
+        if within is None:
+            return
+        within.close()
+        try:
+            ghost = weakref.ref(within)
+        except TypeError:
+            ghost = None
+        del within
+        if ghost is None or ghost() is None:
+            memory.give_back()
+        else:
+            # It refers to itself somewhere.
+            memory.collect(self._frozen)
+
+    def dismiss(self, entry: OnDemand) -> None:
+        """Close *entry*, which nobody calls any more, for good."""
+        with self._changed:
+            entry.closed = True
+            self._take([entry])
+            self._changed.notify_all()
+        self._part(entry)
