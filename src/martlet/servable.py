@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol, runtime_checkable
 
 from numpy.typing import ArrayLike
@@ -73,12 +73,28 @@ def check_inputs(
     Raises:
         InvalidInput: no such signature, or an input does not fit it.
     """
-    signature = signature_of(servable, name)
-    if signature.also and inputs.keys() != signature.inputs.keys():
-        other = servable.signatures[signature.also]
-        if inputs.keys() == other.inputs.keys():
-            return signature.also, other.check(inputs)
-    return name, signature.check(inputs)
+    signature_of(servable, name)
+    called = form_of(servable, name, inputs.keys())
+    return called, servable.signatures[called].check(inputs)
+
+
+def form_of(servable: Servable, name: str, given: Collection[str] | None) -> str:
+    """
+    Return the signature to call for the one called *name*, which there is: itself or its ``also``.
+
+    Args:
+        given: The names of the inputs that came; None: one came, and brought no name.
+    """
+    signature = servable.signatures[name]
+    if not signature.also:
+        return name
+    other = servable.signatures[signature.also]
+    if given is None:
+        fits = len(signature.inputs) > 1 and len(other.inputs) == 1
+    else:
+        given = set(given)
+        fits = given != signature.inputs.keys() and given == other.inputs.keys()
+    return signature.also if fits else name
 
 
 class Checked:

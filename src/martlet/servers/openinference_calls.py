@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns
 
+from martlet import deadline
 from martlet.errors import InvalidInput
 from martlet.names import ModelRef
-from martlet.servable import DEFAULT_SIGNATURE, Servable
+from martlet.servable import DEFAULT_SIGNATURE, Servable, form_of
 from martlet.serving.traffic import Variant
 from martlet.tensors import Signature, Tensor
 from martlet.wire.openinference.request import InferRequest, check
@@ -35,6 +36,12 @@ def signature_of(servable: Servable) -> tuple[str, Signature]:
     return name, signatures[name]
 
 
+def bare_signature_of(servable: Servable) -> Signature:
+    """Return the signature that reads a tensor which comes without a name."""
+    name, _ = signature_of(servable)
+    return servable.signatures[form_of(servable, name, None)]
+
+
 @dataclass(frozen=True, slots=True)
 class Inferred:
     """Outputs, and how long the model took for how many rows."""
@@ -52,14 +59,20 @@ def infer(variant: Variant[Servable], request: InferRequest) -> Inferred:
         InvalidInput: an input or a wanted output does not fit the signature.
         ServableFailed: the model's own code raised.
     """
-    name, signature = signature_of(variant.servable)
+    shown, _ = signature_of(variant.servable)
+    name = form_of(variant.servable, shown, request.inputs.keys())
+    signature = variant.servable.signatures[name]
     inputs = check(request.inputs, signature)
     for wanted in request.outputs:
         if wanted.name not in signature.outputs:
             known = ", ".join(map(repr, signature.outputs))
             raise InvalidInput(f"no output is named {wanted.name!r}; the outputs are {known}")
     started = perf_counter_ns()
-    outputs = variant.servable.predict(inputs, name)
+    if request.timeout_us:
+        with deadline.within(request.timeout_us / 1e6):
+            outputs = variant.servable.predict(inputs, name)
+    else:
+        outputs = variant.servable.predict(inputs, name)
     model_ns = perf_counter_ns() - started
     rows = next((len(each) for each in inputs.values() if each.ndim), 1)
     return Inferred(outputs, rows, model_ns)

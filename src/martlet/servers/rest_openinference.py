@@ -85,9 +85,9 @@ class OpenInference:
         def call(given: Request) -> Answer:
             headers = given.headers
             with engine.lease(ref) as variant:
-                _, signature = calls.signature_of(variant.servable)
+                bare = calls.bare_signature_of(variant.servable)
                 length = headers.get(b"inference-header-content-length")
-                asked = request.read(given.body, length, signature)
+                asked = request.read(given.body, length, bare)
                 found = calls.infer(variant, asked)
                 body, json_length = response.write(
                     asked, ref.name, str(variant.version), found.outputs

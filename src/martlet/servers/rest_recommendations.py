@@ -13,7 +13,7 @@ from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef, read_version
 from martlet.recommend.recommender import Ask, Recommender
 from martlet.recommend.subject import Subject
-from martlet.servable import DEFAULT_SIGNATURE, signature_of
+from martlet.servable import DEFAULT_SIGNATURE, form_of, signature_of
 from martlet.servers.recommending import Recommending
 from martlet.servers.routes import Handler, Request, Response, Route
 from martlet.servers.timed import Answer, Timed
@@ -94,10 +94,11 @@ class Recommendations:
             variant = self._engine.acquire(ref)
             try:
                 signature_name = wire.text_of(document, "signature_name", DEFAULT_SIGNATURE)
-                signature = signature_of(variant.servable, signature_name)
-                inputs = wire.rank_inputs(document, signature)
+                signature_of(variant.servable, signature_name)
+                called = form_of(variant.servable, signature_name, wire.names_of(document))
+                inputs = wire.rank_inputs(document, variant.servable.signatures[called])
                 started = perf_counter_ns()
-                found = score(variant, inputs, signature_name)
+                found = score(variant, inputs, called)
                 model_ns = perf_counter_ns() - started
             finally:
                 variant.release()

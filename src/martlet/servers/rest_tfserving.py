@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from martlet.errors import InvalidInput, MartletError
 from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
-from martlet.servable import DEFAULT_SIGNATURE, Servable
+from martlet.servable import DEFAULT_SIGNATURE, Servable, form_of
 from martlet.servers import tfserving_calls
 from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
 from martlet.servers.tfserving_calls import Seat
@@ -186,48 +186,54 @@ class _Readers:
     """
     What reads the bodies of one path: for each signature the compiled plan, then all there is.
 
+    A form of a signature (``Signature.also``) is read by a plan of its own: a key is the name that
+    a body has, or may leave out, and the form that is called.
+
     Made again when a version with other signatures answers the path.
     """
 
     __slots__ = ("_known", "_last")
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Signature, RowPlan | None, requests.PredictDecoder]] = {}
-        self._last = DEFAULT_SIGNATURE
+        self._known: dict[
+            tuple[str, str], tuple[Signature, RowPlan | None, requests.PredictDecoder]
+        ] = {}
+        self._last = DEFAULT_SIGNATURE, DEFAULT_SIGNATURE
 
     def read(self, servable: Servable, body: bytes) -> tuple[str, dict[str, Tensor], bool]:
         """
-        Return the signature that *body* asks for, its tensors, and whether they came by row.
+        Return the signature to call for *body*, its tensors, and whether they came by row.
 
         Raises:
             InvalidInput, Unimplemented: as ``PredictDecoder.decode``.
         """
         # Who asked for a signature asks for it again: its plan reads the body without a look at
         # the document, and declines one that names another.
-        signature = servable.signatures.get(self._last)
+        name, called = self._last
+        signature = servable.signatures.get(called)
         if signature is not None:
-            _, plan, _ = self._of(self._last, signature)
+            _, plan, _ = self._of(name, called, signature)
             found = None if plan is None else plan.decode(body)
             if found is not None:
-                return self._last, *found
+                return called, *found
         document = requests.parse_object(body)
         given = requests.signature_name_of(document)
         name = given or DEFAULT_SIGNATURE
-        signature = servable.signatures.get(name)
-        if signature is None:
+        if name not in servable.signatures:
             raise InvalidInput(f'Serving signature name: "{name}" not found in signature def')
-        _, _, decoder = self._of(name, signature)
-        self._last = name
-        return name, *decoder.decode(document)
+        called = form_of(servable, name, requests.names_of(document))
+        _, _, decoder = self._of(name, called, servable.signatures[called])
+        self._last = name, called
+        return called, *decoder.decode(document)
 
     def _of(
-        self, name: str, signature: Signature
+        self, name: str, called: str, signature: Signature
     ) -> tuple[Signature, RowPlan | None, requests.PredictDecoder]:
-        found = self._known.get(name)
+        found = self._known.get((name, called))
         if found is None or found[0] is not signature:
             plan, decoder = (
                 RowPlan.compile(signature, name),
                 requests.PredictDecoder(signature, name),
             )
-            found = self._known[name] = (signature, plan, decoder)
+            found = self._known[name, called] = (signature, plan, decoder)
         return found

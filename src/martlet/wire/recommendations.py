@@ -147,6 +147,12 @@ def text_of(document: Document, key: str, default: str) -> str:
     return value
 
 
+def names_of(document: Document) -> set[str]:
+    """Return the names of the inputs that a ``:rank`` body brings, for one item or for all."""
+    parts = (document.get("context"), document.get("items"))
+    return {name for part in parts if isinstance(part, dict) for name in part}
+
+
 def rank_inputs(document: Document, signature: Signature) -> dict[str, Tensor]:
     """
     Return the signature's inputs from a ``:rank`` body, each with one row an item.

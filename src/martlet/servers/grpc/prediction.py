@@ -16,7 +16,7 @@ import grpc
 from martlet.errors import InvalidInput, MartletError, Unimplemented, WrongState
 from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
-from martlet.servable import DEFAULT_SIGNATURE
+from martlet.servable import DEFAULT_SIGNATURE, form_of
 from martlet.servers import tfserving_calls
 from martlet.servers.grpc.lanes import Lanes
 from martlet.servers.grpc.method import unary
@@ -152,13 +152,14 @@ class PredictionService:
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         with tfserving_calls.lease(self._engine, ref) as variant:
             timing.version = variant.version
-            signature = variant.servable.signatures.get(name)
-            if signature is None:
+            if name not in variant.servable.signatures:
                 raise WrongState(f'Serving signature key "{name}" not found.')
+            called = form_of(variant.servable, name, request.inputs.keys())
+            signature = variant.servable.signatures[called]
             inputs = predict.inputs(request, signature)
             wanted = predict.wanted(request, signature)
             with timing.model_time(inputs):
-                outputs = score(variant, inputs, name).outputs
+                outputs = score(variant, inputs, called).outputs
             response = predict.response(outputs, wanted, self._as_content)
             fill_spec(response.model_spec, variant.name, variant.version, name)
         return response

@@ -63,6 +63,13 @@ def signature_name_of(document: dict[str, Any]) -> str:
     return name
 
 
+def names_of(document: dict[str, Any]) -> set[str] | None:
+    """Return the names of the inputs that *document* brings; None: it brings values without one."""
+    rows = document.get("instances")
+    given = rows[0] if type(rows) is list and rows else document.get("inputs")
+    return set(given) if type(given) is dict and not is_b64(given) else None
+
+
 class PredictDecoder:
     """
     Reads the inputs of one signature; made once for a signature, used for each request.
