@@ -152,6 +152,18 @@ def test_the_reference_names_every_public_name_and_format():
         assert f"| `{name}` |" in text, f"{name}: run python docs/write_reference.py"
 
 
+def test_every_format_has_its_page():
+    pages = {
+        "torchscript": "torch",
+        "torch_export": "torch",
+        "sklearn": "scikit-learn",
+        "gzip": "folders-and-gzip",
+        "folder": "folders-and-gzip",
+    }
+    for name in formats.BUILTIN:
+        assert (ROOT / "docs" / "formats" / f"{pages.get(name, name)}.md").is_file(), name
+
+
 def test_the_declaration_in_the_guide_is_one():
     (text,) = [text for kind, text in blocks(GUIDE) if kind == "toml"]
     declared = parse(text, GUIDE.name)

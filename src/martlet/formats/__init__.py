@@ -66,6 +66,8 @@ BUILTIN: dict[str, str] = {
     "sklearn": "martlet.formats.sklearn",
     "arrays": "martlet.formats.arrays",
     "pmml": "martlet.formats.pmml",
+    "gzip": "martlet.formats.gzipped",
+    "folder": "martlet.formats.folder",
 }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats import Format, LoadOptions
+from martlet.formats import Format, LoadOptions, archives
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -33,6 +33,7 @@ class ArraysServable:
     """
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
+        archives.check(path)
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}

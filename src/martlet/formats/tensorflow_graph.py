@@ -64,4 +64,4 @@ def _within(node: Any, functions: dict[str, Any], called: set[str]) -> Iterator[
 
 
 def _prints_to_file(node: Any) -> bool:
-    return node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
+    return node.op == "PrintV2" and bool(node.attr["output_stream"].s.startswith(b"file:"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,64 @@ def test_a_file_of_no_format_is_refused_with_the_formats_there_are(tmp_path: Pat
 def test_an_empty_folder_is_no_model(tmp_path: Path):
     with pytest.raises(UnsupportedModel, match="is in no known format"):
         martlet.load(tmp_path)
+
+
+class TestAFolderWithAModel:
+    def test_is_opened_as_that_model_whatever_else_it_holds(self, tmp_path: Path):
+        light(tmp_path / "model.npz")
+        (tmp_path / "README.md").write_text("# A model")
+        (tmp_path / "notes").mkdir()
+        with martlet.load(tmp_path) as model:
+            assert model.predict({"user": [[1.0]], "item": [[3.0]]})["score"].shape == (1,)
+
+    def test_is_refused_where_it_holds_several(self, tmp_path: Path):
+        light(tmp_path / "a.npz")
+        light(tmp_path / "b.npz")
+        with pytest.raises(UnsupportedModel, match=r"several models: a\.npz, b\.npz; name the one"):
+            martlet.load(tmp_path)
+
+    def test_goes_by_what_needs_no_trust_before_pickles(self, tmp_path: Path):
+        (tmp_path / "encoder.pkl").write_bytes(pickle.dumps(Path("x")))
+        (tmp_path / "model.pmml").write_text("<PMML/>")
+        with pytest.raises(UnsupportedModel, match=r"model\.pmml"):
+            martlet.load(tmp_path)
+        (tmp_path / "model.pmml").unlink()
+        with pytest.raises(UnsupportedModel, match=r"encoder\.pkl is a pickle"):
+            martlet.load(tmp_path)
+
+    def test_does_not_follow_links_out_of_itself(self, tmp_path: Path):
+        light(tmp_path / "model.npz")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "model.npz").symlink_to(tmp_path / "model.npz")
+        with pytest.raises(UnsupportedModel, match="is in no known format"):
+            martlet.load(tmp_path / "folder")
+
+
+class TestAPackedFile:
+    def test_is_opened_as_what_it_holds(self, tmp_path: Path):
+        content = light(tmp_path / "m.npz").read_bytes()
+        (tmp_path / "m.gz").write_bytes(gzip.compress(content))
+        assert formats.sniff(tmp_path / "m.gz").name == "gzip"
+        with martlet.load(tmp_path / "m.gz") as model:
+            assert model.predict({"user": [[1.0]], "item": [[3.0]]})["score"].shape == (1,)
+
+    def test_is_refused_where_it_would_unpack_to_far_more(self, tmp_path: Path):
+        content = b"<PMML>" + b" " * (64 << 20)
+        (tmp_path / "m.gz").write_bytes(gzip.compress(content))
+        with pytest.raises(UnsupportedModel, match="far more"):
+            martlet.load(tmp_path / "m.gz")
+
+    def test_is_refused_where_it_is_cut_short(self, tmp_path: Path):
+        packed = gzip.compress(light(tmp_path / "m.npz").read_bytes())
+        (tmp_path / "m.gz").write_bytes(packed[:-20])
+        with pytest.raises(UnsupportedModel, match="does not unpack"):
+            martlet.load(tmp_path / "m.gz", format="gzip")
+
+    def test_of_a_packed_file_is_not_looked_into(self, tmp_path: Path):
+        packed = gzip.compress(light(tmp_path / "m.npz").read_bytes())
+        (tmp_path / "m.gz").write_bytes(gzip.compress(packed))
+        with pytest.raises(UnsupportedModel, match="is in no known format"):
+            martlet.load(tmp_path / "m.gz")
 
 
 def test_nothing_at_the_path_is_told(tmp_path: Path):
