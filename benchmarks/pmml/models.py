@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from lightgbm import LGBMClassifier
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -104,6 +104,15 @@ MODELS: dict[str, tuple[Callable[..., Any], Callable[..., list[tuple[str, Any]]]
         numbers,
         lambda _: [("model", RandomForestClassifier(TREES, max_depth=8, random_state=0))],
     ),
+    "extra trees": (
+        numbers,
+        lambda _: [("model", ExtraTreesClassifier(TREES, max_depth=8, random_state=0))],
+    ),
+    # Some 50 MB of PMML: what it takes to load.
+    "large forest": (
+        numbers,
+        lambda _: [("model", RandomForestClassifier(TREES, min_samples_leaf=8, random_state=0))],
+    ),
     "logistic": (numbers, lambda _: [("model", LogisticRegression(max_iter=500))]),
     "mixed": (
         mixed,
@@ -135,7 +144,7 @@ def to_onnx(name: str, pipeline: Pipeline) -> bytes | None:
     from skl2onnx.common.data_types import FloatTensorType
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 
-    if name not in ("lightgbm", "xgboost", "random forest", "logistic"):
+    if name not in ("lightgbm", "xgboost", "random forest", "extra trees", "logistic"):
         return None
     for kind, converter in ((LGBMClassifier, convert_lightgbm), (XGBClassifier, convert_xgboost)):
         update_registered_converter(

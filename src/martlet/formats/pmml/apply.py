@@ -59,12 +59,13 @@ from martlet.formats.pmml.values import (
 
 @dataclass(frozen=True, slots=True)
 class NumericCall:
-    """A function of numbers."""
+    """A function of numbers; where it is undefined the row has no answer, or (*keeps*) it is NaN."""
 
     name: str
     function: Numeric
     arguments: tuple[Expression, ...]
     type: DataType
+    keeps: bool = False
 
     def column(self, frame: Frame) -> Column:
         sources = [each.column(frame) for each in self.arguments]
@@ -78,7 +79,7 @@ class NumericCall:
         if not self.function.lenient:
             errors = first(errors, lacking(self.name, missing))
         found = Column(self.type, values, missing, errors)
-        if values.dtype.kind == "f":
+        if values.dtype.kind == "f" and not self.keeps:
             bad = np.isnan(values)
             if bad.any():
                 for each in arrays:
@@ -102,6 +103,8 @@ class NumericCall:
 
     def single(self) -> Single:
         name, call = self.name, held(self.function.scalar, self.type)
+        if self.keeps:
+            call = _undefined_as_nan(call)
         lenient = self.function.lenient
         reads = [each.single() for each in self.arguments]
         if self.type is DOUBLE and name in "+-*/":
@@ -168,6 +171,16 @@ class NumericCall:
             return lacks() if x is None else x / c
 
         return {"+": add, "-": subtract, "*": multiply, "/": divide}[name]
+
+
+def _undefined_as_nan(call: Callable[..., Value]) -> Callable[..., Value]:
+    def kept_as_is(*values: Value) -> Value:
+        try:
+            return call(*values)
+        except RowError:
+            return math.nan
+
+    return kept_as_is
 
 
 _LACKING = "{} has a missing argument"
@@ -346,7 +359,7 @@ class Comparison:
     """
     Two values of one type compared. Text compares by code point.
 
-    Equality is missing where a value is; of an order that lacks a value there is no answer.
+    Where a value is missing there is no answer.
     """
 
     name: str
@@ -367,31 +380,19 @@ class Comparison:
             keys, codes = distinct(sources)
             table = [None not in key and scalar(*key) for key in keys]
             values = np.array(table, dtype=bool)[codes]
-        missing, errors = any_missing(sources), all_errors(sources)
-        if self._is_order:
-            errors = first(errors, lacking(self.name, missing))
+        missing = any_missing(sources)
+        errors = first(all_errors(sources), lacking(self.name, missing))
         return Column(BOOLEAN, values, missing, errors)
-
-    @property
-    def _is_order(self) -> bool:
-        return self.name not in ("equal", "notEqual")
 
     def single(self) -> Single:
         one, other = self.one.single(), self.other.single()
         name, compare = self.name, _COMPARISONS[self.name][1]
-        if self._is_order:
-
-            def ordered(record: Record) -> Value:
-                a, b = one(record), other(record)
-                if a is None or b is None:
-                    raise RowError(_LACKING.format(name))
-                return compare(a, b)
-
-            return ordered
 
         def call(record: Record) -> Value:
             a, b = one(record), other(record)
-            return None if a is None or b is None else compare(a, b)
+            if a is None or b is None:
+                raise RowError(_LACKING.format(name))
+            return compare(a, b)
 
         return call
 
@@ -618,6 +619,8 @@ def compile_apply(element: Element, scope: Scope, depth: int) -> Expression:
     on_invalid = element.choice(
         "invalidValueTreatment", ("returnInvalid", "asIs", "asMissing"), "returnInvalid"
     )
+    if on_invalid == "asIs" and isinstance(inner, NumericCall) and inner.type is DOUBLE:
+        inner = replace(inner, keeps=True)
     if missing_to is None and default is None and on_invalid != "asMissing":
         return inner
     try:

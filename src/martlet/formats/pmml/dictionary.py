@@ -33,7 +33,8 @@ class DataField:
     One declared input.
 
     Args:
-        valid: The valid values; with *intervals* all there are, else (both empty) any is valid.
+        valid: The valid values, all there are; without them those in *intervals* are valid, and
+            without either all.
         missing: The values that mean that there is none.
     """
 
@@ -83,9 +84,9 @@ class DataField:
         """Whether *value*, of this type, is valid."""
         if value in self.invalid:
             return False
-        if not self.valid and not self.intervals:
-            return True
-        return value in self._valid or any(each.contains(value) for each in self.intervals)
+        if self.valid:
+            return value in self._valid
+        return not self.intervals or any(each.contains(value) for each in self.intervals)
 
     def where_invalid(self, column: Column) -> Mask | None:
         """Return where *column* holds an invalid value, or None: nowhere."""
@@ -94,10 +95,10 @@ class DataField:
         if column.levels is not None:
             return column.by_level(lambda level: not self.is_valid(level), False, np.bool_)
         bad = np.zeros(len(column), dtype=bool)
-        if self.valid or self.intervals:
+        if self.valid:
+            bad |= ~column.is_in(v for v in self.valid if not isinstance(v, str))
+        elif self.intervals:
             bad[:] = True
-            if self.valid:
-                bad &= ~column.is_in(v for v in self.valid if not isinstance(v, str))
             for each in self.intervals:
                 bad &= ~each.holds(column.values)
         if self.invalid:

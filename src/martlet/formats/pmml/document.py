@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -17,6 +19,8 @@ MAX_TEXT = 64 << 20
 
 _CHUNK = 1 << 20
 _NO_ATTRIBUTES: dict[str, str] = {}
+# Elements by the hundred thousand whose text is layout: it is not even asked for.
+_TEXTLESS = frozenset({"Node", "ScoreDistribution", "Segment", "SimplePredicate", "True", "False"})
 
 
 class Element:
@@ -161,6 +165,22 @@ def parse(path: Path) -> Element:
     return root
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """
+    Hold the garbage collector back while elements by the million are made, none in a circle.
+
+    It would look through all of them each time that their number has grown by a quarter.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class _Tree:
     """Collects expat's events."""
 
@@ -170,6 +190,7 @@ class _Tree:
         self._text: list[str] = []
         self._length = 0
         self._names: dict[str, str] = {}
+        self._is_textless = False
         self.parser = parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.buffer_size = 1 << 16
@@ -183,14 +204,16 @@ class _Tree:
         raise UnsupportedModel(f"a DTD at line {line} is refused; remove the DOCTYPE declaration")
 
     def _local(self, name: str) -> str:
-        local = self._names.get(name)
-        if local is None:
-            local = self._names[name] = name.rpartition(":")[2]
+        local = self._names[name] = name.rpartition(":")[2]
         return local
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        line = self.parser.CurrentLineNumber
-        element = Element(self._local(name), attributes or _NO_ATTRIBUTES, line)
+        parser = self.parser
+        tag = self._names.get(name) or self._local(name)
+        element = Element(tag, attributes or _NO_ATTRIBUTES, parser.CurrentLineNumber)
+        if (tag in _TEXTLESS) is not self._is_textless:
+            self._is_textless = not self._is_textless
+            parser.CharacterDataHandler = None if self._is_textless else self._data
         stack = self._open
         if stack:
             stack[-1].children.append(element)

@@ -219,7 +219,7 @@ NUMERIC: dict[str, Numeric] = {
     "*": Numeric(2, widest, np.multiply, lambda a, b: a * b, widen=True, lenient=True),
     "/": Numeric(2, widest, _divide, _divide_one, widen=True, lenient=True),
     "pow": Numeric(2, widest, _power, _power_one, widen=True),
-    "modulo": Numeric(2, widest, _modulo, _modulo_one, widen=True),
+    "modulo": Numeric(2, widest, _modulo, _modulo_one, widen=True, lenient=True),
     "threshold": Numeric(
         2,
         lambda types: widest(types[:1]),

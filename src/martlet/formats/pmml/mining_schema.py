@@ -1,6 +1,8 @@
 """The MiningSchema: which fields a model takes, and what it does with the values that are odd.
 
-In this order: outliers, then invalid values, then missing ones. Source: PMML 4.4.1, MiningSchema.
+In this order: invalid values, then outliers among the valid ones, then missing ones.
+
+Source: PMML 4.4.1, MiningSchema.
 """
 
 from __future__ import annotations
@@ -134,8 +136,9 @@ class Treatment:
             raw: What came, for the reason of a refused value.
         """
         mining = self.mining
-        column = self._outliers(column)
-        column = self._invalid(column, bad, raw)
+        wrong = self._where_wrong(column, bad)
+        column = self._outliers(column, wrong)
+        column = self._invalid(column, wrong, bad, raw)
         if column.missing is not None:
             if mining.missing_value is not None:
                 return fill(column, column.missing, mining.missing_value)
@@ -145,25 +148,34 @@ class Treatment:
                 )
         return column
 
-    def _outliers(self, column: Column) -> Column:
+    def _where_wrong(self, column: Column, bad: Mask | None) -> Mask | None:
+        """Return where *column* is invalid or of the wrong type (*bad*); None: nowhere."""
+        wrong = self.data.where_invalid(column) if self.data is not None else None
+        if bad is not None:
+            wrong = bad if wrong is None else wrong | bad
+        return wrong if wrong is not None and wrong.any() else None
+
+    def _outliers(self, column: Column, wrong: Mask | None) -> Column:
         mining = self.mining
         if mining.outliers == "asIs" or column.levels is not None:
             return column
         low = -np.inf if mining.low is None else mining.low
         high = np.inf if mining.high is None else mining.high
+        beyond = (column.values < low) | (column.values > high)
+        if wrong is not None:
+            beyond &= ~wrong
         if mining.outliers == "asMissingValues":
-            return blank(column, (column.values < low) | (column.values > high))
-        kept = np.clip(column.values.astype(np.float64), low, high)
-        return replace(column, values=kept.astype(column.values.dtype))
+            return blank(column, beyond)
+        kept = np.clip(column.values.astype(np.float64), low, high).astype(column.values.dtype)
+        return replace(column, values=np.where(beyond, kept, column.values))
 
-    def _invalid(self, column: Column, bad: Mask | None, raw: NDArray[Any] | None) -> Column:
+    def _invalid(
+        self, column: Column, wrong: Mask | None, bad: Mask | None, raw: NDArray[Any] | None
+    ) -> Column:
         mining, treatment = self.mining, self.on_invalid
-        wrong = self.data.where_invalid(column) if self.data is not None else None
         if treatment == "asIs" and mining.invalid_value is None:
-            wrong = bad
-        elif bad is not None:
-            wrong = bad if wrong is None else wrong | bad
-        if wrong is None or not wrong.any():
+            wrong = bad  # what is of another type cannot stay as it is
+        if wrong is None:
             return column
         if treatment == "asMissing":
             return blank(column, wrong)
@@ -177,15 +189,13 @@ class Treatment:
     def single_value(self, value: Value, raw: Any) -> Value:
         """Return the treated *value* of one row."""
         mining = self.mining
-        if mining.outliers != "asIs" and isinstance(value, int | float):
-            value = self._outlier(value)
         if value is not None:
-            wrong = value is BAD
-            if not wrong and self.data is not None and self.data.restricted:
-                asis = self.on_invalid == "asIs" and mining.invalid_value is None
-                wrong = not asis and not self.data.is_valid(value)
-            if wrong:
+            is_valid = value is not BAD and (self.data is None or self.data.is_valid(value))
+            asis = self.on_invalid == "asIs" and mining.invalid_value is None
+            if not is_valid and (value is BAD or not asis):
                 value = self._wrong(raw)
+            elif is_valid and mining.outliers != "asIs" and isinstance(value, int | float):
+                value = self._outlier(value)
         if value is None:
             if mining.missing_value is not None:
                 return mining.missing_value

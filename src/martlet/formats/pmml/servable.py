@@ -15,7 +15,7 @@ from martlet.formats.pmml.column import Column, failed, first
 from martlet.formats.pmml.compile import _UNNAMED, Compiler, Input, first_model
 from martlet.formats.pmml.context import NestedModel
 from martlet.formats.pmml.describe import describe
-from martlet.formats.pmml.document import parse
+from martlet.formats.pmml.document import parse, uncollected
 from martlet.formats.pmml.frame import UNSET, Frame, RowError
 from martlet.formats.pmml.prediction import Outcome, Prediction
 from martlet.formats.pmml.values import (
@@ -48,12 +48,13 @@ class PmmlServable:
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         try:
-            root = parse(path)
-            compiler = Compiler.of(root)
-            element = first_model(root)
-            # Said now: the trees' elements are let go as they become arrays.
-            self._description = describe(root, element)
-            self._bind(compiler, compiler.model(element, None))
+            with uncollected():
+                root = parse(path)
+                compiler = Compiler.of(root)
+                element = first_model(root)
+                # Said now: the trees' elements are let go as they become arrays.
+                self._description = describe(root, element)
+                self._bind(compiler, compiler.model(element, None))
             verify(element, self)
         except UnsupportedModel as exc:
             raise UnsupportedModel(f"{path}: {exc}") from exc

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -57,6 +58,12 @@ class Normalization:
         return text
 
 
+@cache
+def punctuation() -> str:
+    """Return Unicode's punctuation, which separated words are stripped of at both ends."""
+    return "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c)[0] == "P")
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """How a text becomes words."""
@@ -88,7 +95,8 @@ class Tokenizer:
         if self.word is not None:
             return tuple(match.group() for match in self.word.finditer(text))
         assert self.separator is not None
-        return tuple(filter(None, self.separator.split(text)))
+        around = punctuation()
+        return tuple(word for part in self.separator.split(text) if (word := part.strip(around)))
 
 
 @dataclass(frozen=True, slots=True)
