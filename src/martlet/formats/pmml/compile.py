@@ -212,7 +212,10 @@ class Compiler:
         return context
 
     def _finish(self, context: Context, model: Model) -> NestedModel:
-        element, _scope = context.element, context.scope
+        element = context.element
+        if getattr(model, "collects", False):
+            named = tuple((name, STRING, optype) for name, _, optype in context.targets)
+            context = replace(context, label=STRING, targets=named)
         targets = self._targets(context)
         program = self.world.program
         run = _Run(context, model, targets, program)

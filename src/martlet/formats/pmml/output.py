@@ -59,7 +59,8 @@ class Feature:
             found = read(record)
             if isinstance(found, Outcome):
                 return one(found)
-            return batch(found).objects()[0]
+            # A segment that is not active says nothing.
+            return None if found is None else batch(found).objects()[0]
 
         return call
 

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from martlet.formats.pmml.column import Column, Mask, all_errors, choose, failed, first, scatter
-from martlet.formats.pmml.context import Context, NestedModel
-from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.column import (
+    Column,
+    Mask,
+    absent,
+    all_errors,
+    choose,
+    failed,
+    first,
+)
+from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.frame import Frame, Record
-from martlet.formats.pmml.models import ensemble
-from martlet.formats.pmml.predicates import TAGS, Always, Predicate, predicate_of
+from martlet.formats.pmml.models.combination import Combination
+from martlet.formats.pmml.models.ensemble import compile_ensemble
+from martlet.formats.pmml.models.segments import Segment, aligned, read_segments
 from martlet.formats.pmml.prediction import Model, Outcome, Prediction, label_column
-from martlet.formats.pmml.scope import Field
-from martlet.formats.pmml.values import BOOLEAN, STRING, Value
+from martlet.formats.pmml.values import STRING, Value
 
 METHODS = (
     "majorityVote",
@@ -40,127 +47,18 @@ METHODS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class Chain:
     """
-    One model among several.
+    modelChain, selectFirst: the answer of one segment, the last or the first active one.
 
     Args:
-        active: The slot of the column that says for which rows it answers; None: for all.
-        slot: Of its prediction, nothing where it is not active.
+        skips: Whether a segment that has no answer is passed over, as one that is not active.
     """
-
-    id: str
-    weight: float
-    predicate: Predicate
-    active: int | None
-    slot: int
-    model: NestedModel
-
-
-def read_segments(context: Context, chained: bool) -> tuple[Segment, ...]:
-    """Compile the segments in order; of a chain, each sees the outputs of those before it."""
-    found: list[Segment] = []
-    for place, element in enumerate(context.element.need_child("Segmentation").all("Segment"), 1):
-        predicate = predicate_of(element, context.scope)
-        if predicate == Always(False):
-            continue
-        inner = next(
-            (e for e in element.children if e.tag not in (*TAGS, "Extension", "VariableWeight")),
-            None,
-        )
-        if inner is None:
-            raise element.error("holds no model")
-        if element.child("VariableWeight") is not None:
-            raise element.error("has a VariableWeight, which is not supported")
-        model = context.nested(inner)
-        segment = _segment(element, place, predicate, model, context)
-        found.append(segment)
-        _publish(segment, context, chained)
-    if not found:
-        raise context.element.error("holds no Segment that can be active")
-    return tuple(found)
-
-
-def _segment(
-    element: Element, place: int, predicate: Predicate, model: NestedModel, context: Context
-) -> Segment:
-    identity = element.get("id") or str(place)
-    weight = element.number("weight", 1.0)
-    if predicate == Always(True):
-        return Segment(identity, weight, predicate, None, model.slot, model)
-    program = context.scope.world.program
-    holds, ask = predicate.single(), program.reader(model.slot)
-
-    def active(frame: Frame) -> Column:
-        truth = predicate.truth(frame)
-        return Column(BOOLEAN, truth.yes, None, truth.errors)
-
-    mask = program.slot(active, lambda record: holds(record) is True)
-    is_active = program.reader(mask)
-
-    def batch(frame: Frame) -> Prediction:
-        where: Column = frame[mask]
-        rows = np.flatnonzero(where.values)
-        if len(rows) == frame.rows:
-            found: Prediction = frame[model.slot]
-        else:
-            found = frame.take(rows)[model.slot].spread(rows, frame.rows)
-        return found.failing(where.errors)
-
-    def single(record: Record) -> Any:
-        return ask(record) if is_active(record) else None
-
-    slot = program.slot(batch, single)
-    return Segment(identity, weight, predicate, mask, slot, model)
-
-
-def _publish(segment: Segment, context: Context, chained: bool) -> None:
-    """Let the models after this one, and the outputs of all, see its output fields."""
-    program = context.scope.world.program
-    for name in segment.model.outputs:
-        field = segment.model.scope.find(name)
-        assert field is not None, f"{name} was just declared"
-        if segment.active is None:
-            context.scope.declare(field)
-            continue
-        before = context.scope.find(name) if context.scope.own(name) else None
-        batch, single = _conditional(segment.active, field, before, context)
-        context.scope.declare(replace(field, slot=program.slot(batch, single)))
-
-
-def _conditional(
-    mask: int, field: Field, before: Field | None, context: Context
-) -> tuple[Callable[[Frame], Column], Callable[[Record], Value]]:
-    """Return a segment's output where it is active, else what an earlier one says, if any."""
-    program = context.scope.world.program
-    is_active, read = program.reader(mask), program.reader(field.slot)
-    otherwise = program.reader(before.slot) if before is not None else None
-
-    def batch(frame: Frame) -> Column:
-        where: Mask = frame[mask].values
-        rows = np.flatnonzero(where)
-        if len(rows) == frame.rows:
-            return frame[field.slot]  # type: ignore[no-any-return] # a field's slot has columns
-        own = scatter(frame.take(rows)[field.slot], rows, frame.rows)
-        if before is None:
-            return own
-        return choose(where, own, frame[before.slot].cast(field.type))
-
-    def single(record: Record) -> Value:
-        if is_active(record):
-            return read(record)
-        return otherwise(record) if otherwise is not None else None
-
-    return batch, single
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """modelChain, selectFirst: the answer of one segment, the last or the first active one."""
 
     context: Context
     parts: tuple[Segment, ...]
     last: bool
+    skips: bool
 
     @property
     def published(self) -> list[str]:
@@ -171,13 +69,17 @@ class Chain:
     def segments(self) -> dict[str, int]:
         return {each.id: each.slot for each in self.parts}
 
+    @property
+    def _order(self) -> tuple[Segment, ...]:
+        return self.parts[::-1] if self.last else self.parts
+
     def predict(self, frame: Frame) -> Prediction:
-        order = self.parts[::-1] if self.last else self.parts
+        order = self._order
         if len(self.context.targets) > 1:
             others = by_target(self.parts, frame)
             last: Prediction = frame[order[0].slot]
             return replace(others.get(self.context.target or "", last), others=others)
-        if order[0].active is None:
+        if order[0].active is None and not self.skips:
             found: Prediction = frame[order[0].slot]
             return self._named(found, order[0], frame.rows)
         left = np.ones(frame.rows, dtype=bool)
@@ -187,20 +89,20 @@ class Chain:
             where = left if each.active is None else left & frame[each.active].values
             if each.active is not None:
                 errors = first(errors, frame[each.active].errors)
-            rows = np.flatnonzero(where)
-            if len(rows):
-                own: Prediction = frame[each.slot]
-                own = self._named(own, each, frame.rows)
+            if where.any():
+                own = self._named(frame[each.slot], each, frame.rows)
+                if self.skips:
+                    where = where & _answered(own.value)
                 merged = own if merged is None else merge(where, own, merged)
-            left &= ~where
+                left = left & ~where
             if not left.any():
                 break
         if merged is None:
             merged = frame[order[0].slot]
-        assert merged is not None
-        # Rows that no segment answers for have nothing, whatever the first merged one said.
-        if left.any() and merged.value.missing is None:
-            merged = replace(merged, value=replace(merged.value, missing=left))
+        if left.any():
+            # Rows that no segment answers for have nothing, whatever the first merged one said.
+            rows = np.flatnonzero(~left)
+            merged = merged.take(rows).spread(rows, frame.rows)
         return merged.failing(errors)
 
     def _named(self, prediction: Prediction, segment: Segment, rows: int) -> Prediction:
@@ -218,26 +120,50 @@ class Chain:
         """A closure that answers one record; None: a model of several targets has none."""
         if len(self.context.targets) > 1:
             return None
-        program = self.context.scope.world.program
-        order = self.parts[::-1] if self.last else self.parts
-        reads = [(each.id, each.active, program.reader(each.slot)) for each in order]
-        named = not self.last
-        if order[0].active is None and not named:
+        program, named, skips = self.context.scope.world.program, not self.last, self.skips
+        reads = [(each, each.active, program.reader(each.slot)) for each in self._order]
+        if reads[0][1] is None and not named and not skips:
             return reads[0][2]
 
         def call(record: Record) -> Any:
-            for identity, active, read in reads:
+            for segment, active, read in reads:
                 found = read(record)
-                if active is None or found is not None:
-                    if named and isinstance(found, Outcome):
-                        return Outcome(
-                            found.value, found.classes, found.probability, identity,
-                            found.features,
-                        )  # fmt: skip
+                if (active is not None and found is None) or (skips and _is_nothing(found)):
+                    continue
+                if not named:
                     return found
+                if isinstance(found, Prediction):
+                    return self._named(found, segment, 1)
+                return Outcome(
+                    found.value, found.classes, found.probability, segment.id, found.features
+                )
             return Outcome(None)
 
         return call
+
+
+def _answered(value: Column) -> Mask:
+    """Return where there is a value, or a reason why it is none."""
+    if value.missing is None:
+        return np.ones(len(value), dtype=bool)
+    return ~value.missing if value.errors is None else ~value.missing | failed(value.errors)
+
+
+def _is_nothing(found: Outcome | Prediction) -> bool:
+    if isinstance(found, Prediction):
+        return not _answered(found.value)[0]
+    return found.value is None
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No segment can be active: no row has an answer."""
+
+    context: Context
+
+    def predict(self, frame: Frame) -> Prediction:
+        kind = self.context.label if self.context.targets else self.context.number
+        return Prediction(absent(kind, frame.rows))
 
 
 def merge(where: Mask, yes: Prediction, no: Prediction) -> Prediction:
@@ -259,30 +185,17 @@ def merge(where: Mask, yes: Prediction, no: Prediction) -> Prediction:
     )
 
 
-def aligned(
-    prediction: Prediction, matrix: np.ndarray | None, classes: tuple[Value, ...], rows: int
-) -> np.ndarray:
-    """Return *matrix* with a column for each of *classes*: 0 for one that it has not."""
-    found = np.zeros((rows, len(classes)))
-    if matrix is None:
-        found[:] = np.nan
-        return found
-    for code, label in enumerate(classes):
-        if label in prediction.classes:
-            found[:, code] = matrix[:, prediction.classes.index(label)]
-    found[np.isnan(matrix).all(axis=1)] = np.nan
-    return found
-
-
 def by_target(parts: tuple[Segment, ...], frame: Frame) -> dict[str, Prediction]:
     """Return the predictions of all segments, by the targets that they name."""
     found: dict[str, Prediction] = {}
     for each in parts:
         own: Prediction = frame[each.slot]
-        if own.others:
-            found.update(own.others)
-        elif each.model.targets:
-            found[each.model.targets[0][0]] = own
+        named = own.others or ({each.model.targets[0][0]: own} if each.model.targets else {})
+        for name, answer in named.items():
+            before = found.get(name)
+            if before is not None and each.active is not None:
+                answer = merge(frame[each.active].values, answer, before)
+            found[name] = answer
     return found
 
 
@@ -315,6 +228,8 @@ class SelectAll:
     context: Context
     parts: tuple[Segment, ...]
 
+    collects: ClassVar[bool] = True
+
     @property
     def segments(self) -> dict[str, int]:
         return {each.id: each.slot for each in self.parts}
@@ -345,17 +260,15 @@ def compile_model(context: Context) -> Model:
     method = segmentation.need("multipleModelMethod").removeprefix("x-")
     if method not in METHODS:
         raise segmentation.error(f"multipleModelMethod={method!r} is not supported")
+    if all(each.child("False") is not None for each in segmentation.all("Segment")):
+        return Nothing(context)
     match method:
         case "modelChain" | "selectFirst":
-            return Chain(
-                context, read_segments(context, method == "modelChain"), method == "modelChain"
-            )
+            skips = method == "selectFirst" and Combination.of(segmentation, method).skips
+            return Chain(context, read_segments(context), method == "modelChain", skips)
         case "multiModelChain":
-            return MultiChain(context, read_segments(context, chained=True))
+            return MultiChain(context, read_segments(context))
         case "selectAll":
-            return SelectAll(context, read_segments(context, chained=False))
+            return SelectAll(context, read_segments(context))
         case _:
-            return ensemble.compile_ensemble(context, segmentation, method)
-
-
-__all__ = ["compile_model", "failed"]
+            return compile_ensemble(context, segmentation, method)

@@ -1,0 +1,179 @@
+"""How many models' answers become one: averaged, summed, voted on.
+
+Source: PMML 4.4.1, MultipleModels, "multipleModelMethod" and "missingPredictionTreatment".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.formats.pmml.column import Mask
+from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.prediction import Floats
+
+VOTES = ("majorityVote", "weightedMajorityVote")
+_TREATMENTS = ("continue", "skipSegment", "returnMissing")
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """
+    A method, and what a segment without an answer does to the whole.
+
+    Args:
+        method: As ``multipleModelMethod`` names it.
+        treatment: ``continue`` carries the lack into the result (a vote goes on without),
+            ``skipSegment`` goes on without it, ``returnMissing`` gives no result.
+        threshold: The share of the active segments' weight that ``skipSegment`` may skip.
+    """
+
+    method: str
+    treatment: str = "continue"
+    threshold: float = 1.0
+
+    @classmethod
+    def of(cls, segmentation: Element, method: str) -> Combination:
+        """Read a Segmentation's attributes, plain or with the prefix of before 4.4."""
+        name = "missingPredictionTreatment"
+        name = name if segmentation.get(name) is not None else f"x-{name}"
+        limit = "missingThreshold"
+        limit = limit if segmentation.get(limit) is not None else f"x-{limit}"
+        treatment = segmentation.choice(name, _TREATMENTS, "continue")
+        return cls(method, treatment, segmentation.number(limit, 1.0))
+
+    @property
+    def skips(self) -> bool:
+        return self.treatment == "skipSegment"
+
+    @property
+    def is_weighted(self) -> bool:
+        return self.method.startswith("weighted")
+
+    def numbers(self, values: Floats, weights: Floats, active: Mask) -> Floats:
+        """
+        Return one number a row, NaN where there is none.
+
+        Args:
+            values: Shape [rows, segments]; NaN where a segment has no answer.
+            weights: Of each segment. Shape [rows, segments].
+            active: Where a segment is asked at all. Shape [rows, segments].
+        """
+        lacking = np.isnan(values) & active
+        kept = active & ~lacking
+        found = _combined(values, weights, kept, self.method)
+        found[~active.any(axis=1)] = np.nan
+        found[self._without(lacking, weights, active)] = np.nan
+        return found
+
+    def shares(self, shares: Floats, weights: Floats, active: Mask) -> Floats:
+        """
+        Return each class's share of a row, NaN in rows without a result. Shape [rows, classes].
+
+        Args:
+            shares: What each segment says of each class: its probability, or one vote. Shape
+                [rows, segments, classes]; NaN where a segment has no answer.
+            weights, active: As of :meth:`numbers`.
+        """
+        lacking = np.isnan(shares).any(axis=2) & active
+        kept = active & ~lacking
+        if self.method in VOTES and self.treatment == "continue":
+            return self._voted(shares, weights, kept, lacking)
+        if self.method in ("max", "median"):
+            found = _extreme(np.where(kept[:, :, None], shares, np.nan), kept, self.method)
+        else:
+            method = _OF_SHARES.get(self.method, self.method)
+            columns = [
+                _combined(shares[:, :, code], weights, kept, method)
+                for code in range(shares.shape[2])
+            ]
+            found = np.stack(columns, axis=1)
+        found[~kept.any(axis=1) | self._without(lacking, weights, active)] = np.nan
+        return found
+
+    def _without(self, lacking: Mask, weights: Floats, active: Mask) -> Mask:
+        """Return the rows that have no result, for segments that are *lacking*."""
+        if not self.skips:
+            return np.asarray(lacking.any(axis=1))
+        gone = np.where(lacking, weights, 0.0).sum(axis=1)
+        whole = np.where(active, weights, 0.0).sum(axis=1)
+        return np.asarray(gone > self.threshold * whole)
+
+    def _voted(self, shares: Floats, weights: Floats, kept: Mask, lacking: Mask) -> Floats:
+        """Return the share of the votes cast; nothing where most votes are for nothing."""
+        weighed = weights if self.is_weighted else np.ones_like(weights)
+        cast = np.where(kept, weighed, 0.0)
+        votes = (np.where(kept[:, :, None], shares, 0.0) * cast[:, :, None]).sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            found: Floats = votes / cast.sum(axis=1, keepdims=True)
+        found[np.where(lacking, weighed, 0.0).sum(axis=1) > votes.max(axis=1, initial=0.0)] = np.nan
+        return found
+
+
+_OF_SHARES = {
+    "majorityVote": "average",
+    "weightedMajorityVote": "weightedAverage",
+    "weightedSum": "weightedAverage",
+}
+
+
+def _combined(values: Floats, weights: Floats, kept: Mask, method: str) -> Floats:
+    """Return one number a row of the values that are *kept*; a sum of none is 0."""
+    filled = np.where(kept, values, 0).astype(values.dtype)
+    factors = np.where(kept, weights, 0).astype(values.dtype)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        match method:
+            case "sum":
+                found = _add(filled)
+            case "average":
+                found = _add(filled) / kept.sum(axis=1).astype(values.dtype)
+            case "weightedSum":
+                found = _add(filled * factors)
+            case "weightedAverage":
+                found = _add(filled * factors) / np.where(kept, weights, 0.0).sum(axis=1)
+            case "max":
+                found = np.where(kept, values, -np.inf).max(axis=1)
+                found = np.where(kept.any(axis=1), found, np.nan)
+            case "median":
+                found = _median(np.where(kept, values, np.nan))
+            case "weightedMedian":
+                found = _weighted_median(np.where(kept, values, np.nan), factors)
+            case _:
+                raise AssertionError(method)
+    return np.array(found, dtype=values.dtype)
+
+
+def _add(values: Floats) -> Floats:
+    """Return each row's sum, added from left to right: float32 sums depend on the order."""
+    total: Floats = np.zeros(len(values), dtype=values.dtype)
+    for column in values.T:
+        total += column
+    return total
+
+
+def _median(values: Floats) -> Floats:
+    """Return each row's median, NaN left out. Shape [rows, segments, ...] to [rows, ...]."""
+    found = np.full((len(values), *values.shape[2:]), np.nan)
+    some = ~np.isnan(values).reshape(len(values), values.shape[1], -1).all(axis=(1, 2))
+    if some.any():
+        found[some] = np.nanmedian(values[some], axis=1)
+    return found
+
+
+def _weighted_median(values: Floats, weights: Floats) -> Floats:
+    """Return the first value whose weight, with that of all below it, is half of the total."""
+    order: NDArray[np.intp] = np.argsort(values, axis=1)  # NaN last
+    ranked = np.take_along_axis(values, order, axis=1)
+    heaped = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
+    place = (heaped >= 0.5 * heaped[:, -1:]).argmax(axis=1)
+    return np.asarray(ranked[np.arange(len(values)), place])
+
+
+def _extreme(shares: Floats, kept: Mask, method: str) -> Floats:
+    """Return the shares of the surest segment; or of the one in the middle, class by class."""
+    if method == "median":
+        return _median(shares)
+    surest = np.where(kept, np.where(np.isnan(shares), -np.inf, shares).max(axis=2), -np.inf)
+    return np.array(shares[np.arange(len(shares)), surest.argmax(axis=1)])
