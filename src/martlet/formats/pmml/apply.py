@@ -59,7 +59,7 @@ from martlet.formats.pmml.values import (
 
 @dataclass(frozen=True, slots=True)
 class NumericCall:
-    """A function of numbers; where it is undefined the row has no answer, or (*keeps*) it is NaN."""
+    """A function of numbers. Undefined, it fails the row, or (*keeps*) is NaN."""
 
     name: str
     function: Numeric

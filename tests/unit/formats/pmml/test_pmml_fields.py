@@ -38,15 +38,26 @@ class TestTreatments:
             ('outliers="asMissingValues" lowValue="2" highValue="8"', [1.0, 5.0], [None, 5.0]),
             (
                 'outliers="asMissingValues" lowValue="2" highValue="8" missingValueReplacement="3"',
-                [99.0, 5.0],
+                [9.0, 5.0],
                 [3.0, 5.0],
+            ),
+            # An invalid value is no outlier: it is refused, or taken as it is.
+            ('outliers="asExtremeValues" lowValue="2" highValue="8"', [99.0], [None]),
+            (
+                'outliers="asExtremeValues" highValue="8" invalidValueTreatment="asIs"',
+                [99.0, 9.0],
+                [99.0, 8.0],
             ),
         ],
     )
-    def test_outliers_then_invalid_then_missing(
+    def test_invalid_values_then_outliers_then_missing_ones(
         self, attributes: str, cells: list, wanted: list, tmp_path: Path
     ):
         assert scored(tmp_path, attributes, cells)["y"] == wanted
+
+    def test_listed_values_are_all_that_is_valid_whatever_the_intervals(self, tmp_path: Path):
+        field = BOUNDED.replace("</DataField>", '<Value value="15"/></DataField>')
+        assert scored(tmp_path, "", [15.0, 5.0], field)["y"] == [15.0, None]
 
     def test_a_refused_value_says_which_field_what_came_and_what_is_allowed(self, tmp_path: Path):
         (reason,) = scored(tmp_path, "", [12.0])["_reason"]

@@ -39,9 +39,8 @@ class Clusters:
         key = affinity if self.measure.nearest_first else -affinity
         best = np.where(gone, -1, np.where(np.isnan(key), np.inf, key).argmin(axis=1))
         entity = label_column(best, self.ids, STRING)
-        names = [name or each for name, each in zip(self.names, self.ids, strict=True)]
         value = label_column(best, self.ids, self.context.label)
-        features = {"display": label_column(best, names, STRING)}
+        features = {"display": label_column(best, self.names, STRING)}
         return Prediction(
             value.with_errors(errors),
             entity=entity,

@@ -82,7 +82,7 @@ class Combination:
         if self.method in VOTES and self.treatment == "continue":
             return self._voted(shares, weights, kept, lacking)
         if self.method in ("max", "median"):
-            found = _extreme(np.where(kept[:, :, None], shares, np.nan), kept, self.method)
+            found = _of_contributors(shares, kept, self.method)
         else:
             method = _OF_SHARES.get(self.method, self.method)
             columns = [
@@ -137,7 +137,7 @@ def _combined(values: Floats, weights: Floats, kept: Mask, method: str) -> Float
                 found = np.where(kept, values, -np.inf).max(axis=1)
                 found = np.where(kept.any(axis=1), found, np.nan)
             case "median":
-                found = _median(np.where(kept, values, np.nan))
+                found = _median(np.where(kept, values, np.nan), kept)
             case "weightedMedian":
                 found = _weighted_median(np.where(kept, values, np.nan), factors)
             case _:
@@ -153,10 +153,9 @@ def _add(values: Floats) -> Floats:
     return total
 
 
-def _median(values: Floats) -> Floats:
-    """Return each row's median, NaN left out. Shape [rows, segments, ...] to [rows, ...]."""
-    found = np.full((len(values), *values.shape[2:]), np.nan)
-    some = ~np.isnan(values).reshape(len(values), values.shape[1], -1).all(axis=(1, 2))
+def _median(values: Floats, kept: Mask) -> Floats:
+    found: Floats = np.full(len(values), np.nan)
+    some = kept.any(axis=1)
     if some.any():
         found[some] = np.nanmedian(values[some], axis=1)
     return found
@@ -171,9 +170,19 @@ def _weighted_median(values: Floats, weights: Floats) -> Floats:
     return np.asarray(ranked[np.arange(len(values)), place])
 
 
-def _extreme(shares: Floats, kept: Mask, method: str) -> Floats:
-    """Return the shares of the surest segment; or of the one in the middle, class by class."""
-    if method == "median":
-        return _median(shares)
-    surest = np.where(kept, np.where(np.isnan(shares), -np.inf, shares).max(axis=2), -np.inf)
-    return np.array(shares[np.arange(len(shares)), surest.argmax(axis=1)])
+def _of_contributors(shares: Floats, kept: Mask, method: str) -> Floats:
+    """
+    Return the average of the segments that gave the winning class its maximum, or its median.
+
+    Between two in the middle, those nearest to the median count.
+    """
+    found = np.full((len(shares), shares.shape[2]), np.nan)
+    some = np.flatnonzero(kept.any(axis=1))
+    if some.size:
+        known = np.where(kept[some, :, None], shares[some], np.nan)
+        middle = np.nanmax(known, axis=1) if method == "max" else np.nanmedian(known, axis=1)
+        rows, winner = np.arange(len(some)), middle.argmax(axis=1)
+        gap = np.abs(known[rows, :, winner] - middle[rows, winner, None])
+        nearest = gap == np.nanmin(gap, axis=1, keepdims=True)
+        found[some] = np.nanmean(np.where(nearest[:, :, None], known, np.nan), axis=1)
+    return found

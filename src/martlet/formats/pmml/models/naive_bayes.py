@@ -161,7 +161,7 @@ def _density(element: Element) -> Callable[[Array], Array]:
             return lambda x: scale * np.exp(-((x - mean) ** 2) / (2 * variance))
         case "PoissonDistribution":
             mean = found.number("mean")
-            logs = np.vectorize(lambda k: math.lgamma(k + 1) if k >= 0 else math.nan)
+            logs = np.vectorize(lambda k: math.lgamma(k + 1) if k >= 0 else math.inf)
             return lambda x: np.exp(x * math.log(mean) - mean - logs(x))
         case "UniformDistribution":
             low, high = found.number("lower"), found.number("upper")

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from martlet.formats.pmml import links
-from martlet.formats.pmml.column import Column, all_errors, first
+from martlet.formats.pmml.column import Column, all_errors
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived, expression_of
 from martlet.formats.pmml.frame import Frame, Record
-from martlet.formats.pmml.prediction import Outcome, Prediction, classified, numbers
+from martlet.formats.pmml.prediction import (
+    Outcome,
+    Prediction,
+    classified,
+    label_column,
+    numbers,
+    winners,
+)
 from martlet.formats.pmml.scope import Field
-from martlet.formats.pmml.values import DOUBLE, Value
+from martlet.formats.pmml.values import DOUBLE, STRING, Value
 
 Array = np.ndarray
 
@@ -104,6 +111,8 @@ class Network:
     layers: tuple[Layer, ...]
     numbers: dict[str | None, Output]
     classes: dict[str | None, tuple[tuple[Value, ...], tuple[int, ...]]]
+    ids: tuple[str, ...]
+    """Of inputs and neurons, as their outputs are laid out."""
 
     def predict(self, frame: Frame) -> Prediction:
         columns: list[Column] = [frame[each.slot] for each in self.inputs]
@@ -122,13 +131,14 @@ class Network:
         for name, (labels, neurons) in self.classes.items():
             shares = x[:, list(neurons)]
             shares[gone] = np.nan
-            found[name] = self._classified(labels, shares, name, errors)
+            answer = self._classified(labels, shares, name, errors)
+            best = label_column(winners(shares), [self.ids[n] for n in neurons], STRING)
+            found[name] = replace(answer, entity=best)
         if len(found) == 1:
             return next(iter(found.values()))
         main = found.get(self.context.target) or next(iter(found.values()))
         others = {name: each for name, each in found.items() if name is not None}
-        main = Prediction(main.value, main.classes, main.probability, others=others)
-        return main.failing(first(errors, None))
+        return replace(main, others=others).failing(errors)
 
     @property
     def outcome(self) -> Callable[[Record], Outcome] | None:
@@ -137,7 +147,7 @@ class Network:
             return None
         program = self.context.scope.world.program
         reads = [program.reader(each.slot) for each in self.inputs]
-        layers, neurons = self.layers, [0]
+        layers, neurons, ids = self.layers, [0], self.ids
         labels: tuple[Value, ...] = ()
         inverse: Callable[[Array], Array] | None = None
         for output in self.numbers.values():
@@ -160,7 +170,7 @@ class Network:
             best = int(shares.argmax())
             if shares[best] != shares[best]:
                 return Outcome(None, labels)
-            return Outcome(labels[best], labels, shares.tolist())
+            return Outcome(labels[best], labels, shares.tolist(), ids[neurons[best]])
 
         return call
 
@@ -187,7 +197,7 @@ def compile_model(context: Context) -> Network:
         for place, neuron in enumerate(neurons):
             places[neuron.need("id")] = known + place
     numbers, classes = _outputs(context, places)
-    return Network(context, tuple(inputs), tuple(layers), numbers, classes)
+    return Network(context, tuple(inputs), tuple(layers), numbers, classes, tuple(places))
 
 
 def _layer(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from martlet.formats.pmml.column import Column, Reasons, first, kept
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.predicates import Compound, Predicate, predicate_of
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column
 from martlet.formats.pmml.values import STRING, Value
@@ -54,16 +53,8 @@ class RuleSet:
                 errors = first(errors, kept(truth.errors, ~settled))
             if self.criterion == "firstHit":
                 settled |= truth.yes
-        winner = np.where(fired.any(axis=1), fired.argmax(axis=1), -1)
         sums = np.zeros((rows, count))
-        confidence = np.zeros((rows, count))
-        if self.criterion == "firstHit":
-            for place, rule in enumerate(self.rules):
-                here = winner == place
-                confidence[here, index[rule.score]] = rule.confidence
-                sums[here, index[rule.score]] = 1.0
-        else:
-            winner = self._weighted(fired, index, sums, confidence)
+        winner, confidence = self._decided(fired, index, sums)
         none = winner < 0
         if self.default is not None:
             confidence[none, index[self.default]] = self.default_confidence
@@ -75,36 +66,29 @@ class RuleSet:
         entity = label_column(winner, [rule.id for rule in self.rules], STRING)
         return Prediction(value.with_errors(errors), self.labels, confidence, confidence, entity)
 
-    def _weighted(
-        self,
-        fired: np.ndarray,
-        index: dict[Value, int],
-        sums: np.ndarray,
-        confidence: np.ndarray,
-    ) -> np.ndarray:
-        """Fill in *sums* and *confidence*; return each row's heaviest rule that fired, or -1."""
+    def _decided(
+        self, fired: np.ndarray, index: dict[Value, int], sums: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fill in *sums*; return each row's deciding rule, or -1, and the labels' confidence."""
         weights = np.array([rule.weight for rule in self.rules])
-        heaviest = np.where(fired, weights, -np.inf).argmax(axis=1)
-        for place, rule in enumerate(self.rules):
-            code = index[rule.score]
-            here = fired[:, place]
-            if self.criterion == "weightedSum":
-                sums[here, code] += rule.weight
-            else:
-                sums[here & (heaviest == place), code] = rule.weight
+        codes = np.array([index[rule.score] for rule in self.rules], dtype=np.int64)
+        nothing = ~fired.any(axis=1)
+        confidence = np.zeros_like(sums)
         if self.criterion == "weightedSum":
-            count = np.maximum(fired.sum(axis=1), 1)
-            confidence[:] = sums / count[:, None]
-        else:
-            for place, rule in enumerate(self.rules):
-                confidence[(heaviest == place) & fired[:, place], index[rule.score]] = (
-                    rule.confidence
-                )
-        any_fired = fired.any(axis=1)
-        best = sums.argmax(axis=1)
-        scores = np.array([index[rule.score] for rule in self.rules])
-        of_winner = np.where(fired & (scores == best[:, None]), weights, -np.inf).argmax(axis=1)
-        return np.where(any_fired, of_winner, -1)
+            for place, code in enumerate(codes.tolist()):
+                sums[fired[:, place], code] += weights[place]
+            confidence[:] = sums / np.maximum(fired.sum(axis=1), 1)[:, None]
+            fired = fired & (codes == sums.argmax(axis=1)[:, None])
+        first_of = np.arange(len(self.rules), 0, -1.0)
+        strength = first_of if self.criterion == "firstHit" else weights
+        winner = np.where(fired, strength, -np.inf).argmax(axis=1)
+        if self.criterion != "weightedSum":
+            np.put_along_axis(sums, codes[winner][:, None], 1.0, axis=1)
+            # The last that writes is the strongest rule of its label, the first among equals.
+            for place in sorted(range(len(self.rules)), key=lambda i: (strength[i], -i)):
+                confidence[fired[:, place], codes[place]] = self.rules[place].confidence
+        sums[nothing] = 0.0
+        return np.where(nothing, -1, winner), confidence
 
     @property
     def outcome(self) -> Callable[[Record], Outcome] | None:
@@ -114,16 +98,25 @@ class RuleSet:
         rules = [(r.predicate.single(), r.score, r.confidence, r.id) for r in self.rules]
         labels, default, trust = self.labels, self.default, self.default_confidence
 
-        def answer(score: Value, confidence: float, identity: str | None) -> Outcome:
-            row = [confidence if each == score else 0.0 for each in labels]
-            features: dict[str, Any] = {"confidence": row}
-            return Outcome(score, labels, row, identity, features)
-
         def call(record: Record) -> Outcome:
+            row = dict.fromkeys(labels, 0.0)
+            decided: tuple[Value, str | None] | None = None
             for holds, score, confidence, identity in rules:
-                if holds(record) is True:
-                    return answer(score, confidence, identity)
-            return answer(default, trust, None)
+                try:
+                    if holds(record) is not True:
+                        continue
+                except RowError:
+                    if decided is None:
+                        raise
+                    continue
+                decided = decided or (score, identity)
+                row[score] = row[score] or confidence
+            if decided is None:
+                decided = (default, None)
+                if default is not None:
+                    row[default] = trust
+            trusts = list(row.values())
+            return Outcome(decided[0], labels, trusts, decided[1], {"confidence": trusts})
 
         return call
 

@@ -17,6 +17,7 @@ from martlet.formats.pmml.grove import Grove
 from martlet.formats.pmml.models.combination import VOTES, Combination
 from martlet.formats.pmml.models.tree import Answer, Planting, Tables
 from martlet.formats.pmml.prediction import Model, Outcome, Prediction, classified, numbers
+from martlet.formats.pmml.values import Value
 
 _SUMS = ("sum", "average", "weightedSum", "weightedAverage")
 _SHARED = ("average", "weightedAverage", *VOTES)
