@@ -1,4 +1,4 @@
-"""Memory that comes back, clients that dawdle or vanish, disks that are full, clocks that jump."""
+"""Memory that comes back, clients that dawdle or vanish, folders that go away."""
 
 from __future__ import annotations
 
@@ -102,38 +102,6 @@ def test_slow_clients_cost_the_others_nothing(tmp_path, log, times, figures):
             grown_mb=grown / MB)  # fmt: skip
     assert (alone.failed, beside.failed) == ([], [])
     assert grown < 20 * MB
-
-
-def test_the_clock_may_jump_an_hour(tmp_path, log, figures):
-    """The server reads the wall clock for nothing that it decides: it swaps and answers on."""
-    fake = tmp_path / "site"
-    fake.mkdir()
-    # time.time() of the server's processes goes back and forth by an hour at every call.
-    (fake / "sitecustomize.py").write_text(
-        "import time\n_real = time.time\n_n = [0]\n"
-        "def _jumping():\n    _n[0] += 1\n    return _real() + (3600 if _n[0] % 2 else -3600)\n"
-        "time.time = _jumping\n"
-    )
-    versions = folder(tmp_path)
-
-    async def run(server: Server) -> Load:
-        async with Load(server.port, connections=4, pause_s=0.002, seed=17) as load:
-            await until(load, 1)
-            for number in (2, 3):
-                write_version(versions, number)
-                server.signal(signal.SIGHUP)
-                await until(load, number)
-        return load
-
-    before = ENV["PYTHONPATH"]
-    ENV["PYTHONPATH"] = f"{fake}:{before}"
-    try:
-        with serving(*from_folder(versions), log=log) as server:
-            load = asyncio.run(run(server))
-    finally:
-        ENV["PYTHONPATH"] = before
-    figures(answers=len(load.answers), failed=len(load.failed), regressions=load.regressions)
-    assert (load.failed, load.torn, load.regressions) == ([], [], 0)
 
 
 def test_a_folder_of_models_that_goes_away_changes_nothing(tmp_path, log):

@@ -102,7 +102,8 @@ class Scaler:
             scratch.write_text(json.dumps(document))
             scratch.replace(self._file)
         except OSError as exc:
-            log.warning("what was decided cannot be written down: %s", exc)
+            # It is written again within a second, and every decision is in the log.
+            log.debug("how many workers there are cannot be written down: %s", exc)
 
 
 def read_told(folder: Path) -> dict[str, Any]:

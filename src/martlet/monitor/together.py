@@ -33,6 +33,7 @@ class Together:
         self._own = folder / f"{index}.counts"
         self.counts = Counts(_read(self._own))
         self._stop = threading.Event()
+        self._silent = False
 
     def start(self) -> None:
         """Write from now on, from a thread of its own, whenever something was counted."""
@@ -53,8 +54,14 @@ class Together:
             scratch.write_bytes(pickle.dumps(self.counts.totals()))
             scratch.replace(self._own)
         except OSError as exc:
-            # A full disk must not stop the answers.
-            log.warning("the counts are not shared with the other workers: %s", exc)
+            # A full disk must not stop the answers, nor be filled with what is said of it.
+            if not self._silent:
+                log.warning("the counts are not shared with the other workers: %s", exc)
+            self._silent = True
+        else:
+            if self._silent:
+                log.warning("the counts are shared with the other workers again")
+            self._silent = False
 
     def stop(self) -> None:
         """Write no more."""

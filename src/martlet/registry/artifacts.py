@@ -274,7 +274,7 @@ def _translated(where: Path) -> Iterator[None]:
         if exc.errno in _OUT_OF_SPACE:
             free = shutil.disk_usage(where).free
             raise NotAvailable(
-                f"no space left under {where} ({free} bytes free): nothing was imported; "
-                "free some space and import again"
+                f"no space left under {where} ({exc.strerror}; {free} bytes free): nothing was "
+                "imported; free some space and import again"
             ) from exc
         raise NotAvailable(f"{exc.filename or where}: {exc.strerror or exc}") from exc
