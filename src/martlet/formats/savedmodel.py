@@ -60,6 +60,9 @@ class SavedModelServable:
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=options.threads, inter_op_parallelism_threads=1
         )
+        # Off (2): no operators are fused. oneDNN's fused ones turn a NaN that meets a relu into 0
+        # on some processors, where the graph's own operators give NaN; they save nothing here.
+        config.graph_options.rewrite_options.remapping = 2
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             graph = _load(self._session, folder, options)
