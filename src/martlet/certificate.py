@@ -37,6 +37,8 @@ class Limits:
         top_k_overlap: The least mean share of them that is as good as the original's.
         auc, logloss: The most that either may change, where labels are given.
         same_refusals: Whether what the original refuses must be refused.
+        not_finite: Whether NaN and infinity must be answered alike by inputs that declare no
+            missing values; libraries differ in what a sum or ``max`` makes of them.
     """
 
     relative: float = 1e-5
@@ -47,6 +49,7 @@ class Limits:
     auc: float = 1e-4
     logloss: float = 1e-4
     same_refusals: bool = True
+    not_finite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Comparison:
     One probe, or one segment of it, answered by both.
 
     Args:
-        kind: ``random``, ``edge``, ``refused`` or ``logged``.
+        kind: ``random``, ``edge``, ``not finite``, ``refused`` or ``logged``.
         segment: ``column=value`` of the logged rows, or "" for all.
         rows: How many were compared.
         absolute, relative: The largest differences of a number.
@@ -152,8 +155,9 @@ class Certificate:
 
     @property
     def worst(self) -> Comparison | None:
-        """The comparison whose numbers are furthest off."""
-        return max(self.comparisons, key=lambda each: each.relative, default=None)
+        """The comparison whose numbers are furthest off, of those that are judged."""
+        judged = [c for c in self.comparisons if c.kind != "not finite" or self.limits.not_finite]
+        return max(judged, key=lambda each: (not each.passed, each.relative), default=None)
 
     def demand(self, where: str) -> None:
         """

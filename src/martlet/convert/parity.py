@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,11 +87,16 @@ def compare(
         try:
             found = candidate.predict(dict(probe.inputs), signature_name)
         except Exception as exc:  # whatever the candidate does is judged, never raised
+            if probe.kind == "not finite" and not limits.not_finite:
+                continue
             yield Comparison(
                 probe.kind, probe.rows, faults=(f"only the original answers: {first_line(exc)}",)
             )
             continue
-        yield judged(probe, expected, found, limits)
+        whole = judged(probe, expected, found, limits)
+        if probe.kind == "not finite" and not limits.not_finite:
+            whole = replace(whole, faults=())
+        yield whole
         for name, rows in _segments(probe):
             yield judged(probe.take(rows), _rows(expected, rows), _rows(found, rows), limits, name)
 
@@ -181,7 +187,7 @@ def _difference(
     where = tuple(map(int, at))
     by_row = bool(where) and wanted.shape[0] == probe.rows
     inputs = {
-        each: value[where[0]].tolist()
+        each: _plain(value[where[0]])
         for each, value in probe.inputs.items()
         if by_row and value.ndim
     }
@@ -189,7 +195,7 @@ def _difference(
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _order(

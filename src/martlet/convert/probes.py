@@ -23,7 +23,8 @@ class Probe:
     Rows to ask both with.
 
     Args:
-        kind: ``random``, ``edge``, ``logged``; or ``refused``: rows that the original refuses,
+        kind: ``random``, ``edge``, ``logged``; ``not finite``: edges with NaN or infinity in an
+            input that declares no missing values; ``refused``: rows that the original refuses,
             each to be asked alone.
         inputs: By name, all with the same number of rows.
         labels: 0 or 1 for each row, where they are known.
@@ -77,16 +78,23 @@ def probes_for(
         if 0 < count <= len(kept):
             probes.append(Probe("random", take(drawn, kept[:count])))
     edges = concatenate(list(edge_rows(servable, domain, random)))
+    refusing = [take(drawn, refused)]
     if edges:
-        good, bad = _sorted_out(servable, domain, edges)
+        odd = _not_finite(domain, edges)
+        good, bad = _sorted_out(servable, domain, take(edges, np.flatnonzero(~odd)))
+        sound = take(edges, np.flatnonzero(~odd))
         if len(good):
             # Each twice: what a graph does with duplicates is an edge of its own.
-            probes.append(Probe("edge", take(edges, np.concatenate([good, good[::-1]]))))
-        refusing = [take(edges, bad), take(drawn, refused)]
-        refusals = concatenate([each for each in refusing if count_rows(each)])
-        if refusals:
-            few = np.linspace(0, count_rows(refusals) - 1, _MOST_REFUSED).astype(int)
-            probes.append(Probe("refused", take(refusals, np.unique(few))))
+            probes.append(Probe("edge", take(sound, np.concatenate([good, good[::-1]]))))
+        refusing.append(take(sound, bad))
+        strange = take(edges, np.flatnonzero(odd))
+        good, _ = _sorted_out(servable, domain, strange)
+        if len(good):
+            probes.append(Probe("not finite", take(strange, good)))
+    refusals = concatenate([each for each in refusing if count_rows(each)])
+    if refusals:
+        few = np.linspace(0, count_rows(refusals) - 1, _MOST_REFUSED).astype(int)
+        probes.append(Probe("refused", take(refusals, np.unique(few))))
     if logged is not None:
         probes.append(logged)
     return probes
@@ -302,6 +310,18 @@ def _outputs(servable: Servable, domain: Domain, rows: Mapping[str, Tensor]) -> 
         if value.dtype.kind in "biuf" and value.ndim and len(value) == count
     ]
     return np.concatenate(columns, axis=1) if columns else None
+
+
+def _not_finite(domain: Domain, rows: Mapping[str, Tensor]) -> Tensor:
+    """Return which rows hold NaN or infinity where the signature speaks of no missing values."""
+    found = np.zeros(count_rows(rows), bool)
+    for spec in domain.signature.inputs.values():
+        value = rows.get(spec.name)
+        if value is None or not value.ndim or value.dtype.kind != "f":
+            continue
+        strange = np.isinf(value) if spec.nullable else ~np.isfinite(value)
+        found |= strange.reshape(len(value), -1).any(axis=1)
+    return found
 
 
 def _sorted_out(

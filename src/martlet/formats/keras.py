@@ -55,11 +55,7 @@ def load(path: Path, options: LoadOptions) -> Servable:
     reason = next(_code(config), "")
     if not reason:
         return _open(path, options, version, safe=True)
-    if not options.trusted:
-        raise UnsupportedModel(
-            f"{path} holds code ({reason}), which opening it would run: export it to SavedModel "
-            "or ONNX, or load it with trusted=True (--trusted) if you made it"
-        )
+    _demand_trust(path, reason, options.trusted)
     return Isolated("martlet.formats.keras:open_trusted", path, options)
 
 
@@ -67,6 +63,28 @@ def open_trusted(path: Path, options: LoadOptions) -> Servable:
     """Open the model at *path* with the code in it: in the isolated process alone."""
     _, version = _read(path)
     return _open(path, options, version, safe=False)
+
+
+def export(path: Path, folder: Path, trusted: bool) -> None:
+    """
+    Write the Keras model at *path* as a SavedModel; call it in a process that may be lost.
+
+    Raises:
+        UnsupportedModel: as ``load``.
+    """
+    config, version = _read(path)
+    reason = next(_code(config), "")
+    if reason:
+        _demand_trust(path, reason, trusted)
+    _rebuild(path, version, folder, safe=not reason)
+
+
+def _demand_trust(path: Path, reason: str, trusted: bool) -> None:
+    if not trusted:
+        raise UnsupportedModel(
+            f"{path} holds code ({reason}), which opening it would run: export it to SavedModel "
+            "or ONNX, or load it with trusted=True (--trusted) if you made it"
+        )
 
 
 def _read(path: Path) -> tuple[Any, str]:
@@ -149,10 +167,17 @@ def _known(module: str, name: str) -> bool:
 
 def _open(path: Path, options: LoadOptions, version: str, *, safe: bool) -> Servable:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with tempfile.TemporaryDirectory(prefix="martlet-") as folder:
+        # Keras rebuilds the layers; TensorFlow runs their graph some ten times faster alone.
+        _rebuild(path, version, Path(folder), safe=safe)
+        from martlet.formats.savedmodel import SavedModelServable
+
+        return SavedModelServable(Path(folder), options)
+
+
+def _rebuild(path: Path, version: str, folder: Path, *, safe: bool) -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     keras: Any = importlib.import_module("tf_keras" if version.startswith(("1", "2")) else "keras")
-    from martlet.formats.savedmodel import SavedModelServable
-
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=safe)
     except Exception as exc:  # of keras, h5py and tensorflow, on what they do not know
@@ -162,10 +187,7 @@ def _open(path: Path, options: LoadOptions, version: str, *, safe: bool) -> Serv
             f"{path} is a {type(model).__name__} whose inputs are not known: export it with "
             "model.export(), which says what they are"
         )
-    with tempfile.TemporaryDirectory(prefix="martlet-") as folder:
-        # Keras rebuilds the layers; TensorFlow runs their graph some ten times faster alone.
-        _export(keras, model, folder)
-        return SavedModelServable(Path(folder), options)
+    _export(keras, model, str(folder))
 
 
 def _export(keras: Any, model: Any, folder: str) -> None:

@@ -65,7 +65,7 @@ class SavedModelServable:
         config.graph_options.rewrite_options.remapping = 2
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            graph = _load(self._session, folder, options)
+            graph = load_graph(self._session, folder, options)
             self._calls: dict[str, _Call] = {}
             signatures: dict[str, Signature] = {}
             for name, definition in graph.signature_def.items():
@@ -148,7 +148,7 @@ def _array(value: Any) -> Tensor:
     return np.array(value, dtype=object if isinstance(value, bytes) else None)
 
 
-def _load(session: Any, folder: Path, options: LoadOptions) -> Any:
+def load_graph(session: Any, folder: Path, options: LoadOptions) -> Any:
     """Load the graph tagged for serving, or the only one there is, and its variables."""
     from tensorflow.python.saved_model import loader_impl
 

@@ -54,20 +54,38 @@ def load(path: Path, options: LoadOptions) -> Servable:
 
 def open_pickle(path: Path, options: LoadOptions) -> Servable:
     """Unpickle the model at *path*: in the isolated process alone, for it can run any code."""
+    model = _unpickled(path)
+    warnings.simplefilter("ignore")
+    return EstimatorServable(model)
+
+
+def estimator_at(path: Path, trusted: bool) -> Any:
+    """
+    Return the estimator itself, for a converter; call it in a process that may be lost.
+
+    Raises:
+        UnsupportedModel: as ``load``.
+    """
+    if zipfile.is_zipfile(path):
+        return _skops(path, LoadOptions(trusted=trusted))
+    if not trusted:
+        raise UnsupportedModel(f"{path} is a pickle, which is opened only when trusted")
+    return _unpickled(path)
+
+
+def _unpickled(path: Path) -> Any:
     import joblib
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of another version: what differs shows on the probe
         try:
-            model = joblib.load(path)
+            return joblib.load(path)
         except Exception as exc:
             raise UnsupportedModel(
                 f"{path} does not unpickle with the libraries installed here "
                 f"({type(exc).__name__}: {exc}): install the version that wrote it, or save it "
                 "with skops or ONNX"
             ) from exc
-    warnings.simplefilter("ignore")
-    return EstimatorServable(model)
 
 
 def _skops(path: Path, options: LoadOptions) -> Any:
