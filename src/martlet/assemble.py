@@ -34,6 +34,7 @@ from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tables import TableRows
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
+from martlet.servers.tables_shared import TablesShared
 from martlet.servers.workers import Workers
 from martlet.serving import memory
 from martlet.serving.engine import Engine
@@ -144,7 +145,7 @@ def _work(
     dialects: list[Dialect] = [
         Health(engine),
         Recommendations(engine, counts, settings.timeout_s),
-        TableRows(engine, writable=not config.fixed_tables),
+        _table_rows(config, engine),
         TFServing(engine, counts, settings.timeout_s, settings.cors),
         OpenInference(engine, catalogue, counts, settings.timeout_s),
         workers,
@@ -186,6 +187,14 @@ def _openers(config: ServeConfig, engine: Engine) -> dict[str, Callable[[Source]
         ),
         "recommender": partial(open_recommender, engine=engine),
     }
+
+
+def _table_rows(config: ServeConfig, engine: Engine) -> TableRows:
+    if not config.redis:
+        return TableRows(engine, writable=not config.fixed_tables)
+    shared = TablesShared(engine, config.redis)
+    shared.start()
+    return TableRows(engine, writable=not config.fixed_tables, apply=shared.apply)
 
 
 def _grpc_door(

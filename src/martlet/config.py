@@ -101,6 +101,7 @@ class ServeConfig:
         protocols: What a client of TensorFlow Serving or Open Inference can notice.
         patience: How long the supervisor waits for a worker or a load.
         fixed_tables: Nobody may set rows of tables over HTTP.
+        redis: Where the rows of tables are shared with other machines; "": nowhere.
         memory_bytes: That the workers may hold together; 0: as many as they like.
         settings: How models are run, by name.
         default_settings: How the others are.
@@ -122,6 +123,7 @@ class ServeConfig:
     protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())
     patience: Patience = field(default_factory=lambda: Patience())
     fixed_tables: bool = False
+    redis: str = ""
     memory_bytes: int = 0
     settings: Mapping[str, ModelSettings] = field(default_factory=dict)
     default_settings: ModelSettings = DEFAULT

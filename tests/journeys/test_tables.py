@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from martlet.cli import main
 from martlet.registry import Kind, Registry
 from martlet.stores import Embeddings, write_embeddings
+from redis_server import redis_server
 
 from .conftest import serving
 from .test_rest_door import ask
@@ -230,3 +233,29 @@ def test_rows_survive_the_server_and_can_be_fixed(tmp_path):
         version = found.get("films")
         found.verify(version)
         assert Embeddings(found.path_of(version)).get_many([9]).vectors.tolist() == [[9, 0]]
+
+
+def test_machines_share_rows_through_redis(tmp_path):
+    one, two = registry(tmp_path / "one"), registry(tmp_path / "two")
+    with (
+        redis_server() as url,
+        serving("--root", str(one), "--redis", url, workers=2) as a,
+        serving("--root", str(two), "--redis", url, workers=2) as b,
+    ):
+        assert ask(a.rest, "PUT", f"{ROWS}/9", {"vector": [9, 0]})[1]["set"] == 1
+        until(a.rest, lambda: shown(a.rest) == [9, 3, 2])
+        until(b.rest, lambda: shown(b.rest) == [9, 3, 2])
+        assert ask(b.rest, "PATCH", f"{ROWS}/9", {"0": 2.5})[0] == 200
+        assert ask(b.rest, "GET", f"{ROWS}/9")[1]["vector"] == [2.5, 0]
+        until(a.rest, lambda: shown(a.rest) == [3, 9, 2])
+        words = ["remove", "films", "9", "--root", str(two), "--redis", url]
+        assert CliRunner().invoke(main, ["table", *words]).exit_code == 0
+        until(a.rest, lambda: shown(a.rest) == [3, 2, 1])
+        until(b.rest, lambda: shown(b.rest) == [3, 2, 1])
+        status, answer = ask(a.rest, "PUT", f"{ROWS}/9", {"vector": [9]})
+        assert status == 400 and "2 numbers" in answer["error"]
+    with serving("--root", str(one), "--redis", url) as alone:
+        # Redis has gone: what there is is served, and nothing can be set.
+        assert shown(alone.rest) == [3, 2, 1]
+        status, answer = ask(alone.rest, "PUT", f"{ROWS}/9", {"vector": [9, 0]})
+        assert status == 503 and "Redis" in answer["error"]

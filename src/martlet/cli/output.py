@@ -37,6 +37,18 @@ def root_option(function: Function) -> Function:
     )(function)
 
 
+def redis_option(function: Function) -> Function:
+    """Add ``--redis``: where rows are shared by machines."""
+    return click.option(
+        "--redis",
+        metavar="URL",
+        default="",
+        envvar="MARTLET_REDIS",
+        show_envvar=True,
+        help="Tell all machines that share the table's rows here.",
+    )(function)
+
+
 def print_json(value: object) -> None:
     """Print *value* as indented JSON on stdout."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))

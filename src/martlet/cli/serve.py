@@ -103,6 +103,9 @@ if TYPE_CHECKING:
     default="availability",
     help="A new version is opened beside the old one, or after it has gone.",
 )
+@click.option(
+    "--redis", metavar="URL", default="", help="Share the rows of tables with other machines here."
+)
 @click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
 @click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
@@ -134,6 +137,7 @@ def serve(
     fixed_tables: bool,
     on_demand: bool,
     transition: str,
+    redis: str,
     hang_s: float,
     load_s: float,
     log_level: str,
@@ -193,6 +197,7 @@ def serve(
         fixed_tables=fixed_tables,
         settings=read_settings(model_settings, default) if model_settings is not None else {},
         default_settings=tfserving_settings.batching(flags, default),
+        redis=redis,
     )
     sys.exit(assemble.serve(config, announce))
 

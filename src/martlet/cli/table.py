@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table, root_option
+from martlet.cli.output import json_option, print_json, print_table, redis_option, root_option
 from martlet.cli.table_follow import follow
-from martlet.cli.table_opening import key_of, open_file, open_table
+from martlet.cli.table_opening import apply, key_of, open_file, open_table
 from martlet.errors import InvalidInput, ModelNotFound
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def rows(name: str, live: bool, start: int, limit: int, root: Path, as_json: boo
     help="Rows from .npz, .csv, .parquet or .jsonl; - reads JSON lines from standard input.",
 )
 @click.option("--generation", default="", help="Refuse if the table is of another generation.")
+@redis_option
 @root_option
 @json_option
 def set_(
@@ -100,6 +101,7 @@ def set_(
     values: tuple[str, ...],
     source: str | None,
     generation: str,
+    redis: str,
     root: Path,
     as_json: bool,
 ) -> None:
@@ -113,7 +115,7 @@ def set_(
       martlet table set items --from today.npz
       martlet table set items --from - < updates.jsonl
     """
-    from martlet.stores.updates import Update, apply
+    from martlet.stores.updates import Update
 
     found = open_table(name, root)
     if (source is None) == (key is None) or (source is not None and values):
@@ -124,18 +126,19 @@ def set_(
         assert key is not None
         updates = [Update(key_of(found, key), _vector(values))]
     updates = [each._replace(generation=each.generation or generation) for each in updates]
-    applied = apply(found, updates)
-    found.sync()
-    _print_applied(name, applied, as_json)
+    _print_applied(name, apply(name, found, updates, redis), as_json)
 
 
 @table.command("remove", context_settings=_NUMBERS)
 @click.argument("name")
 @click.argument("keys", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every row that was set.")
+@redis_option
 @root_option
 @json_option
-def remove(name: str, keys: tuple[str, ...], everything: bool, root: Path, as_json: bool) -> None:
+def remove(
+    name: str, keys: tuple[str, ...], everything: bool, redis: str, root: Path, as_json: bool
+) -> None:
     """Take rows back: KEYS are again as the table was imported, or unknown again.
 
     \b
@@ -143,7 +146,7 @@ def remove(name: str, keys: tuple[str, ...], everything: bool, root: Path, as_js
       martlet table remove items 42
       martlet table remove items --all
     """
-    from martlet.stores.updates import Update, apply
+    from martlet.stores.updates import Update
 
     found = open_table(name, root)
     if everything == bool(keys):
@@ -151,9 +154,8 @@ def remove(name: str, keys: tuple[str, ...], everything: bool, root: Path, as_js
     wanted = [key_of(found, key) for key in keys]
     if everything:
         wanted = found.keys.at(found.live_rows).tolist()
-    applied = apply(found, [Update(key, None) for key in wanted])
-    found.sync()
-    _print_applied(name, applied, as_json)
+    removals = [Update(key, None) for key in wanted]
+    _print_applied(name, apply(name, found, removals, redis), as_json)
 
 
 @table.command("stats")

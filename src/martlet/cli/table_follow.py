@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.output import json_option, print_json, root_option
-from martlet.cli.table_opening import open_table
+from martlet.cli.output import json_option, print_json, redis_option, root_option
+from martlet.cli.table_opening import open_table, shared_rows
 from martlet.errors import InvalidInput
 
 if TYPE_CHECKING:
     from martlet.stores import Embeddings
     from martlet.stores.lines import Lines
+    from martlet.stores.shared import SharedRows
     from martlet.stores.updates import Applied
 
 _TELL_S = 10.0
@@ -28,6 +29,7 @@ _TELL_S = 10.0
 @click.argument("source", required=False)
 @click.option("--listen", metavar="ADDRESS", help="Take lines from all who connect here.")
 @click.option("--once", is_flag=True, help="End at the end of the file.")
+@redis_option
 @click.option("--sync-s", default=1.0, show_default=True, help="Bring rows to disk so often.")
 @root_option
 @json_option
@@ -36,6 +38,7 @@ def follow(
     source: str | None,
     listen: str | None,
     once: bool,
+    redis: str,
     sync_s: float,
     root: Path,
     as_json: bool,
@@ -45,27 +48,49 @@ def follow(
     A line is {"key": 42, "vector": [0.1, 0.2]} or {"key": 42, "remove": true}. A line that does
     not fit is counted, told of, and passed over. A file is followed on from where it was left.
 
+    With --redis what comes is told to all machines; without SOURCE and --listen, what they are told
+    is applied here, as a server with --redis does by itself.
+
     \b
     Examples:
       martlet table follow items updates.jsonl
       producer | martlet table follow items -
       martlet table follow items --listen 127.0.0.1:7700
+      martlet table follow items --redis redis://store:6379/0
     """
     from martlet.stores import follow as following
 
-    if (source is None) == (listen is None):
+    if source is not None and listen is not None:
         raise InvalidInput("give either SOURCE or --listen ADDRESS")
+    if source is None and listen is None and not redis:
+        raise InvalidInput("give SOURCE or --listen ADDRESS, or --redis URL")
     found = open_table(name, root)
+    shared = shared_rows(name, found, redis) if redis else None
+    if source is None and listen is None:
+        assert shared is not None
+        _keep_up(found, shared, sync_s)
+        return
     folded = (lambda: open_table(name, root)) if not Path(name).is_file() else None
     lines = _lines(found, source, listen, once)
     applied = None
     with _told() as told:
         try:
-            applied = following.follow(found, lines, sync_s=sync_s, reopened=folded, told=told)
+            applied = following.follow(
+                found, lines, sync_s=sync_s, reopened=folded, told=told, shared=shared
+            )
         except KeyboardInterrupt:
             found.sync()
     if applied is not None and as_json:
         print_json({"set": applied.set, "removed": applied.removed, "refused": applied.refused})
+
+
+def _keep_up(found: Embeddings, shared: SharedRows, sync_s: float) -> None:
+    from martlet.stores.follow import keep_up
+
+    click.echo(f"martlet follows {shared} into {found.path}")
+    sys.stdout.flush()
+    with _told() as told, suppress(KeyboardInterrupt):
+        keep_up(found, shared, sync_s=sync_s, told=told)
 
 
 def _lines(

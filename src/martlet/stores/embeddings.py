@@ -222,6 +222,27 @@ class Embeddings:
             WrongState: the rows were folded into a newer version.
             NotAvailable: the disk is full or refuses, or another process keeps writing.
         """
+        wanted, stored, scales = self._packed(keys, vectors)
+        if not wanted:
+            return
+        if scales is None:
+            scales = np.ones(len(wanted), np.float32)
+        rows = self._base_keys.rows_of(concatenated(wanted))
+        with self.writing() as live:
+            self._live_writer.set(live, wanted, rows, stored, scales)
+
+    def check(self, keys: ArrayLike | Sequence[str], vectors: ArrayLike) -> None:
+        """
+        See that ``put_many`` could set these.
+
+        Raises:
+            InvalidInput: what comes does not fit the table; the text names the key.
+        """
+        self._packed(keys, vectors)
+
+    def _packed(
+        self, keys: ArrayLike | Sequence[str], vectors: ArrayLike
+    ) -> tuple[list[int | str], Array, NDArray[np.float32] | None]:
         wanted = self._keys_to_set(keys)
         matrix = _matrix(vectors)
         if matrix.shape != (len(wanted), self.dim):
@@ -229,15 +250,8 @@ class Embeddings:
                 f"vectors of shape {list(matrix.shape)} came for {len(wanted)} keys; "
                 f"[{len(wanted)}, {self.dim}] is wanted"
             )
-        if not wanted:
-            return
         _check_finite(wanted, matrix)
-        stored, scales = _stored(matrix, self.precision)
-        if scales is None:
-            scales = np.ones(len(wanted), np.float32)
-        rows = self._base_keys.rows_of(concatenated(wanted))
-        with self.writing() as live:
-            self._live_writer.set(live, wanted, rows, stored, scales)
+        return wanted, *_stored(matrix, self.precision)
 
     def remove_many(self, keys: ArrayLike | Sequence[str]) -> NDArray[np.bool_]:
         """

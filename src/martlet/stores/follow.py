@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from martlet.errors import InvalidInput, WrongState
+from martlet.errors import InvalidInput, NotAvailable, WrongState
 from martlet.stores.embeddings import Embeddings
 from martlet.stores.lines import Lines
+from martlet.stores.shared import SharedRows
 from martlet.stores.updates import Applied, Update, apply_each, parse_update
 
 SYNC_S: Final = 1.0
@@ -22,6 +23,7 @@ def follow(
     sync_s: float = SYNC_S,
     reopened: Callable[[], Embeddings] | None = None,
     told: Callable[[Applied], None] = lambda _: None,
+    shared: SharedRows | None = None,
 ) -> Applied:
     """
     Apply the lines of *stream* until it ends, and return what became of them.
@@ -34,6 +36,7 @@ def follow(
         sync_s: How often the rows are brought to disk; 0 leaves it to the system.
         reopened: Gives the table anew once its rows were folded into a newer version.
         told: Hears what became of each batch.
+        shared: By whom all machines are told, this one too; where a file was left is not kept.
 
     Raises:
         Overloaded, NotAvailable: as of ``Embeddings.put_many``.
@@ -45,7 +48,10 @@ def follow(
         if lines:
             updates, refused = _parsed(lines)
             try:
-                applied = refused + _apply(table, updates, cursor)
+                if shared is not None:
+                    applied = refused + _tell_all(shared, updates)
+                else:
+                    applied = refused + _apply(table, updates, cursor)
             except WrongState:
                 if reopened is None:
                     raise
@@ -61,6 +67,48 @@ def follow(
     if changed and sync_s:
         table.sync()
     return whole
+
+
+def keep_up(
+    table: Embeddings,
+    shared: SharedRows,
+    *,
+    sync_s: float = SYNC_S,
+    told: Callable[[Applied], None] = lambda _: None,
+) -> None:
+    """
+    Apply what all machines are told of *table*, for ever; while Redis is away, wait for it.
+
+    Raises:
+        Overloaded, WrongState: as of ``Embeddings.put_many``.
+    """
+    synced, changed = time.monotonic(), False
+    while True:
+        try:
+            applied = shared.catch_up(wait_ms=200)
+        except NotAvailable as exc:
+            told(Applied(refused=1, why=str(exc)))
+            time.sleep(1.0)
+            continue
+        if applied is not None:
+            changed = True
+            told(applied)
+        now = time.monotonic()
+        if changed and sync_s and now - synced >= sync_s:
+            table.sync()
+            synced, changed = now, False
+
+
+def _tell_all(shared: SharedRows, updates: list[Update]) -> Applied:
+    try:
+        shared.reach(shared.publish(updates))
+    except InvalidInput as exc:
+        if len(updates) == 1:
+            return Applied(refused=1, why=str(exc))
+        middle = len(updates) // 2
+        return _tell_all(shared, updates[:middle]) + _tell_all(shared, updates[middle:])
+    removed = sum(update.vector is None for update in updates)
+    return Applied(len(updates) - removed, removed)
 
 
 def _parsed(lines: list[bytes]) -> tuple[list[Update], Applied]:

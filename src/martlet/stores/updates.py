@@ -96,6 +96,31 @@ def apply(table: Embeddings, updates: Sequence[Update]) -> Applied:
         InvalidInput: one does not fit the table; the text names its key.
         Overloaded, WrongState, NotAvailable: as of ``Embeddings.put_many``.
     """
+    setting, removing = _sorted_out(table, updates)
+    if setting:
+        vectors = _stacked(table, setting)
+        table.put_many(_keys(table, [update.key for update in setting]), vectors)
+    removed = table.remove_many(_keys(table, removing)) if removing else np.zeros(0, bool)
+    return Applied(len(setting), int(removed.sum()))
+
+
+def check(table: Embeddings, updates: Sequence[Update]) -> None:
+    """
+    See that *updates* could be applied.
+
+    Raises:
+        InvalidInput: one does not fit the table; the text names its key.
+    """
+    setting, removing = _sorted_out(table, updates)
+    keys = [update.key for update in setting]
+    table.check(_keys(table, keys), _stacked(table, setting))
+    table.rows_of(_keys(table, removing))
+
+
+def _sorted_out(
+    table: Embeddings, updates: Sequence[Update]
+) -> tuple[list[Update], list[int | str]]:
+    """Return what is set and which keys are taken back, of each key as its last update says."""
     last = {update.key: update for update in updates}
     for update in last.values():
         if update.generation and update.generation != table.generation:
@@ -104,12 +129,7 @@ def apply(table: Embeddings, updates: Sequence[Update]) -> Applied:
                 f"and the table of {table.generation!r}"
             )
     setting = [update for update in last.values() if update.vector is not None]
-    removing = [update.key for update in last.values() if update.vector is None]
-    if setting:
-        vectors = _stacked(table, setting)
-        table.put_many(_keys(table, [update.key for update in setting]), vectors)
-    removed = table.remove_many(_keys(table, removing)) if removing else np.zeros(0, bool)
-    return Applied(len(setting), int(removed.sum()))
+    return setting, [update.key for update in last.values() if update.vector is None]
 
 
 def apply_each(table: Embeddings, updates: Sequence[Update]) -> Applied:
@@ -191,7 +211,7 @@ def _keys(table: Embeddings, keys: list[int | str]) -> Any:
     if odd is not None:
         kind = "texts" if table.text_keys else "whole numbers"
         raise InvalidInput(f"key {odd!r} is given, and the keys of this table are {kind}")
-    return concatenated(keys)
+    return concatenated(keys) if keys else []
 
 
 def _stacked(table: Embeddings, updates: Sequence[Update]) -> NDArray[np.float32]:
