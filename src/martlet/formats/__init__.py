@@ -51,6 +51,7 @@ class Format:
 # Asked in this order: the surest content first, formats with weak marks last.
 BUILTIN: dict[str, str] = {
     "mlflow": "martlet.formats.mlflow",
+    "package": "martlet.formats.package",
     "savedmodel": "martlet.formats.savedmodel",
     "onnx": "martlet.formats.onnx",
     "lightgbm": "martlet.formats.lightgbm",

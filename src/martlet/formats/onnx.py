@@ -36,7 +36,7 @@ class OnnxServable:
     def __init__(self, path: Path, options: LoadOptions) -> None:
         path = path / "model.onnx" if path.is_dir() else path
         file = None if _is_ort(path) else OnnxFile.read(path)
-        open_ = _Opener(path, options)
+        open_ = Opener(path, options)
         zip_maps = _zip_maps(file) if file is not None else {}
         self._session = open_(None)
         if file is not None and zip_maps:
@@ -82,11 +82,11 @@ class OnnxServable:
             try:
                 return {self._only: self._call(self._fetch, inputs, None)[0]}
             except Exception as exc:  # onnxruntime's errors share no base class
-                raise _translated(exc) from exc
+                raise translated(exc) from exc
         feed: dict[str, Any] = dict(inputs)
         for name in self._strings:
             if name in inputs:
-                feed[name] = _text(name, inputs[name])
+                feed[name] = text_for(name, inputs[name])
         for name in self._sequences:
             feed[name] = list(inputs[name])
         found = self._run_rows(feed) if self._one_row else self._run(feed)
@@ -96,7 +96,7 @@ class OnnxServable:
         try:
             found = self._call(self._fetch, feed, None)
         except Exception as exc:  # onnxruntime's errors share no base class
-            raise _translated(exc) from exc
+            raise translated(exc) from exc
         return [_stacked(each) if isinstance(each, list) else each for each in found]
 
     def _run_rows(self, feed: dict[str, Tensor]) -> list[Tensor]:
@@ -116,7 +116,7 @@ class OnnxServable:
         rows = [self._run({n: v[i : i + 1] for n, v in feed.items()}) for i in range(count)]
         return [np.concatenate(each) for each in zip(*rows, strict=True)]
 
-    def _serve_batches(self, open_: _Opener, file: OnnxFile, inputs: list[Spec]) -> None:
+    def _serve_batches(self, open_: Opener, file: OnnxFile, inputs: list[Spec]) -> None:
         """Free the graph's first axis if a run over several rows answers as runs of one do."""
         if self._strings:
             return  # no text is sure to be in the model's vocabulary: nothing to try it with
@@ -143,8 +143,8 @@ class OnnxServable:
         del self._call, self._session
 
 
-class _Opener:
-    """Opens sessions over one file, or over an edited copy of its graph."""
+class Opener:
+    """Opens sessions over one file, or over an edited copy of its graph (None: as it is)."""
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         import onnxruntime as ort
@@ -252,7 +252,13 @@ def _stacked(sequence: list[Any]) -> Tensor:
         ) from exc
 
 
-def _text(name: str, values: Tensor) -> Tensor:
+def text_for(name: str, values: Tensor) -> Tensor:
+    """
+    Return text as onnxruntime takes it: an array of ``str``.
+
+    Raises:
+        InvalidInput: a value is missing, or no UTF-8.
+    """
     try:
         flat = [v.decode() if isinstance(v, bytes) else v for v in values.ravel().tolist()]
     except UnicodeDecodeError as exc:
@@ -262,7 +268,8 @@ def _text(name: str, values: Tensor) -> Tensor:
     return np.array(flat, dtype=object).reshape(values.shape)
 
 
-def _translated(exc: Exception) -> InvalidInput | ServableFailed:
+def translated(exc: Exception) -> InvalidInput | ServableFailed:
+    """Return what an error of onnxruntime is in our tree."""
     text = str(exc)
     # onnxruntime says INVALID_ARGUMENT for what the caller sent; an index outside a table
     # is found by the operator, and comes as a failure of the run.

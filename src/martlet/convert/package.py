@@ -1,0 +1,235 @@
+"""Writing a package: the folder that serves a model brought online (see formats/package)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from martlet.convert.extract import THRESHOLD_BYTES, Tables, extract
+from martlet.convert.lookups import Lookup
+from martlet.convert.split import ItemPart, UserPart
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats import LoadOptions
+from martlet.formats.onnx_file import OnnxFile
+from martlet.formats.package.manifest import Items, Known, Manifest, Part
+from martlet.formats.package.part import OpenPart
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.stores.embeddings import Embeddings
+from martlet.stores.features import Features, write_features
+from martlet.tensors import Signature, Spec, Tensor, Tensors
+
+_BATCH = 4096
+_ITEMS = "tables/items.table"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    What ``write_package`` made.
+
+    Args:
+        folder: The package.
+        files: Those that a certificate must cover.
+        kept: Why large tables stayed in a graph; a sentence each.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    kept: tuple[str, ...] = field(default=())
+
+
+def write_package(
+    folder: Path,
+    main: ModelProto,
+    signature: Signature,
+    source: Path,
+    *,
+    lookups: Sequence[Lookup] = (),
+    user: UserPart | None = None,
+    item: ItemPart | None = None,
+    catalogue: Tensors | None = None,
+    signature_name: str = DEFAULT_SIGNATURE,
+    made_from: Mapping[str, str] | None = None,
+    threshold_bytes: int = THRESHOLD_BYTES,
+    generation: str = "",
+) -> Written:
+    """
+    Write a package that has no certificate yet: only ``PackageServable`` opens it.
+
+    Args:
+        folder: Where; must not exist, or be empty.
+        main: What runs for every request.
+        signature: The original's; inputs that no graph needs stay in it.
+        source: The original's file or folder, which is copied into ``model/``.
+        lookups: Those in the graphs; the tables of ``threshold_bytes`` and more leave them.
+        user, item: The other parts where the graph was split.
+        catalogue: The item inputs of every item, by name, one row each; what is the items' own
+            is computed for them now. Without one every item is computed when it is asked for.
+        made_from: For the record: the original's format, digest and source.
+
+    Raises:
+        InvalidInput: *folder* holds something already.
+        UnsupportedModel: the graphs do not go with the signature.
+        NotAvailable: the disk is full, or refuses.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InvalidInput(f"{folder} is not empty: a package is written into a folder of its own")
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = Tables(folder, generation)
+    kept: list[str] = []
+
+    def write(name: str, model: ModelProto) -> Part:
+        found = extract(model, lookups, tables, threshold_bytes=threshold_bytes)
+        kept.extend(found.kept)
+        onnx.save(found.model, folder / name)
+        fed = {each.feeds for each in found.gathers}
+        names = [each.name for each in found.model.graph.input if each.name not in fed]
+        inputs = tuple(each for each in names if each in signature.inputs)
+        outputs = tuple(each.name for each in found.model.graph.output)
+        return Part(name, inputs, found.gathers, outputs)
+
+    manifest = Manifest(
+        signature=_enforced(signature),
+        main=write("dense.onnx", main),
+        user=None if user is None else write("user.onnx", user.model),
+        user_inputs=() if user is None else user.inputs,
+        known=_known(lookups),
+        signature_name=signature_name,
+        made_from=dict(made_from or {}),
+    )
+    if set(manifest.main.outputs) != set(signature.outputs):
+        raise UnsupportedModel(
+            f"the graph gives {sorted(manifest.main.outputs)}, where the original gives "
+            f"{sorted(signature.outputs)}"
+        )
+    if item is not None:
+        items = Items(write("item.onnx", item.model), item.shapes, _ITEMS, item.key)
+        items = _computed(folder, items, item.inputs, manifest, catalogue, generation)
+        manifest = replace(manifest, items=items)
+    manifest.write(folder)
+    copy_original(source, folder / "model")
+    return Written(folder, tuple(manifest.files), tuple(kept))
+
+
+def refresh_items(folder: Path, catalogue: Tensors) -> Manifest:
+    """
+    Compute the items' side of the package in *folder* anew, for *catalogue*.
+
+    The package answers the same before and after: what changes is for which items nothing is
+    left to compute. Its certificate no longer covers the table; certify it again.
+
+    Args:
+        catalogue: The item inputs of every item, by name, one row each.
+
+    Raises:
+        InvalidInput: the package has no items' side; an input is missing; an item comes twice.
+    """
+    manifest = Manifest.read(folder)
+    if manifest.items is None:
+        raise InvalidInput(f"the package {folder} is not split: it computes nothing beforehand")
+    needed = _needed(manifest.items)
+    others = tuple(name for name in manifest.signature.inputs if name in needed)
+    generation = Features(folder / manifest.items.table).generation
+    items = _computed(folder, manifest.items, others, manifest, catalogue, generation)
+    manifest = replace(manifest, items=items)
+    manifest.write(folder)
+    return manifest
+
+
+def _computed(
+    folder: Path,
+    items: Items,
+    inputs: Sequence[str],
+    manifest: Manifest,
+    catalogue: Tensors | None,
+    generation: str,
+) -> Items:
+    """Write the table of *items*, and return them with its columns."""
+    others = tuple(name for name in inputs if name != items.key)
+    specs = {name: manifest.signature.inputs[name] for name in (items.key, *others)}
+    rows: dict[str, Tensor] = {}
+    for name, spec in specs.items() if catalogue is not None else ():
+        if catalogue is None or name not in catalogue:
+            raise InvalidInput(f"the catalogue lacks {name!r}, an input of the items' side")
+        rows[name] = _column(spec, catalogue[name])
+    part = OpenPart(folder, items.part, lambda name: Embeddings(folder / name), LoadOptions())
+    part.cast_from({name: spec.dtype for name, spec in manifest.signature.inputs.items()})
+    rows = _as_written(part, rows)
+    keys = rows[items.key].reshape(-1).astype(np.int64) if rows else np.empty(0, np.int64)
+    columns: dict[str, list[Tensor]] = {
+        name: [np.empty((0, prod(shape)), np.float32)]
+        for name, shape in zip(items.part.outputs, items.shapes, strict=True)
+    }
+    for at in range(0, len(keys), _BATCH):
+        batch = {name: values[at : at + _BATCH] for name, values in rows.items()}
+        for name, values in zip(items.part.outputs, part.run(part.feed(batch)), strict=True):
+            columns[name].append(values.reshape(len(values), -1))
+    table = {name: np.concatenate(values) for name, values in columns.items()}
+    given = {name: rows[name].reshape(len(keys), -1) for name in others if rows}
+    (folder / items.table).parent.mkdir(exist_ok=True)
+    write_features(folder / items.table, keys, {**table, **given}, generation=generation)
+    return replace(items, columns=tuple(given))
+
+
+def _as_written(part: OpenPart, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the items without those that use a row set since: they are computed when asked for."""
+    if not rows:
+        return rows
+    kept = np.ones(len(next(iter(rows.values()))), bool)
+    for rows_of, table, _ in part.gathers:
+        used, shape = rows_of(rows)
+        kept &= ~np.isin(used, table.live_rows).reshape(shape[0], -1).any(axis=1)
+    return {name: value[kept] for name, value in rows.items()}
+
+
+def _column(spec: Spec, values: Tensor) -> Tensor:
+    """Return a catalogue's column, int64 or float32 and flat as tables are, as the input is."""
+    array = np.asarray(values)
+    if spec.dtype.is_integer and array.dtype.kind in "iu":
+        limits = np.iinfo(spec.dtype.numpy)
+        if array.size and (array.min() < limits.min or array.max() > limits.max):
+            raise InvalidInput(
+                f"the catalogue's {spec.name!r} holds a value beyond {spec.dtype.value}"
+            )
+        array = array.astype(spec.dtype.numpy)
+    if spec.shape is not None and array.ndim == len(spec.shape) - 1:
+        array = array[:, None]
+    return spec.check(array)
+
+
+def _known(lookups: Sequence[Lookup]) -> tuple[Known, ...]:
+    found = {(each.input, each.column, str(each.ids.to_json())): each for each in lookups}
+    return tuple(Known(each.input, each.column, each.ids) for each in found.values())
+
+
+def _needed(items: Items) -> set[str]:
+    return {items.key, *items.part.inputs, *(each.input for each in items.part.gathers)}
+
+
+def copy_original(source: Path, folder: Path) -> None:
+    """Copy a model's file or folder into *folder*, with the tensors that lie beside it."""
+    if source.is_dir():
+        shutil.copytree(source, folder)
+        return
+    folder.mkdir(parents=True)
+    shutil.copy2(source, folder / source.name)
+    if source.suffix == ".onnx":
+        for name in OnnxFile.read(source).external:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source.parent / name, folder / name)
+
+
+def _enforced(signature: Signature) -> Signature:
+    """What another library's operators judge, the signature judges here: nobody else would."""
+    inputs = {
+        name: replace(spec, enforced=spec.shape is not None)
+        for name, spec in signature.inputs.items()
+    }
+    return replace(signature, inputs=inputs)

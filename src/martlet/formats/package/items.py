@@ -1,0 +1,120 @@
+"""The items' side of a package: its answers for the catalogue, and the graph for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from martlet.errors import UnsupportedModel
+from martlet.formats import LoadOptions
+from martlet.formats.package.manifest import Items
+from martlet.formats.package.part import OpenPart
+from martlet.stores.embeddings import Embeddings
+from martlet.stores.features import Features
+from martlet.stores.keys import Rows
+from martlet.tensors import Tensor, Tensors
+
+
+class OpenItems:
+    """
+    The items' side, ready. Any number of threads may call it.
+
+    An item is looked up where it was computed before and nothing it was computed from has
+    changed; else the graph runs for it. So the answer is the same always, and only the time
+    depends on the table.
+
+    Raises:
+        UnsupportedModel: the table is not that of the graph.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        items: Items,
+        tables: Callable[[str], Embeddings],
+        options: LoadOptions,
+    ) -> None:
+        self.items = items
+        self.part = OpenPart(folder, items.part, tables, options)
+        self._table = Features(folder / items.table)
+        self._set_rows = [(rows_of, SetRows(t)) for rows_of, t, _ in self.part.gathers]
+        self._shapes = dict(zip(items.part.outputs, items.shapes, strict=True))
+        self._deep = [(n, s) for n, s in self._shapes.items() if len(s) != 1]
+        columns = self._table.columns
+        lacking = {*self._shapes, *items.columns} - set(columns)
+        if lacking or any(max(columns[n].width, 1) != prod(s) for n, s in self._shapes.items()):
+            raise UnsupportedModel(f"{folder / items.table} was not computed by its graph")
+
+    def __call__(self, inputs: Tensors) -> dict[str, Tensor]:
+        """
+        Return every output of the items' graph, by name.
+
+        Raises:
+            InvalidInput: the model refuses an id.
+        """
+        keys = inputs[self.items.key].reshape(-1)
+        rows = self._table.rows_of(keys if keys.dtype == np.int64 else keys.astype(np.int64))
+        found = self._table.take(rows, self.items.part.outputs)
+        for name, shape in self._deep:
+            found[name] = found[name].reshape(len(rows), *shape)
+        anew = self._to_compute(inputs, rows)
+        if anew is not None:
+            only = {name: value[anew] for name, value in inputs.items() if len(value) == len(rows)}
+            outputs = self.part.run(self.part.feed(only))
+            for name, values in zip(self.items.part.outputs, outputs, strict=True):
+                found[name][anew] = values
+        return found
+
+    def _to_compute(self, inputs: Tensors, rows: Rows) -> Tensor | None:
+        """Return the numbers of the items for which the table does not speak; None for none."""
+        anew = rows < 0
+        if self.items.columns:
+            known = self._table.take(rows, self.items.columns)
+            for name, values in known.items():
+                given = inputs[name].reshape(values.shape)
+                same = given == values
+                anew |= ~(same if same.ndim == 1 else same.all(axis=1))
+        for rows_of, set_rows in self._set_rows:
+            if set_rows.any_set():
+                used, shape = rows_of(inputs)
+                anew |= set_rows[used].reshape(shape[0], -1).any(axis=1)
+        return np.flatnonzero(anew) if anew.any() else None
+
+
+class SetRows:
+    """Which rows of a table were set since it was written, as of a twentieth of a second ago."""
+
+    _EVERY_S: Final = 0.05
+
+    def __init__(self, table: Embeddings) -> None:
+        self._table = table
+        self._rows: NDArray[np.bool_] | None = None
+        self._looked = 0.0
+
+    def any_set(self) -> bool:
+        """Whether any is."""
+        if self._table.live is None:
+            return False
+        now = monotonic()
+        if now - self._looked > self._EVERY_S:
+            self._looked = now
+            found = self._table.live_rows
+            rows = None
+            if len(found):
+                # Of row -1, which is no row, the last place speaks.
+                rows = np.zeros(int(found.max()) + 2, bool)
+                rows[found] = True
+            self._rows = rows
+        return self._rows is not None
+
+    def __getitem__(self, rows: Rows) -> NDArray[np.bool_]:
+        marks = self._rows
+        if marks is None:
+            return np.zeros(len(rows), bool)
+        return marks.take(np.minimum(rows, len(marks) - 1), mode="wrap")

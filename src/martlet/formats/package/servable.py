@@ -1,0 +1,112 @@
+"""A package served: tables gathered here, the user's part once, the candidates' part for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from martlet.errors import InvalidInput, MartletError, UnsupportedModel
+from martlet.formats import LoadOptions
+from martlet.formats.package.items import OpenItems
+from martlet.formats.package.manifest import Manifest
+from martlet.formats.package.part import OpenPart
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.stores.embeddings import Embeddings
+from martlet.tensors import Signature, Tensor, Tensors
+
+
+class PackageServable:
+    """
+    A package, opened. Answers as the original did, under the same signature.
+
+    Whether its files are those that were certified is asked by ``load``, not here.
+
+    Args:
+        folder: The package.
+        options: Threads of each session.
+
+    Raises:
+        UnsupportedModel: the manifest, a graph or a table is damaged, or they do not fit.
+    """
+
+    def __init__(self, folder: Path, options: LoadOptions) -> None:
+        self.manifest = manifest = Manifest.read(folder)
+        self.tables: dict[str, Embeddings] = {}
+
+        def table(name: str) -> Embeddings:
+            if name not in self.tables:
+                self.tables[name] = Embeddings(folder / name)
+            return self.tables[name]
+
+        user, items = manifest.user, manifest.items
+        try:
+            self._main = OpenPart(folder, manifest.main, table, options)
+            self._user = None if user is None else OpenPart(folder, user, table, options)
+            self._items = None if items is None else OpenItems(folder, items, table, options)
+        except UnsupportedModel:
+            raise
+        except MartletError as exc:
+            raise UnsupportedModel(f"the package {folder} does not open: {exc}") from exc
+        signature = manifest.signature
+        given = {*(user.outputs if user else ()), *(items.part.outputs if items else ())}
+        if self._main.fed_otherwise - given or set(manifest.main.outputs) != set(signature.outputs):
+            raise UnsupportedModel(f"the manifest of {folder} does not go with its graphs")
+        self._parts = [self._main]
+        self._parts += [self._user] if self._user is not None else []
+        self._parts += [self._items.part] if self._items is not None else []
+        for part in self._parts:
+            part.cast_from({name: spec.dtype for name, spec in signature.inputs.items()})
+        self._outputs = manifest.main.outputs
+        self._user_outputs = manifest.user.outputs if manifest.user is not None else ()
+        self.signatures: Mapping[str, Signature] = {manifest.signature_name: signature}
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """Score; shapes and dtypes as the original's. Raises InvalidInput for ids it refuses."""
+        try:
+            feed = self._main.feed(inputs)
+            if self._user is not None:
+                found = self._user.run(self._user.feed(self._one_user(inputs)))
+                feed.update(zip(self._user_outputs, found, strict=True))
+            if self._items is not None:
+                feed |= self._items(inputs)
+            return dict(zip(self._outputs, self._main.run(feed), strict=True))
+        except InvalidInput:
+            # A graph's own refusal names its nodes; who called wants the input and its range.
+            for known in self.manifest.known:
+                ids = inputs[known.input]
+                column = ids if known.column is None else ids[:, known.column]
+                known.ids.demand(known.input, column)
+            raise
+
+    def _one_user(self, inputs: Tensors) -> Tensors:
+        """Return the user's inputs: one row of them where all rows are the same."""
+        names = self.manifest.user_inputs
+        first = {name: inputs[name][:1] for name in names}
+        count = len(inputs[names[0]])
+        for name in names:
+            array = inputs[name]
+            if len(array) != count:
+                raise InvalidInput(
+                    f"input {name!r} has {len(array)} rows where {names[0]!r} has {count}"
+                )
+            # Rows that lie at one place are one row (np.broadcast_to); others are looked at.
+            if array.strides[0] and count > 1 and not _all_same(array, first[name]):
+                return inputs
+        return first
+
+    def close(self) -> None:
+        """Close the sessions; the tables are unmapped when nothing refers to them."""
+        for part in self._parts:
+            part.close()
+        self.tables.clear()
+
+
+def _all_same(array: Tensor, first: Tensor) -> bool:
+    # The last row tells most batches of several users apart.
+    if not np.array_equal(array[-1], first[0]):
+        return False
+    return bool((array == first).all())
