@@ -7,6 +7,8 @@ import pytest
 from martlet.errors import UnsupportedModel
 from martlet.folders import FoldersWish
 from martlet.servers.control import LoadModel, ServeModels, UnloadModel
+from martlet.serving.settings import ModelSettings
+from martlet.serving.versions import Desired, Reference, Source, Wanted
 from martlet.watch import Watch
 from martlet.wire.tfserving.config import ModelEntry
 
@@ -122,6 +124,22 @@ class TestWatch:
         entry = ModelEntry("m", str(models / "m"), latest=0, every=True)
         watch.ask(ServeModels((entry,)))
         assert versions(watch.poll()) == {"m": [1, 2]}
+
+    def test_what_a_recommender_ranks_by_is_always_open(self, models, clock):
+        folders = wish(models, clock, "m", "n")
+
+        class Recommenders:
+            def poll(self) -> Desired:
+                ranking = Reference("model", "n", 7, models / "n" / "7")
+                return {
+                    "films": Wanted({1: Source(models, "recommender", references={"r": ranking})})
+                }
+
+        watch = Watch([folders, Recommenders()], folders, default=ModelSettings(on_demand=True))
+        found = watch.poll()
+        assert found is not None
+        assert found["m"].versions[2].settings.on_demand
+        assert not found["n"].versions[7].settings.on_demand
 
     def test_who_lists_an_unloaded_model_wants_it(self, watch, models):
         watch.ask(UnloadModel("m"))

@@ -60,7 +60,7 @@ class Gauge:
         """Return what *workers* (process ids by number) did of late; None: it is too early."""
         reading = self._read(workers, now)
         self._readings.append(reading)
-        while self._readings[0].at < now - WINDOW_S:
+        while len(self._readings) > 2 and self._readings[1].at <= now - WINDOW_S:
             self._readings.popleft()
         before = self._readings[0]
         if before.at >= now:

@@ -266,7 +266,8 @@ class Fleet:
             for each in [*self._untried.values(), *self._loading.values()]
         )
         held = [
-            memory.held_by(worker.pid) - self._evictable(worker.index) + coming for worker in alive
+            memory.held_with_children(worker.pid) - self._evictable(worker.index) + coming
+            for worker in alive
         ]
         why = memory.refusal(self._memory_bytes, held, memory.size_of(order.source.path))
         if why:

@@ -14,7 +14,8 @@ from martlet.errors import MartletError
 from martlet.serving import memory
 from martlet.serving.engine import Engine
 from martlet.serving.lane import Lane
-from martlet.serving.residents import OnDemand, Residents
+from martlet.serving.ondemand import OnDemand
+from martlet.serving.residents import Residents
 from martlet.serving.roster import Loaded, LoadOrder, Roster, RosterOrder, UnloadOrder
 from martlet.serving.settings import of_version
 from martlet.serving.traffic import Model, Table, Variant
@@ -91,10 +92,10 @@ class Manager:
         held = self._held.get((order.name, order.version))
         if held is None or report.facts is None:
             return report
-        before = memory.held_by(os.getpid())
+        before = memory.held_with_children(os.getpid())
         held.servable.close()
         # What closing it gives back is its own; what opening it took may be a library's too.
-        given_back = before - memory.held_by(os.getpid())
+        given_back = before - memory.held_with_children(os.getpid())
         size = max(memory.size_of(order.source.path), given_back)
         return replace(report, facts=replace(report.facts, size=size))
 

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,6 +77,21 @@ def held_by(pid: int) -> int:
     except OSError:
         return 0
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
+
+
+def held_with_children(pid: int) -> int:
+    """Return what a process holds with its children: models may live in processes of their own."""
+    return held_by(pid) + sum(map(held_with_children, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    # A child is its thread's, not its process's. Those that end meanwhile have none.
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def one_arena() -> None:

@@ -11,7 +11,7 @@ from martlet.errors import ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
 from martlet.serving.lane import Lane
-from martlet.serving.residents import OnDemand
+from martlet.serving.ondemand import OnDemand
 from martlet.states import State, VersionStatus
 
 Content = TypeVar("Content")

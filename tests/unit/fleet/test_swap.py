@@ -10,6 +10,7 @@ from martlet.fleet.policy import Life
 from martlet.fleet.swap import MOST_ORDERS, Fleet, Worker
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.roster import (
+    Facts,
     Listening,
     ListenOrder,
     Loaded,
@@ -284,3 +285,68 @@ def test_a_version_is_unloading_until_every_worker_has_closed_it():
     house.turn()
     states = {s.version: s.state for s in house.fleet._reconciler.roster["ctr"].statuses}
     assert states[1] is State.END
+
+
+FACTS = Facts({}, size=7)
+
+
+def test_what_a_trial_learnt_goes_to_every_worker_and_to_those_that_come_later():
+    house = up()
+    house.want(2)
+    house.turn()
+    order = house.fleet.to_try()
+    assert order is not None
+    assert order.facts is None
+    house.fleet.tried(Loaded("ctr", 2, facts=FACTS), 0.0)
+    house.turn()
+    told = [o.facts for n in (0, 1) for o in house.sent(n) if isinstance(o, LoadOrder)]
+    assert told == [FACTS, FACTS]
+    for worker in house.workers:
+        house.fleet.heard(worker, Loaded("ctr", 2), 0.0)
+    house.run()
+    house.workers.append(house.worker(2))
+    house.turn()
+    assert [(o.version, o.facts) for o in house.sent(2)] == [(2, FACTS)]
+
+
+def test_what_was_learnt_of_a_file_is_forgotten_with_it():
+    house = up(workers=1)
+    house.fleet.heard(house.workers[0], Loaded("ctr", 1, facts=FACTS), 0.0)
+    house.fleet.want({"ctr": Wanted({})})
+    house.run()
+    house.fleet.want({"ctr": Wanted({1: Source(Path("mended"))})})
+    house.trial()
+    (order,) = [o for o in house.sent(0) if isinstance(o, LoadOrder)]
+    assert order.facts is None
+
+
+def test_a_worker_more_takes_part_in_a_swap_once_its_doors_are_open():
+    house = up()
+    house.workers.append(house.worker(2))
+    house.want(2)
+    house.trial()
+    house.obey(0)
+    house.obey(1)
+    house.turn()
+    assert house.answering() == (2,), "who is still starting is not waited for"
+    house.run()
+    assert house.workers[2].listening
+    assert house.workers[2].prepared == house.word[0]
+    house.want(3)
+    house.trial()
+    house.obey(0)
+    house.obey(1)
+    house.turn()
+    assert house.answering() == (2,), "the third answers now, and has not opened it"
+    house.run()
+    assert house.answering() == (3,)
+
+
+def test_what_a_worker_would_close_for_another_is_room(tmp_path):
+    house = up()
+    house.fleet._memory_bytes = 64 << 20
+    house.fleet._evictable = lambda index: 8 << 20
+    (tmp_path / "weights").write_bytes(bytes(33 << 20))
+    house.fleet.want({"ctr": Wanted({2: Source(tmp_path)})})
+    house.turn()
+    assert house.fleet.to_try() is not None

@@ -321,6 +321,25 @@ class TestFraming:
 
         run()
 
+    def test_a_share_of_the_clients_is_sent_to_open_their_connections_anew(self):
+        @over_sockets()
+        async def run(place: Place) -> None:
+            clients = [await place.client() for _ in range(6)]
+            for client in clients:
+                await client.ask("GET", "/echo")
+            place.server.part(1 / 3)
+            answers = [await client.ask("GET", "/echo") for client in clients]
+            assert {each.status for each in answers} == {200}
+            told = [each.headers.get("connection") for each in answers]
+            assert (told.count("close"), told.count(None)) == (2, 4)
+            for client, word in zip(clients, told, strict=True):
+                if word == "close":
+                    assert await client.closed()
+                else:
+                    assert (await client.ask("GET", "/echo")).status == 200
+
+        run()
+
     def test_what_comes_after_the_last_request_is_dropped(self):
         @over_sockets()
         async def run(place: Place) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet import deadline
 from martlet.errors import Code, NotAvailable, Overloaded, UnsupportedModel
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.serving import memory
-from martlet.serving.residents import OnDemand, Residents
+from martlet.serving.ondemand import OnDemand
+from martlet.serving.residents import Residents
 from martlet.serving.roster import Facts
 from martlet.states import State
 from martlet.tensors import DType, Signature, Spec, Tensors
@@ -234,6 +235,7 @@ def test_one_that_takes_more_than_its_files_makes_others_leave():
 
 
 @given(st.text("abcdefgh", max_size=60), st.lists(st.integers(1, 30), min_size=8, max_size=8))
+@settings(deadline=None)
 def test_the_limit_holds_whatever_is_asked(asked: str, sizes: list[int]):
     house = House(BASE + 30, **dict(zip("abcdefgh", sizes, strict=True)))
     house.ask(asked)
@@ -265,6 +267,7 @@ def test_the_limit_holds_and_each_has_one_opener_among_many_threads():
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.integers(1, 9)), max_size=9), st.integers(-3, 40))
+@settings(deadline=None)
 def test_no_more_leave_than_must_and_the_longest_unused_do(found, need):
     unused = [(n, used_at, size) for n, (used_at, size) in enumerate(found)]
     left = memory.leavers(unused, need)

@@ -1,0 +1,126 @@
+"""A version that is opened when it is asked for, and closed when another needs its memory.
+
+Which version answers is the table's affair, the same in every worker. Whether it is open is each
+worker's own: a request that finds it closed opens it, or waits for who does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from martlet.errors import Code
+from martlet.servable import DEFAULT_SIGNATURE, Servable
+from martlet.serving.roster import Facts
+from martlet.states import State, VersionStatus
+from martlet.tensors import Signature, Tensor, Tensors
+
+
+class Opener(Protocol):
+    """Who opens and closes them: the residents of a process."""
+
+    def enter(self, entry: OnDemand) -> Servable:
+        """Return the servable within *entry*, which stays open until ``leave``."""
+        ...
+
+    def leave(self, entry: OnDemand) -> None:
+        """Let go of *entry*."""
+        ...
+
+    def dismiss(self, entry: OnDemand) -> None:
+        """Close *entry* for good."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a version could not be opened, and when (time.monotonic()) that is tried again."""
+
+    code: Code
+    message: str
+    retry_at: float
+    count: int
+
+
+class OnDemand:
+    """
+    A servable that opens the one within when it is called.
+
+    Args:
+        residents: Open and close it.
+        label: For messages.
+        open_it: Opens the one within, checked and warm.
+        size: Bytes of its files: what it is thought to take, until more is known.
+        facts: As learnt before; None: nobody has opened it, and ``admit`` comes next.
+    """
+
+    def __init__(
+        self,
+        residents: Opener,
+        label: str,
+        open_it: Callable[[], Servable],
+        size: int,
+        facts: Facts | None = None,
+    ) -> None:
+        self._residents = residents
+        self.label = label
+        self.open_it = open_it
+        self.least = size
+        self.size = size if facts is None else facts.size
+        self.known: Mapping[str, Signature] = {} if facts is None else facts.signatures
+        # All that follows is the residents', under their lock.
+        self.within: Servable | None = None
+        self.parting: Servable | None = None
+        self.opening = False
+        self.closed = False
+        self.users = 0
+        self.used_at = 0.0
+        self.failure: Failure | None = None
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Those of the one within, which they are known of without opening it."""
+        return self.known
+
+    def status(self, version: int) -> VersionStatus:
+        """Return the state of *version*, which this is: what answers to it here, and now."""
+        failure = self.failure
+        if failure is not None:
+            return VersionStatus(version, State.END, failure.code, failure.message)
+        told = "" if self.within is not None else "it is closed; the next request opens it"
+        return VersionStatus(version, State.AVAILABLE, None, told)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it, for workers to come."""
+        return Facts(self.known, self.size)
+
+    def admit(self) -> None:
+        """
+        Open it for the first time, and learn what it is.
+
+        Raises:
+            MartletError: it cannot be opened, answers an example wrongly, or does not fit.
+        """
+        self.known = dict(self._residents.enter(self).signatures)
+        self._residents.leave(self)
+
+    def predict(
+        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
+    ) -> dict[str, Tensor]:
+        """
+        Predict with the one within, once it is open.
+
+        Raises:
+            NotAvailable: it is not open by the caller's deadline, or cannot be opened.
+        """
+        within = self._residents.enter(self)
+        try:
+            return within.predict(inputs, signature_name)
+        finally:
+            self._residents.leave(self)
+
+    def close(self) -> None:
+        """Close the one within, and open it no more."""
+        self._residents.dismiss(self)
