@@ -95,13 +95,17 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
 def test_a_killed_process_of_a_model_costs_the_call_in_flight(tmp_path, log, times, figures):
     kills = times(3, 20)
 
-    def processes(server: Server) -> list[int]:
-        (worker,) = server.children()
+    def children(parent: int) -> list[int]:
         return [
             int(pid)
-            for task in Path(f"/proc/{worker}/task").iterdir()
+            for task in Path(f"/proc/{parent}/task").iterdir()
             for pid in (task / "children").read_text().split()
         ]
+
+    def processes(server: Server) -> list[int]:
+        (worker,) = server.children()
+        (launcher,) = children(worker)
+        return children(launcher)
 
     async def run(server: Server) -> Load:
         async with Load(server.port, "bad", connections=2, seed=9) as load:

@@ -9,8 +9,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -28,10 +26,12 @@ from martlet.errors import (
 )
 from martlet.formats import LoadOptions
 from martlet.formats.channel import Channel, memory
+from martlet.formats.launcher import launcher_of
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
+LEAVING_S = 0.2
+"""How long a process may take to leave by itself."""
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -71,7 +71,8 @@ class Isolated:
         self._deaths: list[float] = []
         self._lock = threading.Lock()
         self._closed = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launcher = launcher_of(options.threads)
+        self._pid = 0
         self.signatures: Mapping[str, Signature] = _signatures(self._start())
 
     def predict(
@@ -92,9 +93,9 @@ class Isolated:
         try:
             if self._closed:
                 raise ServableFailed(f"the model {self._path} is closed")
-            if self._process is None:
+            if not self._pid:
                 self._rest()
-                self._start()
+                self._start_anew()
             return self._ask(inputs, signature_name, end, limit)
         finally:
             self._lock.release()
@@ -106,7 +107,7 @@ class Isolated:
             self._channel.send({"signature": signature_name}, inputs)
             told, outputs = self._channel.receive(max(0.001, end - time.monotonic()))
         except TimeoutError as exc:
-            self._end()
+            self._end(0.0)
             self._start_soon()
             raise DeadlineExceeded(
                 f"the model took longer than {limit:.3g} s and was ended"
@@ -129,8 +130,16 @@ class Isolated:
 
     def _start_again(self) -> None:
         with self._lock, contextlib.suppress(MartletError):
-            if self._process is None and not self._closed:
-                self._start()
+            if not self._pid and not self._closed:
+                self._start_anew()
+
+    def _start_anew(self) -> None:
+        try:
+            self._start()
+        except UnsupportedModel as exc:
+            # It did load once: the file is not to blame, nor who asks.
+            self._deaths = [*self._deaths[-9:], time.monotonic()]
+            raise NotAvailable(f"the model's process did not start anew: {exc}") from exc
 
     def _rest(self) -> None:
         wait = resting_until(self._deaths) - time.monotonic()
@@ -144,20 +153,15 @@ class Isolated:
         ours, theirs = socket.socketpair()
         given, taken = memory(), memory()
         crossing = (theirs.fileno(), taken, given)  # what we give they take
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-c"),
-                "import sys; from martlet.formats.isolated import serve; "
-                "serve(*map(int, sys.argv[1:]))",
-                *map(str, crossing),
-            ],
-            env={k: os.environ[k] for k in _KEPT if k in os.environ}
-            | {"OMP_NUM_THREADS": str(self._options.threads)},
-            pass_fds=crossing,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        theirs.close()
+        try:
+            self._pid = self._launcher.start(*crossing)
+        except OSError as exc:
+            ours.close()
+            os.close(given)
+            os.close(taken)
+            raise NotAvailable(f"{self._path}: no process can be started for it: {exc}") from exc
+        finally:
+            theirs.close()
         self._channel = Channel(ours, given, taken)
         try:
             self._channel.tell(
@@ -170,7 +174,12 @@ class Isolated:
                 }
             )
             told, _ = self._channel.receive(self._timeout_s)
-        except (TimeoutError, EOFError, OSError) as exc:
+        except TimeoutError as exc:
+            self._end(0.0)
+            raise UnsupportedModel(
+                f"{self._path} did not load in {self._timeout_s:g} s, and its process was ended"
+            ) from exc
+        except (EOFError, OSError) as exc:
             raise UnsupportedModel(
                 f"{self._path} did not load in its own process: {self._end()}"
             ) from exc
@@ -179,20 +188,14 @@ class Isolated:
             raise _error(told)
         return told["signatures"]
 
-    def _end(self) -> str:
-        process, self._process = self._process, None
-        if process is None:
+    def _end(self, patience_s: float = LEAVING_S) -> str:
+        pid, self._pid = self._pid, 0
+        if not pid:
             return "it had ended"
+        # It ends by itself when the channel closes, unless it hangs.
         self._channel.close()
-        ended = process.poll()
-        if ended is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                ended = process.wait(0.2)  # it ends by itself when the channel closes
-        if ended is None:
-            process.kill()
-            process.wait()
-            return "it was ended"
-        return f"signal {signal.Signals(-ended).name}" if ended < 0 else f"exit status {ended}"
+        code = self._launcher.end(pid, patience_s)
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def close(self) -> None:
         """End the process."""
