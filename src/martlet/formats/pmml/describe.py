@@ -7,6 +7,7 @@ from typing import Any
 
 from martlet.formats.pmml.dictionary import DataField
 from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.tree_nodes import TreeNodes
 
 _SHOWN = 50
 """Segments that are listed one by one."""
@@ -93,7 +94,7 @@ def _model(model: Element, depth: int) -> dict[str, Any]:
     if segmentation is not None:
         found |= _segments(segmentation, depth)
     elif model.tag == "TreeModel":
-        found["nodes"] = sum(each.tag == "Node" for each in model.walk())
+        found["nodes"] = sum(len(n) for n in model.all("Node") if isinstance(n, TreeNodes))
     return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from xml.parsers import expat
 
 from martlet.errors import UnsupportedModel
@@ -19,8 +19,6 @@ MAX_TEXT = 64 << 20
 
 _CHUNK = 1 << 20
 _NO_ATTRIBUTES: dict[str, str] = {}
-# Elements by the hundred thousand whose text is layout: it is not even asked for.
-_TEXTLESS = frozenset({"Node", "ScoreDistribution", "Segment", "SimplePredicate", "True", "False"})
 
 
 class Element:
@@ -135,9 +133,50 @@ class Element:
         return f"<{self.tag} line {self.line}>"
 
 
-def parse(path: Path) -> Element:
+class Source(Protocol):
+    """The document that is being read, for those who read a part of it themselves."""
+
+    @property
+    def line(self) -> int:
+        """Where it is."""
+        ...
+
+    def local(self, name: str) -> str:
+        """Return *name* without its prefix."""
+        ...
+
+    def collect(self, element: Element) -> None:
+        """Read *element*, which has just started, to its end; then go on with this reader."""
+        ...
+
+    def finish(self) -> None:
+        """Go on without this reader: its element has ended."""
+        ...
+
+
+class Compact(Element):
+    """An element that reads itself, in less room than elements for all that is below it."""
+
+    __slots__ = ()
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """Take the start of an element below this one; its text is not given."""
+        raise NotImplementedError
+
+    def end(self, name: str) -> None:
+        """Take the end of an element: of those below, and of this one."""
+        raise NotImplementedError
+
+
+Compactor = Callable[[Source, dict[str, str], int], Compact]
+
+
+def parse(path: Path, compact: Mapping[str, Compactor] | None = None) -> Element:
     """
     Return the root element of the PMML file at *path*.
+
+    Args:
+        compact: What makes the elements of a tag that read themselves.
 
     Reads in chunks, keeps no parser state per depth, and refuses what a model has no use for:
     a DTD (and with it every entity but the five of XML), more than MAX_DEPTH levels, more than
@@ -149,7 +188,7 @@ def parse(path: Path) -> Element:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise UnsupportedModel(f"the file has {size} bytes; at most {MAX_BYTES} are read")
-    tree = _Tree()
+    tree = _Tree(compact or {})
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -182,39 +221,61 @@ def uncollected() -> Iterator[None]:
 
 
 class _Tree:
-    """Collects expat's events."""
+    """Collects expat's events: a :class:`Source`."""
 
-    def __init__(self) -> None:
+    def __init__(self, compact: Mapping[str, Compactor]) -> None:
         self.root: Element | None = None
+        self._compact = compact
+        self._reader: Compact | None = None
+        self._resume = -1
+        """How many elements are open when the reader goes on; -1: none waits."""
         self._open: list[Element] = []
         self._text: list[str] = []
         self._length = 0
         self._names: dict[str, str] = {}
-        self._is_textless = False
         self.parser = parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.buffer_size = 1 << 16
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._data
         parser.StartDoctypeDeclHandler = self._doctype
+        self._listen()
 
-    def _doctype(self, *_: Any) -> None:
-        line = self.parser.CurrentLineNumber
-        raise UnsupportedModel(f"a DTD at line {line} is refused; remove the DOCTYPE declaration")
+    @property
+    def line(self) -> int:
+        return int(self.parser.CurrentLineNumber)
 
-    def _local(self, name: str) -> str:
-        local = self._names[name] = name.rpartition(":")[2]
+    def local(self, name: str) -> str:
+        local = self._names.get(name)
+        if local is None:
+            local = self._names[name] = name.rpartition(":")[2]
         return local
 
+    def collect(self, element: Element) -> None:
+        self._resume = len(self._open)
+        self._open.append(element)
+        self._listen()
+
+    def finish(self) -> None:
+        self._reader, self._resume = None, -1
+        self._listen()
+
+    def _listen(self) -> None:
+        parser, reader = self.parser, None if self._resume >= 0 else self._reader
+        parser.StartElementHandler = self._start if reader is None else reader.start
+        parser.EndElementHandler = self._end if reader is None else reader.end
+        parser.CharacterDataHandler = self._data if reader is None else None
+
+    def _doctype(self, *_: Any) -> None:
+        raise UnsupportedModel(
+            f"a DTD at line {self.line} is refused; remove the DOCTYPE declaration"
+        )
+
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        parser = self.parser
-        tag = self._names.get(name) or self._local(name)
-        element = Element(tag, attributes or _NO_ATTRIBUTES, parser.CurrentLineNumber)
-        if (tag in _TEXTLESS) is not self._is_textless:
-            self._is_textless = not self._is_textless
-            parser.CharacterDataHandler = None if self._is_textless else self._data
-        stack = self._open
+        tag, line, stack = self.local(name), self.parser.CurrentLineNumber, self._open
+        make = self._compact.get(tag) if self._resume < 0 else None
+        if make is None:
+            element = Element(tag, attributes or _NO_ATTRIBUTES, line)
+        else:
+            element = self._reader = make(self, attributes, line)
         if stack:
             stack[-1].children.append(element)
             if len(stack) >= MAX_DEPTH:
@@ -223,17 +284,23 @@ class _Tree:
                 self._keep(stack[-1])
         else:
             self.root = element
-        stack.append(element)
+        if make is None:
+            stack.append(element)
+        else:
+            self._listen()
 
     def _end(self, _: str) -> None:
         element = self._open.pop()
         if self._text:
             self._keep(element)
+        if len(self._open) == self._resume:
+            self._resume = -1
+            self._listen()
 
     def _data(self, text: str) -> None:
         self._text.append(text)
         self._length += len(text)
-        if self._length > MAX_TEXT:
+        if self._length > MAX_TEXT and self._open:
             raise self._open[-1].error(f"holds more than {MAX_TEXT} characters")
 
     def _keep(self, element: Element) -> None:

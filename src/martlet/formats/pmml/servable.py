@@ -18,6 +18,7 @@ from martlet.formats.pmml.describe import describe
 from martlet.formats.pmml.document import parse, uncollected
 from martlet.formats.pmml.frame import UNSET, Frame, RowError
 from martlet.formats.pmml.prediction import Outcome, Prediction
+from martlet.formats.pmml.tree_nodes import TreeNodes
 from martlet.formats.pmml.values import (
     BOOLEAN,
     DOUBLE,
@@ -49,7 +50,7 @@ class PmmlServable:
     def __init__(self, path: Path, options: LoadOptions) -> None:
         try:
             with uncollected():
-                root = parse(path)
+                root = parse(path, {"Node": TreeNodes})
                 compiler = Compiler.of(root)
                 element = first_model(root)
                 # Said now: the trees' elements are let go as they become arrays.

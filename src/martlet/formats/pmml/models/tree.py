@@ -6,9 +6,10 @@ number; what the answer says (score, distribution, id) is looked up in tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from itertools import groupby
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.grove import ORDERED, Grove
-from martlet.formats.pmml.predicates import TAGS, compile_predicate
+from martlet.formats.pmml.predicates import compile_predicate
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column
 from martlet.formats.pmml.scope import Field
-from martlet.formats.pmml.values import DOUBLE, FLOAT, STRING, Value
+from martlet.formats.pmml.tree_nodes import TreeNodes
+from martlet.formats.pmml.values import DOUBLE, FLOAT, STRING, Value, round32
 
 _STRATEGIES = (
     "none",
@@ -33,13 +35,15 @@ _STRATEGIES = (
     "aggregateNodes",
 )
 _NOTHING = -1
+_MOST_PENALTIES = 63
 
 
 @dataclass(slots=True)
 class Answer:
-    """Where a walk may end: a node, and the default children taken on the way to it."""
+    """Where a walk may end: a node of a tree, and the default children taken on the way to it."""
 
-    node: Element | None
+    nodes: TreeNodes
+    node: int
     id: str
     penalties: int = 0
 
@@ -73,11 +77,7 @@ class Planting:
 
     def scout(self) -> None:
         """Let the grove meet every field that the tree tests, before its matrix has a width."""
-        names: dict[str, Element] = {}
-        for each in self._root().walk():
-            if each.tag in ("SimplePredicate", "SimpleSetPredicate"):
-                names.setdefault(each.need("field"), each)
-        for name, element in names.items():
+        for name, element in self._nodes().tested().items():
             self._fields[name] = self.context.scope.field(name, element)
             self.grove.feature(self._fields[name])
 
@@ -86,145 +86,115 @@ class Planting:
         element = self.context.element
         element.children = [each for each in element.children if each.tag != "Node"]
 
-    def _root(self) -> Element:
-        return self.context.element.need_child("Node")
+    def _nodes(self) -> TreeNodes:
+        found = self.context.element.need_child("Node")
+        assert isinstance(found, TreeNodes), "nodes are read as columns"
+        return found
 
-    def _test(self, node: Element) -> trees.Predicate:
-        found = node.need_child(*TAGS)
-        if found.tag == "SimplePredicate":
-            # Most tests by far: a number against a number, spelled without detours.
-            operator = ORDERED.get(found.attributes.get("operator", ""))
-            field = self._fields.get(found.attributes.get("field", ""))
-            if operator is not None and field is not None and _is_plain_number(field):
-                value = field.parse(found.need("value"), found)
-                return trees.Compare(self.grove.feature(field), operator, value)
+    def _test(self, nodes: TreeNodes, node: int) -> trees.Predicate:
+        # Most tests by far: a number against a number, spelled without detours.
+        operator = ORDERED.get(nodes.operators[node] or "")
+        field = self._fields.get(nodes.fields[node] or "")
+        value = nodes.values[node]
+        if operator is not None and field is not None and value is not None:
+            number = _plain_number(field, value)
+            if number is not None:
+                return trees.Compare(self.grove.feature(field), operator, number)
+        found = nodes.predicate(node)
         return self.grove.test(compile_predicate(found, self.context.scope), found)
 
     def plant(self, builder: trees.Trees) -> None:
         """Add the tree to *builder*."""
-        root = self._root()
-        # A node without an id is called by its place in document order, in which it is visited;
-        # but not where a part of the tree is planted twice.
-        ids: dict[int, str] = _identities(root) if self.penalised else {}
-        leaves: dict[int, int] = {_NOTHING: builder.leaf()}
+        nodes = self._nodes()
+        below, names = nodes.below, nodes.ids
+        is_scored = nodes.counted()
+        for node, score in enumerate(nodes.scores):
+            if score is not None:
+                is_scored[node] = True
+        scored_ones: list[bool] = is_scored.tolist()
+        nothing = builder.leaf()
+        leaves: dict[tuple[int, int], int] = {}
         places: dict[tuple[int, int], int] = {}
-        stack: list[tuple[Element, Element | None, int, int]] = []
+        stack: list[tuple[int, int, int, int]] = []
+        later: list[tuple[int, int, int, int]] = []
 
-        def leaf(node: Element | None, penalties: int) -> int:
-            if node is None:
-                return leaves[_NOTHING]
-            key = id(node) * 64 + min(penalties, 63)
-            if key not in leaves:
-                self.answers.append(Answer(node, ids[id(node)], penalties))
-                leaves[key] = builder.leaf(len(self.answers) - 1)
-            return leaves[key]
+        def leaf(node: int, penalties: int) -> int:
+            if node < 0:
+                return nothing
+            key = (node, min(penalties, _MOST_PENALTIES))
+            found = leaves.get(key)
+            if found is None:
+                # A node without an id is called by its place in document order, from 1.
+                self.answers.append(Answer(nodes, node, names[node] or str(node + 1), penalties))
+                found = leaves[key] = builder.leaf(len(self.answers) - 1)
+            return found
 
-        def place_of(node: Element, scored: Element | None, penalties: int) -> int:
-            key = (id(node), penalties)
-            if key not in places:
-                places[key] = builder.reserve()
-                below.append((node, scored, penalties, places[key]))
-            return places[key]
+        def place_of(node: int, scored: int, penalties: int) -> int:
+            key = (node, penalties)
+            found = places.get(key)
+            if found is None:
+                found = places[key] = builder.reserve()
+                later.append((node, scored, penalties, found))
+            return found
 
-        below: list[tuple[Element, Element | None, int, int]] = []
-        start = place_of(root, None, 0)
-        visited = 0
-        while below or stack:
-            stack.extend(reversed(below))
-            below.clear()
+        start = place_of(0, -1, 0)
+        while later or stack:
+            stack.extend(reversed(later))
+            later.clear()
             node, scored, penalties, place = stack.pop()
-            visited += 1
-            if not self.penalised:
-                ids[id(node)] = node.get("id") or str(visited)
-            is_scored = _is_scored(node)
-            if is_scored:
+            if scored_ones[node]:
                 scored = node
-            children = [each for each in node.children if each.tag == "Node"]
+            children = below[node]
             if not children:
-                builder.alias(leaf(node if is_scored else None, penalties), at=place)
+                builder.alias(leaf(node if scored == node else -1, penalties), at=place)
                 continue
-            cases = [(self._test(c), place_of(c, scored, penalties)) for c in children]
+            cases = [(self._test(nodes, c), place_of(c, scored, penalties)) for c in children]
             unknown: int | None = None
             match self.strategy:
                 case "lastPrediction":
                     unknown = leaf(scored, penalties)
                 case "nullPrediction":
-                    unknown = leaves[_NOTHING]
+                    unknown = nothing
                 case "weightedConfidence" | "aggregateNodes":
-                    self.answers.append(Answer(None, ""))
+                    self.answers.append(Answer(nodes, _NOTHING, ""))
                     unknown = builder.leaf(len(self.answers) - 1)
                 case "defaultChild":
-                    child = _default(node, children)
+                    child = _default(nodes, node, children)
                     # With a penalty, what lies below is another place: it has one more of it.
                     count = penalties + 1 if self.penalised else penalties
-                    unknown = leaves[_NOTHING] if child is None else place_of(child, scored, count)
+                    unknown = nothing if child is None else place_of(child, scored, count)
                 case _:
                     pass
-            otherwise = leaf(scored, penalties) if self.last else leaves[_NOTHING]
+            otherwise = leaf(scored, penalties) if self.last else nothing
             builder.first(cases, otherwise=otherwise, unknown=unknown, at=place)
-        lost = leaves[_NOTHING]
-        builder.add(builder.decide(self._test(root), yes=start, no=lost, unknown=lost))
+        root = self._test(nodes, 0)
+        builder.add(builder.decide(root, yes=start, no=nothing, unknown=nothing))
 
 
-def _is_plain_number(field: Field) -> bool:
-    return field.type in (DOUBLE, FLOAT) and field.optype != "ordinal"
+def _plain_number(field: Field, text: str) -> float | None:
+    """Return the number that *text* writes for *field*; None: it is compared another way."""
+    if field.optype == "ordinal" or field.type not in (DOUBLE, FLOAT):
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if field.type is DOUBLE else round32(number)
 
 
-def _default(node: Element, children: list[Element]) -> Element | None:
+def _default(nodes: TreeNodes, node: int, children: tuple[int, ...]) -> int | None:
     """Return the child that a row goes to when it cannot be told, or None: to no prediction."""
-    wanted = node.get("defaultChild")
+    wanted = nodes.defaults[node]
     if wanted is None:
         return None
-    found = next((each for each in children if each.get("id") == wanted), None)
-    if found is None:
-        raise node.error(f"has no child {wanted!r}, its defaultChild")
-    return found
-
-
-def _is_scored(node: Element) -> bool:
-    return node.get("score") is not None or node.child("ScoreDistribution") is not None
-
-
-def _identities(root: Element) -> dict[int, str]:
-    """Return each node's id: its own, or its place in document order, from 1."""
-    nodes = (each for each in root.walk() if each.tag == "Node")
-    return {id(n): n.get("id") or str(place) for place, n in enumerate(nodes, 1)}
+    for child in children:
+        if nodes.ids[child] == wanted:
+            return child
+    raise nodes.error_at(node, f"has no child {wanted!r}, its defaultChild")
 
 
 def _any(refused: np.ndarray) -> bool:
     return any(each is not None for each in refused.tolist())
-
-
-def _is_empty(node: Element) -> bool:
-    """Whether a node has nothing but counts of 0, of which there are no shares."""
-    counts = node.all("ScoreDistribution")
-    return bool(counts) and all(
-        each.get("probability") is None and each.number("recordCount", 0.0) == 0 for each in counts
-    )
-
-
-def score_text(node: Element) -> str | None:
-    """Return the node's score: as written, or the value of its largest ScoreDistribution."""
-    score = node.get("score")
-    if score is not None:
-        return score
-    counts = node.all("ScoreDistribution")
-    if not counts:
-        return None
-    return max(counts, key=lambda each: each.number("recordCount", 0.0)).get("value")
-
-
-def distribution(node: Element) -> dict[str, float]:
-    """Return the probabilities of a node's ScoreDistributions, by value."""
-    counts = node.all("ScoreDistribution")
-    total = sum(each.number("recordCount", 0.0) for each in counts)
-    found: dict[str, float] = {}
-    for each in counts:
-        if each.get("probability") is not None:
-            found[each.need("value")] = each.number("probability")
-        else:
-            found[each.need("value")] = each.number("recordCount") / total if total else 0.0
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,27 +219,26 @@ class Tables:
         refused = np.full(len(answers) + 1, None, dtype=object)
         strategy = context.element.get("missingValueStrategy")
         for place, each in enumerate(answers):
-            if each.node is None:
+            if each.node == _NOTHING:
                 refused[place] = (
                     f"a value that the tree needs is missing, and {strategy} is not supported"
                 )
-            elif context.is_classification and _is_empty(each.node):
-                refused[place] = f"node {each.id!r} of the tree has counted no record"
         ids = tuple(each.id for each in answers)
-        nodes = [each.node for each in answers]
-        if not context.is_classification:
-            real = context.number.numpy
-            scores = np.full(len(answers) + 1, np.nan, dtype=real)
-            for place, node in enumerate(nodes):
-                text = None if node is None else score_text(node)
+        if context.is_classification:
+            return cls._of_classes(context, answers, ids, refused)
+        real = context.number.numpy
+        scores = np.full(len(answers) + 1, np.nan, dtype=real)
+        for nodes, where, of in _by_tree(answers):
+            texts = nodes.labels()
+            for place, node in zip(where, of, strict=True):
+                text = texts[node]
                 if text is not None:
-                    assert node is not None
                     try:
                         scores[place] = real(float(text))
                     except ValueError:
-                        raise node.error(f"has the score {text!r}, no number") from None
-            return cls(scores, (), None, None, None, ids, refused, _any(refused))
-        return cls._of_classes(context, answers, ids, refused)
+                        message = f"has the score {text!r}, no number"
+                        raise nodes.error_at(node, message) from None
+        return cls(scores, (), None, None, None, ids, refused, _any(refused))
 
     @classmethod
     def _of_classes(
@@ -280,49 +249,55 @@ class Tables:
         refused: np.ndarray,
     ) -> Tables:
         index: dict[Value, int] = {label: code for code, label in enumerate(context.labels)}
+        by_text: dict[str, int] = {}
+
+        def code_of(text: str, nodes: TreeNodes, node: int) -> int:
+            code = by_text.get(text)
+            if code is None:
+                at = Element("Node", {"id": nodes.ids[node] or ""}, nodes.lines[node])
+                label = context.parse_label(text, at)
+                code = by_text[text] = index.setdefault(label, len(index))
+            return code
+
         codes = np.full(len(answers) + 1, -1)
-        shares: list[dict[int, float]] = []
-        trusts: list[dict[int, float]] = []
-        penalty = context.element.number("missingValuePenalty", 1.0)
-        for place, answer in enumerate(answers):
-            node, share, trust = answer.node, {}, {}
-            if node is not None:
-                text = score_text(node)
+        trees_of = list(_by_tree(answers))
+        for nodes, where, of in trees_of:
+            texts = nodes.labels()
+            for place, node in zip(where, of, strict=True):
+                text = texts[node]
                 if text is not None:
-                    label = context.parse_label(text, node)
-                    codes[place] = index.setdefault(label, len(index))
-                for value, p in distribution(node).items():
-                    label = context.parse_label(value, node)
-                    share[index.setdefault(label, len(index))] = p
-                for each in node.all("ScoreDistribution"):
-                    label = context.parse_label(each.need("value"), each)
-                    sure = each.number("confidence", 0.0)
-                    trust[index[label]] = sure * penalty**answer.penalties
-            shares.append(share)
-            trusts.append(trust)
-        return cls(
-            None,
-            tuple(index),
-            codes,
-            _dense(shares, len(index), 0.0),
-            _dense(trusts, len(index), 0.0),
-            ids,
-            refused,
-            _any(refused),
-        )
+                    codes[place] = code_of(text, nodes, node)
+            for node, text in zip(nodes.count_nodes, nodes.count_labels, strict=True):
+                code_of(text, nodes, node)
+        shares = trusts = None
+        if any(nodes.count_labels for nodes, _, _ in trees_of):
+            shares = np.full((len(answers) + 1, len(index)), np.nan)
+            trusts = shares.copy()
+        penalty = context.element.number("missingValuePenalty", 1.0)
+        for nodes, where, of in trees_of if shares is not None else ():
+            assert shares is not None and trusts is not None
+            # The rows of a tree's nodes, then of its answers: a node may be several of those.
+            counted = np.array(nodes.count_nodes, dtype=np.int64)
+            labels = np.array([by_text[text] for text in nodes.count_labels], dtype=np.int64)
+            own = np.where(nodes.counted()[:, None], np.zeros(len(index)), np.nan)
+            sure = own.copy()
+            own[counted, labels] = nodes.shares()
+            sure[counted, labels] = np.nan_to_num(np.array(nodes.confidences, dtype=np.float64))
+            taken = np.array([answers[place].penalties for place in where])
+            shares[where] = own[of]
+            trusts[where] = sure[of] * (penalty**taken)[:, None]
+            for place in np.array(where)[nodes.emptied()[of]].tolist():
+                refused[place] = f"node {answers[place].id!r} of the tree has counted no record"
+        return cls(None, tuple(index), codes, shares, trusts, ids, refused, _any(refused))
 
 
-def _dense(rows: list[dict[int, float]], width: int, empty: float) -> np.ndarray | None:
-    """Return *rows* as a matrix, with one row of NaN at the end; None where all are empty."""
-    if not any(rows):
-        return None
-    found = np.full((len(rows) + 1, width), np.nan)
-    for place, row in enumerate(rows):
-        if row:
-            found[place] = empty
-            for code, number in row.items():
-                found[place, code] = number
-    return found
+def _by_tree(answers: list[Answer]) -> Iterator[tuple[TreeNodes, list[int], list[int]]]:
+    """Yield each tree, the places of its answers that are nodes, and those nodes."""
+    for _, run in groupby(enumerate(answers), key=lambda each: id(each[1].nodes)):
+        own = [(place, each) for place, each in run if each.node != _NOTHING]
+        if own:
+            where, of = [place for place, _ in own], [each.node for _, each in own]
+            yield own[0][1].nodes, where, of
 
 
 @dataclass(frozen=True, slots=True)
