@@ -113,12 +113,19 @@ class TreeNodes(Compact):
         self._at = at
 
     def _count(self, attributes: dict[str, str]) -> None:
-        element = Element("ScoreDistribution", attributes, self._source.line)
+        get = attributes.get
+        try:
+            self.count_labels.append(attributes["value"])
+            self.records.append(float(get("recordCount", nan)))
+            self.probabilities.append(float(get("probability", nan)))
+            self.confidences.append(float(get("confidence", nan)))
+        except (KeyError, ValueError):
+            element = Element("ScoreDistribution", attributes, self._source.line)
+            element.need("value")
+            for name in ("recordCount", "probability", "confidence"):
+                element.number(name, nan)
+            raise
         self.count_nodes.append(self._at)
-        self.count_labels.append(element.need("value"))
-        self.records.append(element.number("recordCount", nan))
-        self.probabilities.append(element.number("probability", nan))
-        self.confidences.append(element.number("confidence", nan))
 
     # -- when it has been read --------------------------------------------------------------
 
@@ -198,7 +205,8 @@ class TreeNodes(Compact):
         nodes = np.array(self.count_nodes, dtype=np.int64)
         says = ~np.isnan(np.array(self.probabilities, dtype=np.float64))
         says |= np.nan_to_num(np.array(self.records, dtype=np.float64)) != 0
-        return self.counted() & (np.bincount(nodes, says, minlength=len(self)) == 0)
+        silent: NDArray[np.bool_] = np.bincount(nodes, says, minlength=len(self)) == 0
+        return self.counted() & silent
 
     def labels(self) -> list[str | None]:
         """Return the score of each node: as written, or the value that was counted most."""

@@ -36,6 +36,12 @@ _STRATEGIES = (
 )
 _NOTHING = -1
 _MOST_PENALTIES = 63
+_CONTRARY = {
+    "lessThan": "greaterOrEqual",
+    "lessOrEqual": "greaterThan",
+    "greaterThan": "lessOrEqual",
+    "greaterOrEqual": "lessThan",
+}
 
 
 @dataclass(slots=True)
@@ -103,6 +109,17 @@ class Planting:
         found = nodes.predicate(node)
         return self.grove.test(compile_predicate(found, self.context.scope), found)
 
+    def _splits(self, nodes: TreeNodes, children: tuple[int, ...], test: trees.Predicate) -> bool:
+        """Whether there are two *children*, the second by what the first's *test* says no to."""
+        if len(children) != 2 or type(test) is not trees.Compare:
+            return False
+        one, other = children
+        return (
+            nodes.fields[one] == nodes.fields[other]
+            and nodes.values[one] == nodes.values[other]
+            and _CONTRARY.get(nodes.operators[one] or "") == nodes.operators[other]
+        )
+
     def plant(self, builder: trees.Trees) -> None:
         """Add the tree to *builder*."""
         nodes = self._nodes()
@@ -148,7 +165,7 @@ class Planting:
             if not children:
                 builder.alias(leaf(node if scored == node else -1, penalties), at=place)
                 continue
-            cases = [(self._test(nodes, c), place_of(c, scored, penalties)) for c in children]
+            targets = [place_of(child, scored, penalties) for child in children]
             unknown: int | None = None
             match self.strategy:
                 case "lastPrediction":
@@ -166,6 +183,13 @@ class Planting:
                 case _:
                     pass
             otherwise = leaf(scored, penalties) if self.last else nothing
+            tests = [self._test(nodes, children[0])]
+            if self._splits(nodes, children, tests[0]):
+                lost = otherwise if unknown is None else unknown
+                builder.decide(tests[0], yes=targets[0], no=targets[1], unknown=lost, at=place)
+                continue
+            tests += [self._test(nodes, child) for child in children[1:]]
+            cases = list(zip(tests, targets, strict=True))
             builder.first(cases, otherwise=otherwise, unknown=unknown, at=place)
         root = self._test(nodes, 0)
         builder.add(builder.decide(root, yes=start, no=nothing, unknown=nothing))
