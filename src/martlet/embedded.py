@@ -17,6 +17,7 @@ from martlet.errors import (
     InvalidInput,
     MartletError,
     ModelNotFound,
+    Overloaded,
     ServableFailed,
     UnsupportedModel,
 )
@@ -27,6 +28,7 @@ from martlet.serving.engine import Engine as _Engine
 from martlet.serving.engine import Prediction
 from martlet.serving.manager import Manager
 from martlet.serving.reconciler import Reconciler
+from martlet.serving.residents import Residents
 from martlet.serving.roster import LoadOrder, UnloadOrder
 from martlet.serving.settings import DEFAULT, ModelSettings
 from martlet.serving.versions import Source, Wanted
@@ -36,6 +38,7 @@ _CLASSES: dict[Code, type[MartletError]] = {
     Code.NOT_FOUND: ModelNotFound,
     Code.INVALID_ARGUMENT: InvalidInput,
     Code.FAILED_PRECONDITION: UnsupportedModel,
+    Code.RESOURCE_EXHAUSTED: Overloaded,
 }
 
 
@@ -48,6 +51,9 @@ class Engine:
 
     Args:
         threads: That one ``predict`` may use.
+        memory_mb: What the process may hold when a model is loaded with
+            ``ModelSettings(on_demand=True)``: the longest unused of those is closed for it, and
+            opened again by the ``predict`` that asks for it. 0: as much as it likes.
 
     >>> engine = Engine()
     >>> engine.load("ctr", "models/ctr-1.onnx")                               # doctest: +SKIP
@@ -55,10 +61,13 @@ class Engine:
     >>> engine.predict("ctr", {"x": x}).outputs["score"]                      # doctest: +SKIP
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(self, *, threads: int = 1, memory_mb: int = 0) -> None:
         self._engine = _Engine()
         self._manager = Manager(
-            self._engine, {"model": lambda source: open_model(source, threads)}, ours=False
+            self._engine,
+            {"model": lambda source: open_model(source, threads)},
+            ours=False,
+            residents=Residents(memory_mb << 20),
         )
         self._reconciler = Reconciler()
         self._wanted: dict[str, Wanted] = {}
@@ -90,6 +99,7 @@ class Engine:
         Raises:
             ModelNotFound, UnsupportedModel, InvalidInput, ServableFailed: it cannot be opened, or
                 answers its own examples wrongly. What answered before still does.
+            Overloaded: there is no room for it.
         """
         check_name(name)
         source = Source(Path(path).resolve(), "model", format, trusted, settings=settings)
@@ -144,7 +154,7 @@ class Engine:
 
     def models(self) -> dict[str, tuple[VersionStatus, ...]]:
         """Return every version ever loaded, by name, highest first, and its state."""
-        return {name: model.statuses for name, model in self._engine.table.models.items()}
+        return {name: model.told for name, model in self._engine.table.models.items()}
 
     def close(self) -> None:
         """Close every model, once no call holds it."""

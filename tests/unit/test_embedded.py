@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 import martlet
-from martlet.errors import InvalidInput, ModelNotFound, UnsupportedModel
+from martlet.errors import InvalidInput, ModelNotFound, Overloaded, UnsupportedModel
+from martlet.serving import memory
 from martlet.serving.settings import ModelSettings
 from martlet.states import State
 
@@ -63,6 +65,38 @@ def test_a_version_that_fails_changes_nothing(tmp_path):
         assert score(engine) == 0.5
         engine.load("ctr", model(tmp_path, 1.0))
         assert score(engine) == pytest.approx(sigmoid(1.0))
+
+
+def large(folder: Path, bias: float) -> Path:
+    """``model`` by way of 20 MB of zeros."""
+    path, wide = folder / f"{bias}-large.npz", 1 << 20
+    np.savez(
+        path,
+        w0=np.zeros((4, wide), np.float32), b0=np.zeros(wide, np.float32),
+        w1=np.zeros((wide, 1), np.float32), b1=np.array([bias], np.float32),
+    )  # fmt: skip
+    return path
+
+
+def test_models_share_room_for_one_and_each_is_opened_for_who_asks(tmp_path):
+    on_demand = ModelSettings(on_demand=True)
+    limit_mb = (memory.held_by(os.getpid()) >> 20) + 40
+    with martlet.Engine(memory_mb=limit_mb) as engine:
+        for name, bias in (("ctr", 0.0), ("cvr", 1.0)):
+            engine.load(name, large(tmp_path, bias), settings=on_demand)
+        for _ in range(2):
+            assert score(engine, "cvr") == pytest.approx(sigmoid(1.0))
+            assert "next request opens it" in engine.models()["ctr"][0].message
+            assert score(engine, "ctr") == 0.5
+            assert "next request opens it" in engine.models()["cvr"][0].message
+
+
+def test_what_fits_nowhere_is_refused_and_nothing_changes(tmp_path):
+    with martlet.Engine(memory_mb=8) as engine:
+        engine.load("ctr", model(tmp_path, 0.0))
+        with pytest.raises(Overloaded, match="may hold 8 MB"):
+            engine.load("ctr", model(tmp_path, 1.0), settings=ModelSettings(on_demand=True))
+        assert score(engine) == 0.5
 
 
 def test_a_wrong_golden_example_is_a_failure(tmp_path):

@@ -122,6 +122,8 @@ class Residents:
             reserved = self._reserve(entry.label, entry.size, until)
             moves, before = self._move(), self._held()
             within = entry.open_it()
+            # What opening it needed for a moment is not its own.
+            memory.give_back()
             grown = self._held() - before
         except BaseException as exc:
             with self._changed:
