@@ -114,7 +114,7 @@ class Watch:
 
     def _run_as_set(self, name: str, wanted: Wanted, ranks: bool) -> Wanted:
         settings = self._settings.get(name, self._default)
-        if ranks:
+        if ranks or any(each.kind != "model" for each in wanted.versions.values()):
             # A recommender has no time to wait until the model it ranks by is open.
             settings = replace(settings, on_demand=False)
         versions = {n: replace(s, settings=settings) for n, s in wanted.versions.items()}

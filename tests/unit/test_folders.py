@@ -140,6 +140,7 @@ class TestWatch:
         assert found is not None
         assert found["m"].versions[2].settings.on_demand
         assert not found["n"].versions[7].settings.on_demand
+        assert not found["films"].versions[1].settings.on_demand
 
     def test_who_lists_an_unloaded_model_wants_it(self, watch, models):
         watch.ask(UnloadModel("m"))
