@@ -189,7 +189,9 @@ def two_tower(folder: Path) -> Model:
             item_id: torch.Tensor,
             features: torch.Tensor,
         ) -> torch.Tensor:
-            product = (self.user(user_id, context) * self.item(item_id, features)).sum(1, keepdim=True)
+            product = (self.user(user_id, context) * self.item(item_id, features)).sum(
+                1, keepdim=True
+            )
             return torch.sigmoid(product)
 
     path = folder / "two_tower.pt"

@@ -180,3 +180,22 @@ def test_a_file_is_followed_on_from_where_it_was_left(run, tmp_path):
     run("follow", "items", path, "--once")
     assert vectors(run, "items", 1, 2, 3) == [[5, 5], [6, 6], [3, 3]]
     assert json.loads(run("stats", "items", "--json"))["live_followed_to"].startswith("file:")
+
+
+def test_precisions_are_compared_and_taken(run, root, tmp_path):
+    found = json.loads(run("precision", "items", "-k", 2, "--json"))
+    assert [each["precision"] for each in found] == ["float32", "float16", "int8"]
+    assert found[0]["overlap"] == 1
+    assert "NDCG" in run("precision", "items", "--queries", "items")
+    assert "dimensions" in run("precision", "items", "--queries", wide(tmp_path), status=2)
+    run("set", "items", 2, 0.5, -0.25)
+    run("compact", "items", "--precision", "float16")
+    with Registry.open(root) as registry:
+        table = Embeddings(registry.path_of(registry.get("items@2")))
+    assert table.precision == "float16"
+    assert table.get_many([2]).vectors.tolist() == [[0.5, -0.25]]
+
+
+def wide(tmp_path):
+    write_embeddings(tmp_path / "wide.table", [1], [[1, 2, 3]])
+    return tmp_path / "wide.table"

@@ -14,6 +14,7 @@ import click
 from martlet.cli.output import json_option, print_json, print_table, redis_option, root_option
 from martlet.cli.table_follow import follow
 from martlet.cli.table_opening import apply, key_of, open_file, open_table
+from martlet.cli.table_precision import precision
 from martlet.errors import InvalidInput, ModelNotFound
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def table() -> None:
 
 
 table.add_command(follow)
+table.add_command(precision)
 
 
 @table.command("get", context_settings=_NUMBERS)
@@ -200,9 +202,17 @@ def stats(name: str, root: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a table file here; needed where NAME is a file.",
 )
+@click.option(
+    "--precision",
+    "to_precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    help="Of the new version's rows.  [default: as they are]",
+)
 @root_option
 @json_option
-def compact(name: str, output: Path | None, root: Path, as_json: bool) -> None:
+def compact(
+    name: str, output: Path | None, to_precision: str | None, root: Path, as_json: bool
+) -> None:
     """Fold the rows that were set into a new version of the table.
 
     Servers turn to it as to any new version. The version before takes no more rows.
@@ -210,13 +220,14 @@ def compact(name: str, output: Path | None, root: Path, as_json: bool) -> None:
     \b
     Examples:
       martlet table compact items
+      martlet table compact items --precision int8    (see: martlet table precision)
     """
     from martlet.registry import Kind, Registry
     from martlet.stores.fold import fold, write_folded
 
     found = open_table(name, root)
     if output is not None:
-        write_folded(found, output)
+        write_folded(found, output, to_precision or "")
         made = str(output)
     elif Path(name).is_file() or "/" in name:
         raise InvalidInput(f"{name} is no registered table: give --output PATH")
@@ -235,6 +246,7 @@ def compact(name: str, output: Path | None, root: Path, as_json: bool) -> None:
                         check=lambda staged: open_file(staged).verify(),
                     ).number
                 ),
+                to_precision or "",
             )
             made = f"{version.name}@{number}"
     if as_json:

@@ -341,6 +341,18 @@ def write_embeddings(
     write_table(path, KIND, {"vectors": rows, **sections}, generation=generation, meta=meta)
 
 
+def rounded(matrix: NDArray[np.float32], precision: str) -> NDArray[np.float32]:
+    """
+    Return *matrix* [rows, dim] as a table of *precision* gives it back.
+
+    Raises:
+        InvalidInput: it cannot be kept in that precision.
+    """
+    stored, scales = _stored(matrix, precision)
+    vectors = stored.astype(np.float32)
+    return vectors if scales is None else vectors * scales[:, None]
+
+
 def _check_finite(keys: ArrayLike | Sequence[Any], matrix: NDArray[np.float32]) -> None:
     bad = ~np.isfinite(matrix).all(axis=1)
     if bad.any():

@@ -10,14 +10,18 @@ from martlet.stores.embeddings import Embeddings, write_embeddings
 from martlet.stores.livefile import FOLDED
 
 
-def write_folded(table: Embeddings, path: Path) -> None:
+def write_folded(table: Embeddings, path: Path, precision: str = "") -> None:
     """
-    Write *table* with its live rows to *path*: the same precision, generation and order of rows,
-    and behind them the keys that were set since.
+    Write *table* with its live rows to *path*: the same generation and order of rows, and behind
+    them the keys that were set since.
 
     The vectors are held in memory meanwhile, as float32.
 
+    Args:
+        precision: One of PRECISIONS; "" for the table's own.
+
     Raises:
+        InvalidInput: a component is too large for *precision*.
         NotAvailable: the disk is full, or refuses.
     """
     rows = table.all_rows
@@ -25,12 +29,12 @@ def write_folded(table: Embeddings, path: Path) -> None:
         path,
         table.keys.at(rows),
         table.take(rows),
-        precision=table.precision,
+        precision=precision or table.precision,
         generation=table.generation,
     )
 
 
-def fold(table: Embeddings, publish: Callable[[Path], int]) -> int:
+def fold(table: Embeddings, publish: Callable[[Path], int], precision: str = "") -> int:
     """
     Publish *table* with its live rows as a new version, and return its number.
 
@@ -39,13 +43,14 @@ def fold(table: Embeddings, publish: Callable[[Path], int]) -> int:
 
     Args:
         publish: Registers the file and returns its version.
+        precision: Of the new version; "" for the table's own.
 
     Raises:
         NotAvailable: another process keeps writing, or the disk is full; nothing is changed.
     """
     with table.writing() as live, tempfile.TemporaryDirectory(prefix="martlet-") as scratch:
         path = Path(scratch) / table.path.name
-        write_folded(table, path)
+        write_folded(table, path, precision)
         number = publish(path)
         live.file.slots.store(FOLDED, number)
     return number

@@ -214,6 +214,7 @@ def _keys(table: Embeddings, keys: list[int | str]) -> Any:
     return concatenated(keys) if keys else []
 
 
+@np.errstate(over="ignore")  # what is beyond float32 is refused as not finite
 def _stacked(table: Embeddings, updates: Sequence[Update]) -> NDArray[np.float32]:
     vectors = np.empty((len(updates), table.dim), np.float32)
     for row, update in enumerate(updates):
@@ -228,6 +229,5 @@ def _stacked(table: Embeddings, updates: Sequence[Update]) -> NDArray[np.float32
                 f"the vector of key {update.key!r} is {array.dtype} {list(array.shape)}; "
                 f"{table.dim} numbers are wanted"
             )
-        with np.errstate(over="ignore"):
-            vectors[row] = array
+        vectors[row] = array
     return vectors

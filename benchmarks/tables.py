@@ -1,0 +1,366 @@
+"""Rows that change while W1 is served: latency with and without, torn rows, freshness, memory.
+
+python benchmarks/tables.py [--updates 10000] [--rate 100] [--seconds 10] [--memory-mb 1024]
+
+W1's user and item vectors come from two tables of 100,000 rows that the server joins with what
+the request gives (the compact form: a user and 200 item keys); the net is W1's. Every vector that
+is set is one number repeated, and every fourth request asks a second model for the spread of each
+item's vector, which is 0 unless a row is torn. Requests come at a fixed rate (an open loop), and
+their latency counts from when they were due. Rounds with and without updates alternate; the
+figures are medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnx
+import workloads
+from load import family_cpu_s, server
+from onnx import TensorProto, helper, numpy_helper
+
+from martlet.registry import Kind, Registry
+from martlet.stores import Embeddings, write_embeddings, write_features, write_lists
+
+DIM, ROWS, PORT = 32, workloads.TABLE_ROWS, 18799
+URL = f"http://127.0.0.1:{PORT}"
+
+DECLARATION = """
+[recommender]
+items = "items"
+[tables]
+items = "items"
+popular = "popular"
+user_vectors = "user_vectors"
+item_vectors = "item_vectors"
+[[candidates]]
+from = "popular"
+lists = "popular"
+[[ranking]]
+model = "w1"
+items = "items"
+[ranking.features]
+user = { unit = "user_vectors" }
+item = { item = "item_vectors" }
+[[ranking]]
+model = "spread"
+[ranking.features]
+item = { item = "item_vectors" }
+"""
+
+
+def value(name: str, *shape: str | int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
+
+def w1(seed: int = 0) -> onnx.ModelProto:
+    """W1, with its user and item vectors as inputs."""
+    graph = workloads._wide_and_deep(np.random.default_rng(seed)).graph
+    gone = {"user", "item", "user_column", "item_column"}
+    nodes = [node for node in graph.node if node.output[0] not in gone]
+    inputs = [value("user", DIM), value("item", DIM)]
+    inputs += [each for each in graph.input if each.name in ("cat", "dense")]
+    kept = [each for each in graph.initializer if each.name not in ("user_table", "item_table")]
+    return workloads._model(helper.make_graph(nodes, "w1", inputs, graph.output, kept))
+
+
+def spread() -> onnx.ModelProto:
+    """A model that tells a torn row: the largest less the least component of each item's vector."""
+    nodes = [
+        helper.make_node("ReduceMax", ["item", "one"], ["most"], keepdims=0),
+        helper.make_node("ReduceMin", ["item", "one"], ["least"], keepdims=0),
+        helper.make_node("Sub", ["most", "least"], ["spread"]),
+    ]
+    one = numpy_helper.from_array(np.array([1]), "one")
+    return workloads._model(
+        helper.make_graph(nodes, "spread", [value("item", DIM)], [value("spread")], [one])
+    )
+
+
+def register(folder: Path) -> Path:
+    """Register the model, its tables and the recommender that joins them; return the root."""
+    random = np.random.default_rng(0)
+    cat = random.integers(0, workloads.SMALL_ROWS, (ROWS, 6))
+    dense = random.standard_normal((ROWS, 8)).astype(np.float32)
+    write_features(folder / "items", np.arange(ROWS), {"cat": cat, "dense": dense})
+    write_lists(folder / "popular", {"all": list(range(100))})
+    for name in ("user_vectors", "item_vectors"):
+        write_embeddings(folder / name, np.arange(ROWS), np.zeros((ROWS, DIM), np.float32))
+    onnx.save(w1(), folder / "w1.onnx")
+    onnx.save(spread(), folder / "spread.onnx")
+    (folder / "tv.toml").write_text(DECLARATION)
+    kinds = {
+        "items": Kind.FEATURES,
+        "popular": Kind.LISTS,
+        "user_vectors": Kind.EMBEDDINGS,
+        "item_vectors": Kind.EMBEDDINGS,
+        "w1.onnx": Kind.MODEL,
+        "spread.onnx": Kind.MODEL,
+        "tv.toml": Kind.RECOMMENDER,
+    }
+    with Registry.open(folder / "root") as registry:
+        for name, kind in kinds.items():
+            registry.import_(folder / name, name.partition(".")[0], kind=kind)
+    return folder / "root"
+
+
+@dataclass
+class Round:
+    """What one round measured. Milliseconds; the server's CPU in microseconds a request."""
+
+    p50: float
+    p99: float
+    cpu_us: float
+    torn: int
+    late: int
+
+
+def requests(count: int) -> list[tuple[bool, bytes]]:
+    """Return requests for W1, and every fourth for the spread: whether it is one, and its bytes."""
+    random, found = np.random.default_rng(1), []
+    for number in range(count):
+        items = random.choice(ROWS, workloads.ROWS, replace=False).tolist()
+        user, checks = int(random.integers(ROWS)), number % 4 == 0
+        body = workloads._dump({"recommender": "tv", "user": user, "items": items})
+        path = b"/v1/models/%b:rank" % (b"spread" if checks else b"w1")
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, len(body))
+        found.append((checks, head + body))
+    return found
+
+
+async def ask(rate: float, seconds: float, connections: int = 8) -> tuple[list[float], int]:
+    """Ask at *rate*; return every latency (seconds) and how many rows were torn."""
+    due: asyncio.Queue[float] = asyncio.Queue()
+    some, took, torn, turn = requests(64), [], 0, 0
+
+    async def one() -> None:
+        nonlocal torn, turn
+        reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
+        while (at := await due.get()) >= 0:
+            turn += 1
+            checks, request = some[turn % len(some)]
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            answer = await reader.readexactly(length)
+            took.append(time.perf_counter() - at)
+            assert head.startswith(b"HTTP/1.1 200"), answer
+            if checks:
+                torn += sum(score != 0 for score in json.loads(answer)["scores"])
+        writer.close()
+
+    asking = [asyncio.create_task(one()) for _ in range(connections)]
+    began = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        at = began + number / rate
+        await asyncio.sleep(max(0, at - time.perf_counter()))
+        due.put_nowait(at)
+    for _ in asking:
+        due.put_nowait(-1)
+    await asyncio.gather(*asking)
+    return took, torn
+
+
+def produce(pipe: int, rate: int, told: Any) -> None:
+    """Write *rate* updates a second of random items to *pipe*, until it breaks."""
+    random = np.random.default_rng(2)
+    vectors = [json.dumps([value] * DIM).encode() for value in range(1, 2000)]
+    began, number = time.perf_counter(), 0
+    while True:
+        behind = int((time.perf_counter() - began) * rate) - number
+        if behind < 1:
+            time.sleep(0.002)
+            continue
+        keys = random.integers(0, ROWS, behind).tolist()
+        lines = [b'{"key":%d,"vector":%b}\n' % (key, vectors[(number + n) % len(vectors)])
+                 for n, key in enumerate(keys)]  # fmt: skip
+        view = memoryview(b"".join(lines))
+        while view:
+            view = view[os.write(pipe, view) :]
+        number += behind
+        told.value = number
+
+
+def measured(pid: int, rate: float, seconds: float) -> Round:
+    before = family_cpu_s(pid)
+    took, torn = asyncio.run(ask(rate, seconds))
+    spent = family_cpu_s(pid) - before
+    ordered = sorted(took)
+    return Round(
+        p50=ordered[len(took) // 2] * 1e3,
+        p99=ordered[int(len(took) * 0.99)] * 1e3,
+        cpu_us=spent / len(took) * 1e6,
+        torn=torn,
+        late=sum(each > 0.05 for each in took),
+    )
+
+
+def under_updates(root: Path, pid: int, options: argparse.Namespace) -> tuple[Round, float]:
+    """Return a round with a follower at work, and how many updates a second it applied."""
+    table = Embeddings(path_of(root, "item_vectors"))
+    told = multiprocessing.Value("q", 0)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "martlet", "table", "follow", "item_vectors", "-"]
+    follower = subprocess.Popen(
+        [*command, "--root", str(root)], stdin=reader, stderr=subprocess.DEVNULL
+    )
+    os.close(reader)
+    producer = multiprocessing.Process(target=produce, args=(writer, options.updates, told))
+    producer.start()
+    os.close(writer)
+    while told.value < options.updates:
+        time.sleep(0.05)
+    table.look()
+    assert table.live is not None
+    before, began = table.live.stats().updates, time.perf_counter()
+    found = measured(pid, options.rate, options.seconds)
+    applied = (table.live.stats().updates - before) / (time.perf_counter() - began)
+    producer.kill()
+    producer.join()
+    follower.wait()
+    return found, applied
+
+
+def path_of(root: Path, name: str) -> Path:
+    with Registry.open(root) as registry:
+        return registry.path_of(registry.get(name))
+
+
+def freshness_ms(root: Path, count: int = 200) -> list[float]:
+    """Return how long after its setting each of *count* rows was seen over HTTP."""
+    table, found = Embeddings(path_of(root, "item_vectors")), []
+    url = f"{URL}/v1/tables/item_vectors/rows/7"
+    for value in range(1, count):
+        table.put_many([7], np.full((1, DIM), value))
+        began = time.perf_counter()
+        while True:
+            with urllib.request.urlopen(url) as response:
+                if json.loads(response.read())["vector"][0] == value:
+                    break
+        found.append((time.perf_counter() - began) * 1e3)
+    return sorted(found)
+
+
+def gathers() -> None:
+    """Print what gathering 200 rows of 64 float32 costs, in CPU microseconds."""
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t"
+        write_embeddings(path, np.arange(ROWS), random.standard_normal((ROWS, 64)))
+        table = Embeddings(path)
+        rows = table.rows_of(random.integers(0, ROWS, 200))
+        print("\ngathering 200 x 64 float32")
+        for live in (0, 100, ROWS):
+            if live:
+                table.put_many(random.choice(ROWS, live, replace=False), np.ones((live, 64)))
+            rounds = []
+            for _ in range(50):
+                start = time.process_time_ns()
+                for _ in range(200):
+                    table.take(rows)
+                rounds.append((time.process_time_ns() - start) / 200e3)
+            print(f"  {live:7} live rows  {min(rounds):6.2f} us")
+        start = time.process_time()
+        for _ in range(20):
+            table.put_many(np.arange(1000), np.ones((1000, 64), np.float32))
+        print(f"  setting, by thousands: {(time.process_time() - start) * 50:6.2f} us a row")
+
+
+def proportional_mb(pids: list[int]) -> float:
+    """Return what *pids* hold of memory together, what they share counted once (Pss)."""
+    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+    return sum(int(text.split("Pss:")[1].split()[0]) for text in texts) / 1024
+
+
+def memory(megabytes: int, workers: int = 4) -> None:
+    """Print what *workers* hold once each has read all of a table of *megabytes*."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = (megabytes << 20) // 256
+        vectors = np.random.default_rng(0).standard_normal((rows, 64), dtype=np.float32)
+        write_embeddings(folder / "items.table", np.arange(rows), vectors)
+        write_embeddings(folder / "users.table", [0], np.ones((1, 64)))
+        (folder / "r.toml").write_text(
+            '[recommender]\n[tables]\nusers = "users.table"\nitems = "items.table"\n'
+            '[[candidates]]\nfrom = "neighbours"\nquery = "users"\nitems = "items"\n'
+        )
+        del vectors
+        command = [sys.executable, "-m", "martlet", "serve", f"--workers={workers}",
+                   f"--rest-port={PORT}", "--recommender", f"r={folder / 'r.toml'}"]  # fmt: skip
+        with server(command, f"{URL}/v1/recommenders") as pid:
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            pids = list(map(int, children.read_text().split()))
+            before = proportional_mb(pids)
+            whole: set[int] = set()
+            while len(whole) < workers:
+                request = urllib.request.Request(
+                    f"{URL}/v1/recommenders/r:recommend", b'{"unit": 0}'
+                )
+                urllib.request.urlopen(request).read()
+                for each in pids:
+                    text = Path(f"/proc/{each}/smaps_rollup").read_text()
+                    if int(text.split("Rss:")[1].split()[0]) > megabytes << 10:
+                        whole.add(each)
+            after = proportional_mb(pids)
+        print(f"\n{workers} workers and a table of {megabytes} MB: {before:.0f} MB together "
+              f"before it was read, {after:.0f} after, where copies would take "
+              f"{before + workers * megabytes:.0f}")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--updates", type=int, default=10_000, help="a second")
+    parser.add_argument("--rate", type=float, default=100, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--memory-mb", type=int, default=1024, help="0: not measured")
+    options = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+          f"commit {commit.stdout.strip()}")  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        root = register(Path(name))
+        command = [sys.executable, "-m", "martlet", "serve", "--root", str(root),
+                   f"--rest-port={PORT}", f"--workers={options.workers}"]  # fmt: skip
+        with server(command, f"{URL}/v1/models/w1") as pid:
+            measured(pid, options.rate, 2)
+            without, updated, speeds = [], [], []
+            for _ in range(options.rounds):
+                without.append(measured(pid, options.rate, options.seconds))
+                found, speed = under_updates(root, pid, options)
+                updated.append(found)
+                speeds.append(speed)
+            fresh = freshness_ms(root)
+    print(f"\nW1, 200 candidates, {options.rate:g} requests a second, {options.workers} worker(s)")
+    for title, rounds in (("without updates", without), ("with updates", updated)):
+        print(f"  {title:16} p50 {median(r.p50 for r in rounds):6.2f} ms   "
+              f"p99 {median(r.p99 for r in rounds):6.2f} ms   "
+              f"server CPU {median(r.cpu_us for r in rounds):6.0f} us a request   "
+              f"torn rows {sum(r.torn for r in rounds)}")  # fmt: skip
+    ratio = median(u.p99 / w.p99 for u, w in zip(updated, without, strict=True))
+    print(f"  {median(speeds):.0f} updates a second applied; p99 with / without: {ratio:.2f}")
+    print(f"  a row that was set is seen over HTTP after {median(fresh):.1f} ms, "
+          f"the latest after {fresh[-1]:.1f}")  # fmt: skip
+    gathers()
+    if options.memory_mb:
+        memory(options.memory_mb)
+
+
+if __name__ == "__main__":
+    main()
