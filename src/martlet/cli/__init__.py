@@ -11,7 +11,10 @@ import click
 from martlet.errors import Code, MartletError
 
 COMMANDS: dict[str, str] = {
-    "import": "martlet.cli.registry:import_",
+    "import": "martlet.cli.bring:import_",
+    "report": "martlet.cli.bring:report",
+    "audit": "martlet.cli.bring:audit",
+    "compare": "martlet.cli.bring:compare",
     "models": "martlet.cli.registry:models",
     "label": "martlet.cli.registry:label",
     "inspect": "martlet.cli.inspect:inspect",
@@ -74,7 +77,7 @@ def main() -> None:
     \b
     Examples:
       martlet serve --model ctr=model.onnx          serve a file at once
-      martlet import model.onnx --name ctr          register a version of it
+      martlet import model.onnx --name ctr          prove a faster form of it equal, register it
       martlet label ctr 3 stable                    point a label at a version
       martlet serve --root registry                 serve what is registered
       martlet recommend films --user 42             ask a running server

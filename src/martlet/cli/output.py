@@ -85,6 +85,17 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def stages(label: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done, as ``say(text)`` tells it, on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status(label) as status:
+        yield lambda text: status.update(f"{label}: {text}")
+
+
 def size(count: int) -> str:
     """
     Return *count* bytes as a person writes it.

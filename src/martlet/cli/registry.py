@@ -1,4 +1,4 @@
-"""``martlet import``, ``models`` and ``label``: what is registered."""
+"""``martlet models`` and ``label``: what is registered."""
 
 from __future__ import annotations
 
@@ -10,76 +10,9 @@ import click
 
 from martlet.cli.output import json_option, print_json, print_table, progress, root_option, size
 from martlet.errors import InvalidInput
-from martlet.names import ModelRef
 
 if TYPE_CHECKING:
     from martlet.registry import Move, Registry, Version
-
-
-@click.command("import", context_settings={"show_default": True})
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="What it becomes a version of.")
-@root_option
-@click.option("--version", type=click.IntRange(0), help="Its number.  [default: the next]")
-@click.option("--label", "labels", multiple=True, help="Point this label at it; may be repeated.")
-@click.option("--format", "format_", help="The model's format.  [default: found by content]")
-@click.option("--generation", default="", help="The id of what was trained together.")
-@click.option("--note", "notes", metavar="KEY=VALUE", multiple=True, help="Kept with the version.")
-@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
-@json_option
-def import_(
-    path: Path,
-    name: str,
-    root: Path,
-    version: int | None,
-    labels: tuple[str, ...],
-    format_: str | None,
-    generation: str,
-    notes: tuple[str, ...],
-    trusted: bool,
-    as_json: bool,
-) -> None:
-    """Register PATH as a new version: a model, a table, or a recommender's declaration.
-
-    What it is, is found by content. A model is opened and checked before anybody can see it. A
-    table comes as .npz (keys, vectors), .csv (features, the key first) or .json (lists by key).
-
-    \b
-    Examples:
-      martlet import model.onnx --name ctr --label stable
-      martlet import item_embeddings.npz --name item_vectors --generation 2026-11-21
-      martlet import films.toml --name films
-    """
-    from martlet.importing import import_path
-    from martlet.registry import Registry
-
-    with Registry.open(root) as registry, progress(f"importing {path.name}") as update:
-        found = import_path(
-            registry,
-            path,
-            name,
-            version=version,
-            format=format_,
-            generation=generation,
-            notes=dict(map(_note, notes)),
-            trusted=trusted,
-            progress=update,
-        )
-        for label in labels:
-            registry.label(name, label, found.number)
-        found = registry.get(ModelRef(name, found.number))
-    if as_json:
-        print_json(_described(found))
-        return
-    what = found.lineage.format or found.kind.value
-    click.echo(f"{found} is registered: {what}, {size(found.size)}, {found.uuid}")
-
-
-def _note(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidInput(f"--note {text!r} is not KEY=VALUE")
-    return key, value
 
 
 @click.command()
@@ -103,7 +36,7 @@ def models(name: str | None, root: Path, deleted: bool, verify: bool, as_json: b
         if verify:
             _verify(registry, found)
     if as_json:
-        print_json([_described(each) for each in found])
+        print_json([described(each) for each in found])
         return
     rows = [
         (
@@ -188,7 +121,10 @@ def _when(at: datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _described(version: Version) -> dict[str, object]:
+def described(version: Version) -> dict[str, object]:
+    """Return what is known of *version*, for JSON."""
+    from martlet.importing import REPORT, report_of
+
     lineage = version.lineage
     return {
         "name": version.name,
@@ -202,7 +138,8 @@ def _described(version: Version) -> dict[str, object]:
         "source": lineage.source,
         "imported_at": lineage.imported_at.isoformat(),
         "imported_by": lineage.imported_by,
-        "notes": dict(lineage.notes),
+        "notes": {name: note for name, note in lineage.notes.items() if name != REPORT},
+        "report": report_of(version),
         "metrics": dict(lineage.metrics),
         "files": [{"path": f.path, "bytes": f.size, "sha256": f.sha256} for f in version.files],
     }

@@ -1,0 +1,375 @@
+"""Bringing a model online: audited, converted, rewritten, split; what is not proved is not used.
+
+Each step's result is compared with the original in its own library. What serves in the end is the
+fastest that passed, and the original where nothing did: that is never a failure of the import.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from martlet import certificate, formats
+from martlet.certificate import Certificate, Limits
+from martlet.convert.audit import Audit, audit
+from martlet.convert.parity import certify
+from martlet.convert.probes import Probe, probes_for
+from martlet.convert.ranges import Domain, default_signature, domain_of
+from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
+from martlet.convert.rows import Logged
+from martlet.convert.timing import microseconds
+from martlet.convert.to_onnx import Bounds, can_convert, to_onnx
+from martlet.convert.words import words_of
+from martlet.errors import MartletError, MissingExtra, UnsupportedModel
+from martlet.servable import Servable
+from martlet.tensors import Tensors
+
+GAIN = 1.05
+"""How many times faster a package must be to take the original's place."""
+
+_KEPT_BESIDE = ("golden.json", "settings.toml", "assets.extra")
+"""What a version's folder may hold for serving, whatever its model is."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    What the user asks for.
+
+    Args:
+        rows: Logged rows, if there are any.
+        user_inputs: The inputs that are the user's and the context's: the model is split.
+        limits: That every step is judged by.
+        bounds: Of a conversion.
+        trusted: The file may run code that it contains.
+        seed: Of the random rows.
+    """
+
+    rows: Logged | None = None
+    user_inputs: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    bounds: Bounds = field(default_factory=Bounds)
+    trusted: bool = False
+    seed: int = 0
+
+
+def bring(path: Path, format: str, scratch: Path, wanted: Wanted, say: Say = print) -> Report:
+    """
+    Bring the model at *path* online, and report.
+
+    Args:
+        format: As ``martlet.formats`` names it.
+        scratch: An empty folder; the package, if one serves, is made in it.
+        say: Called with a few words as each step begins.
+
+    Raises:
+        MartletError: the original itself does not open, or *wanted* names inputs or columns
+            that are not there. All else is said in the report.
+    """
+    say("opening the original")
+    with closing(formats.load(path, formats.LoadOptions(wanted.trusted), format)) as original:
+        work = _Work(path, format, scratch, wanted, original, say)
+        return work.run()
+
+
+class _Work:
+    """The state of one bringing: what was found so far, and the steps that were taken."""
+
+    def __init__(
+        self, path: Path, format: str, scratch: Path, wanted: Wanted, original: Servable, say: Say
+    ) -> None:
+        self._path = path
+        self._format = format
+        self._scratch = scratch
+        self._wanted = wanted
+        self._original = original
+        self._say = say
+        self._steps: list[Step] = []
+        self._us: dict[int, float] = {}
+        self._audit: Audit | None = None
+        self._domain: Domain
+        self._probes: list[Probe] = []
+
+    def run(self) -> Report:
+        try:
+            self._ask()
+        except UnsupportedModel as exc:
+            return self._original_serves(f"it cannot be asked: {exc}")
+        unfit = self._unfit()
+        if unfit:
+            return self._original_serves(unfit)
+        try:
+            graph = self._convert()
+            packages = self._rebuild(graph) if graph is not None else []
+        except MissingExtra as exc:
+            self._steps.append(Step("convert", False, str(exc)))
+            packages = []
+        return self._choose(packages)
+
+    def _ask(self) -> None:
+        """Find what the model may be asked, and audit it."""
+        self._say("finding what it takes")
+        words = words_of(self._path, self._format)
+        logged = None
+        if self._wanted.rows is not None:
+            name = default_signature(self._original)
+            logged = self._wanted.rows.probe(self._original.signatures[name])
+        self._domain = domain_of(
+            self._original, words=words, logged=None if logged is None else logged.inputs
+        )
+        self._say("auditing it")
+        self._audit = audit(self._original, self._domain, self._wanted.rows, seed=self._wanted.seed)
+        self._probes = probes_for(self._original, self._domain, logged, seed=self._wanted.seed)
+        self._us = microseconds(self._original, self._domain.name, self._some_rows())
+
+    def _unfit(self) -> str:
+        """Return why no package can take the original's place; "" where one may."""
+        if self._format == "package":
+            return "it is a package already"
+        if self._format != "onnx" and not can_convert(self._format):
+            return f"no converter from {self._format} is right; its own reader serves it"
+        called = [name for name, each in self._original.signatures.items() if each.inputs]
+        if len(called) > 1:
+            return (
+                f"it is called in {len(called)} ways ({', '.join(called)}), and a package has one"
+            )
+        return ""
+
+    def _convert(self) -> Path | None:
+        """Return the naive conversion, if it gives the right numbers."""
+        begun = time.perf_counter()
+        made = self._scratch / "converted.onnx"
+        domain = self._domain
+        if self._format != "onnx":
+            self._say("converting it to ONNX")
+        try:
+            made = to_onnx(
+                self._path,
+                self._format,
+                domain.name,
+                domain.signature,
+                made,
+                sample=_repeated(domain.base),
+                trusted=self._wanted.trusted,
+                bounds=self._wanted.bounds,
+            )
+        except UnsupportedModel as exc:
+            self._step("convert", False, str(exc), begun)
+            return None
+        if self._format == "onnx":
+            return made
+        # An assertion that the converter lost is given back by the steps that follow, or the
+        # last certificate refuses.
+        limits = replace(self._wanted.limits, same_refusals=False)
+        found, us, why = self._judge("convert", made, limits)
+        kept = found is not None and found.passed
+        self._step("convert", kept, why or "to ONNX", begun, found, us)
+        return made if kept else None
+
+    def _rebuild(self, converted: Path) -> list[tuple[Path, Step]]:
+        """Rewrite, extract and split; return the packages that passed, with their steps."""
+        import onnx
+
+        from martlet.convert.rewrite import rewrite
+
+        begun = time.perf_counter()
+        self._say("finding its lookups")
+        model = onnx.load(str(converted))
+        inputs = [dict(each.inputs) for each in self._probes if each.kind in ("random", "edge")]
+        lookups: Sequence[Any] = ()
+        try:
+            found = rewrite(model, inputs, self._original, self._domain.name, self._wanted.seed)
+        except MartletError as exc:
+            self._step("rewrite", False, str(exc), begun)
+        else:
+            rewritten = self._scratch / "rewritten.onnx"
+            onnx.save(found.model, str(rewritten))
+            told = ", ".join(map(str, found.lookups)) or "no lookups of large tables"
+            judged, us, why = self._judge("rewrite", rewritten, self._wanted.limits)
+            kept = judged is not None and judged.passed and bool(found.lookups)
+            self._step("rewrite", kept, why or "; ".join([told, *found.kept]), begun, judged, us)
+            if kept:
+                model, lookups = found.model, found.lookups
+        packages = [self._package("extract", model, lookups)]
+        if self._wanted.user_inputs:
+            packages.append(self._split(model, lookups))
+        return [each for each in packages if each is not None]
+
+    def _package(
+        self, name: str, model: Any, lookups: Sequence[Any], **parts: Any
+    ) -> tuple[Path, Step] | None:
+        """Write and certify a package; None where it did not pass."""
+        from martlet.convert.package import write_package
+        from martlet.formats.package.servable import PackageServable
+
+        begun = time.perf_counter()
+        self._say("writing the package" if name == "extract" else "splitting it")
+        folder = self._scratch / name
+        domain = self._domain
+        try:
+            written = write_package(
+                folder,
+                model,
+                domain.signature,
+                self._path,
+                lookups=lookups,
+                signature_name=domain.name,
+                made_from={
+                    "format": self._format,
+                    "digest": certificate.digest_of(self._path),
+                    "source": str(self._path.absolute()),
+                },
+                **parts,
+            )
+            candidate = PackageServable(folder, formats.LoadOptions())
+        except MartletError as exc:
+            self._step(name, False, str(exc), begun)
+            return None
+        with closing(candidate):
+            found = self._certified(name, candidate, folder, self._wanted.limits, written.files)
+            us = microseconds(candidate, domain.name, self._some_rows()) if found.passed else {}
+        sizes = sum((folder / each).stat().st_size for each in written.files)
+        tables = [each for each in written.files if each.endswith(".table")]
+        why = f"{len(tables)} tables, {sizes / 1e6:.1f} MB served"
+        step = self._step(name, found.passed, "; ".join(found.faults[:2]) or why, begun, found, us)
+        if not found.passed:
+            return None
+        earlier = [each.certificate for each in self._steps[:-1] if each.certificate and each.kept]
+        certificate.write_certificates(folder / "certificate.json", [*earlier, found])
+        _copy_beside(self._path, folder)
+        return folder, step
+
+    def _split(self, model: Any, lookups: Sequence[Any]) -> tuple[Path, Step] | None:
+        from martlet.convert.split import catalogue_of, split
+
+        begun = time.perf_counter()
+        rows = next(each.inputs for each in self._probes if each.kind == "random")
+        try:
+            found = split(model, list(self._wanted.user_inputs), rows, lookups)
+        except UnsupportedModel as exc:
+            self._step("split", False, str(exc), begun)
+            return None
+        catalogue = None if found.item is None else catalogue_of(found.item, lookups)
+        return self._package(
+            "split", found.main, lookups, user=found.user, item=found.item, catalogue=catalogue
+        )
+
+    def _choose(self, packages: Sequence[tuple[Path, Step]]) -> Report:
+        """Let the fastest serve; a package only where it gains."""
+        if not packages:
+            last = next((step for step in reversed(self._steps) if not step.kept), None)
+            return self._original_serves(last.why if last else "there is nothing to gain")
+        folder, step = max(packages, key=lambda each: gain(self._us, each[1].us))
+        for other in packages:
+            if other[1] is not step:
+                self._drop(other[1], f"{step.name} is faster; {other[1].why}")
+        gained = gain(self._us, step.us)
+        if gained < GAIN:
+            self._drop(step, f"it is {gained:.2f} times as fast as the original; {step.why}")
+            return self._original_serves(
+                f"a package would be {gained:.2f} times as fast: nothing to gain"
+            )
+        return self._report(PACKAGE, f"it is {gained:.1f} times as fast, proved equal", folder)
+
+    def _drop(self, step: Step, why: str) -> None:
+        # The package that a split is made from stays a step on its way.
+        at = self._steps.index(step)
+        self._steps[at] = replace(step, kept=False, why=why)
+
+    def _judge(
+        self, name: str, made: Path, limits: Limits
+    ) -> tuple[Certificate | None, dict[int, float], str]:
+        """Open and certify an ONNX file: the certificate, its speed, and why it is not kept."""
+        try:
+            candidate = formats.load(made, format="onnx")
+        except MartletError as exc:
+            return None, {}, str(exc)
+        with closing(candidate):
+            found = self._certified(name, candidate, made, limits)
+            us = {}
+            if found.passed:
+                us = microseconds(candidate, self._domain.name, self._some_rows())
+        return found, us, "; ".join(found.faults[:2])
+
+    def _certified(
+        self,
+        name: str,
+        candidate: Servable,
+        made: Path,
+        limits: Limits,
+        names: Sequence[str] | None = None,
+    ) -> Certificate:
+        self._say(f"comparing after {name}")
+        return certify(
+            name,
+            self._original,
+            candidate,
+            self._probes,
+            signature_name=self._domain.name,
+            files=(self._path, made),
+            names=names,
+            limits=limits,
+        )
+
+    def _some_rows(self) -> Tensors:
+        """Return the rows that speed is measured with: real ones where there are."""
+        best = next((p for p in self._probes if p.kind == "logged"), None)
+        return best.inputs if best is not None else self._probes[0].inputs
+
+    def _step(
+        self,
+        name: str,
+        kept: bool,
+        why: str,
+        begun: float,
+        found: Certificate | None = None,
+        us: Mapping[int, float] | None = None,
+    ) -> Step:
+        step = Step(name, kept, why, time.perf_counter() - begun, found, us or {})
+        self._steps.append(step)
+        return step
+
+    def _original_serves(self, why: str) -> Report:
+        return self._report(ORIGINAL, why)
+
+    def _report(self, serves: str, why: str, package: Path | None = None) -> Report:
+        return Report(
+            str(self._path),
+            self._format,
+            self._audit,
+            tuple(self._steps),
+            self._us,
+            serves,
+            why,
+            package,
+        )
+
+
+def gain(before: Mapping[int, float], after: Mapping[int, float]) -> float:
+    """Return how many times faster, as the geometric mean over the numbers of rows."""
+    both = [before[rows] / after[rows] for rows in before if rows in after]
+    return float(np.exp(np.mean(np.log(both)))) if both else 0.0
+
+
+def _repeated(base: Tensors) -> dict[str, Any]:
+    """Three rows: an exporter that follows a call with one takes it for a constant."""
+    return {n: np.repeat(v, 3, axis=0) if v.ndim else v for n, v in base.items()}
+
+
+def _copy_beside(path: Path, folder: Path) -> None:
+    """Let what the version's folder holds for serving stand beside the package too."""
+    for name in _KEPT_BESIDE if path.is_dir() else ():
+        source = path / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        elif source.is_file():
+            shutil.copy2(source, folder / name)
