@@ -31,8 +31,8 @@ def print_report(report: Document) -> None:
 
 
 def _print_steps(report: Document, rows: list[int]) -> None:
-    columns = ["step", "kept", "#largest difference", "#rank correlation", "#top k"]
-    columns += [f"#us, {count} row{'s'[: count != 1]}" for count in rows]
+    columns = ["step", "kept", "#off by", "#rank", "#top k"]
+    columns += [f"#us for {count}" for count in rows]
     table: list[list[object]] = [
         ["original", "", "", "", "", *(_us(report["us"], count) for count in rows)]
     ]
@@ -86,7 +86,7 @@ def print_certificate(found: Certificate) -> None:
         )
         for each in found.comparisons
     ]
-    columns = ["probe", "segment", "#rows", "#largest difference", "#rank correlation", "#top k"]
+    columns = ["probe", "segment", "#rows", "#off by", "#rank", "#top k"]
     print_table([*columns, "#auc", "#logloss", "passed"], rows)
     for fault in found.faults[:10]:
         click.echo(f"  * {fault}")

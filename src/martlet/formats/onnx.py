@@ -143,6 +143,20 @@ class OnnxServable:
         del self._call, self._session
 
 
+def freed(path: Path) -> bytes:
+    """
+    Return the graph at *path*, which declares one row, with its first axes free.
+
+    Whether it then answers several rows as it answers each is for the caller to find out.
+    """
+    session = Opener(path, LoadOptions())(None)
+    return OnnxFile.read(path).edited(
+        inputs=_value_infos(session.get_inputs()),
+        outputs=_value_infos(session.get_outputs()),
+        by_row=True,
+    )
+
+
 class Opener:
     """Opens sessions over one file, or over an edited copy of its graph (None: as it is)."""
 
