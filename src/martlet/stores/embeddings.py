@@ -190,6 +190,8 @@ class Embeddings:
 
         Raises:
             UnsupportedModel: they are damaged, or those of another table.
+            NotAvailable: the machine stopped since they were written, and they cannot be written
+                to take back what did not reach the disk.
         """
         path = live_path(self.path)
         try:
@@ -201,6 +203,9 @@ class Embeddings:
             if self._file.replaced:
                 return  # they are those of the table that took this one's place
             live = Live(LiveFile(path, self._shape.identity), text=self._text)
+            if not live.file.whole:
+                with self._live_writer.held():
+                    pass  # who holds it first after the machine stopped looks it over
             # In this order: a row that the keys give must be one that ``take`` knows.
             self._live = live
             self.keys = LiveKeys(self._base_keys, live, text=self._text)
