@@ -36,7 +36,7 @@ class Region:
 
     Args:
         graph: Not to be edited while this is in use.
-        table: A constant, [rows, dim].
+        table: A constant, [rows, dim]; "" for a part without one.
         name: An input of ids: [n], [n, 1] or [n, length].
         tensors: Those of the graph that are asked for, in their order.
         base: One row of each input of the graph.
@@ -47,7 +47,10 @@ class Region:
     ) -> None:
         self.graph, self.table, self.name = graph, table, name
         self.tensors = tensors
-        self.vectors = np.ascontiguousarray(graph.array(table)) + np.float32(0)  # no -0
+        # No -0, so that equal vectors have equal bits.
+        self.vectors = np.zeros((0, 1), np.float32)
+        if table:
+            self.vectors = np.ascontiguousarray(graph.array(table)) + np.float32(0)
         self.base = base
         self.length = base[name].shape[1] if base[name].ndim == 2 else 1
         kind = graph.inputs[name].type.tensor_type.elem_type

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from martlet.convert.graph import Array, Graph, answer, session
 from martlet.convert.lookups import BAGS, ZEROS, Lookup, nodes_of
 from martlet.convert.region import Region, regions
-from martlet.convert.treatment import Refuses, Treatment, scales
+from martlet.convert.treatment import STRANGE, Refuses, Treatment, scales
 from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
 from martlet.formats.package.ids import REFUSE, Ids
 from martlet.servable import DEFAULT_SIGNATURE, Servable
@@ -23,6 +23,7 @@ from martlet.tensors import Tensors
 _EVERY: Final = 200_000
 _CHUNK: Final = 4096
 _BAG_TOLERANCE: Final = 2e-6
+_MOST_WORDS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,66 @@ def rewrite(
         found += more
         if reason:
             kept.append(f"{table}[{name}] stays as it is: {reason}")
-    return Rewritten(graph.model(), tuple(found), tuple(kept))
+    graph, more = _tabulated(graph, base, seed)
+    return Rewritten(graph.model(), (*found, *more), tuple(kept))
+
+
+def _tabulated(graph: Graph, base: Tensors, seed: int) -> tuple[Graph, list[Lookup]]:
+    """
+    Replace what depends on a word alone by a table of what it is for each word.
+
+    Indicator columns become it: a one-hot vector is a row of the identity.
+    """
+    found: list[Lookup] = []
+    for name, info in graph.inputs.items():
+        if info.type.tensor_type.elem_type != TensorProto.STRING or name not in base:
+            continue
+        taken = {name} | {each.gives for each in found} | _plain_gathers(graph)
+        sources, live = graph.sources(), graph.live()
+        for tensor in reversed(sources):
+            used = sources[tensor]
+            # What a weight or a table is in is left to who may change its rows.
+            one = used.inputs == {name} and not any(_is_matrix(graph, c) for c in used.constants)
+            if not one or tensor in taken or tensor not in live or tensor not in graph.live():
+                continue
+            table = _tabulate(graph, name, tensor, base)
+            if table is None:
+                continue
+            trial = graph.copy()
+            constant = trial.constant(table[0], f"table_of_{name}")
+            region = Region(trial, constant, name, [tensor], base)
+            made = _put(trial, region, Lookup(constant, name, None, "", table[1], "", tensor), seed)
+            if isinstance(made, Lookup):
+                graph = trial
+                found.append(made)
+    return graph, found
+
+
+def _plain_gathers(graph: Graph) -> set[str]:
+    return {
+        name
+        for node in graph.nodes
+        if node.op_type == "Gather" and node.input[0] in graph.constants
+        for name in node.output
+    }
+
+
+def _tabulate(graph: Graph, name: str, tensor: str, base: Tensors) -> tuple[Array, Ids] | None:
+    """Return what *tensor* is for each word that its part names, and for all others."""
+    region = Region(graph, "", name, [tensor], base)
+    words = region.constants_of_ids()
+    strange = [each for each in STRANGE if each not in words]
+    if region.length != 1 or not 2 <= len(words) <= _MOST_WORDS:
+        return None
+    found = region.run(region.same([*words, *strange]))
+    if found is None or found[tensor].dtype != np.float32 or found[tensor].ndim != 2:
+        return None
+    rows = found[tensor]
+    unknown = rows[len(words) :]
+    if len(rows) != len(words) + len(strange) or not (unknown == unknown[:1]).all():
+        return None
+    vocabulary = {word: row for row, word in enumerate(words)}
+    return rows[: len(words) + 1], Ids(len(words) + 1, 0, vocabulary, len(words), len(words))
 
 
 def _use(
@@ -257,6 +317,11 @@ def _is_table(graph: Graph, name: str) -> bool:
         return False
     array = graph.array(name)
     return bool(array.dtype == np.float32 and np.isfinite(array).all())
+
+
+def _is_matrix(graph: Graph, name: str) -> bool:
+    constant = graph.constants[name]
+    return len(constant.dims) == 2 and constant.data_type == TensorProto.FLOAT
 
 
 def _base(model: ModelProto, probes: Sequence[Tensors]) -> dict[str, Array]:

@@ -20,7 +20,7 @@ _DISTANCES: Final = 3
 # Ids that may be treated otherwise than their neighbours (a mask, a default), each by itself.
 _SPECIAL: Final = 8
 _TOLERANCE: Final = 1e-5
-_STRANGE: Final = ("martlet: no such key", "", " ", "0", "-1", "nan")
+STRANGE: Final = ("martlet: no such key", "", " ", "0", "-1", "nan")
 
 
 class Treatment:
@@ -39,7 +39,7 @@ class Treatment:
         self._held: dict[Any, Mapping[str, Array] | None] = {}
         self._lost: dict[Any, bool] = {}
         self.named = region.constants_of_ids()
-        self._strange = [key for key in _STRANGE if key not in self.named]
+        self._strange = [key for key in STRANGE if key not in self.named]
         beside = region.base[region.name].reshape(-1)[:_SAMPLE].tolist()
         if region.is_text:
             self._sample = [*self.named, *self._strange]

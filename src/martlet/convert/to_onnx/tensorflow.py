@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from martlet.convert.mend import mend
 from martlet.convert.to_onnx.fit import fitted
 from martlet.convert.to_onnx.task import Task
 from martlet.formats import LoadOptions
@@ -56,17 +57,19 @@ def from_savedmodel(task: Task) -> ModelProto:
         opset=_OPSET,
         initialized_tables=tables,
     )
-    return fitted(model, signature, inputs, outputs)
+    return fitted(mend(model), signature, inputs, outputs)
 
 
-def _tables(session: Any, told: tuple[Any, Any, Any]) -> dict[str, tuple[Any, Any]]:
+def _tables(session: Any, told: list[Any]) -> dict[bytes, tuple[Any, Any]]:
     """Return the keys and values of each hash table that the graph looks into."""
     from tensorflow.python.ops import gen_lookup_ops as ops
 
     found = {}
-    for shared, key, value in zip(*told, strict=True):
-        handle = ops.hash_table_v2(key, value, shared_name=shared)
-        found[shared] = session.run(ops.lookup_table_export_v2(handle, key, value))
+    for each in told:
+        if each.shared_name:  # who looks into a table is told of too, without its name
+            key, value = each.key_dtype, each.val_dtype
+            handle = ops.hash_table_v2(key, value, shared_name=each.shared_name)
+            found[each.shared_name] = session.run(ops.lookup_table_export_v2(handle, key, value))
     return found
 
 

@@ -74,11 +74,10 @@ class OpenItems:
     def _to_compute(self, inputs: Tensors, rows: Rows) -> Tensor | None:
         """Return the numbers of the items for which the table does not speak; None for none."""
         anew = rows < 0
-        if self.items.columns:
-            known = self._table.take(rows, self.items.columns)
-            for name, values in known.items():
-                given = inputs[name].reshape(values.shape)
-                same = given == values
+        for name in self.items.columns:
+            known = self._table.take(rows, (name,))[name]
+            same = inputs[name].reshape(known.shape) == known
+            if not same.all():
                 anew |= ~(same if same.ndim == 1 else same.all(axis=1))
         for rows_of, set_rows in self._set_rows:
             if set_rows.any_set():
