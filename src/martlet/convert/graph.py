@@ -116,8 +116,12 @@ class Graph:
 
     def fresh(self, name: str) -> str:
         """Return a name that no tensor of the graph has."""
+        # A part that was cut out holds names that the whole was given here.
+        taken = {*self.constants, *self.inputs, *(o for node in self.nodes for o in node.output)}
+        while (found := f"martlet/{name}_{self._fresh}") in taken:
+            self._fresh += 1
         self._fresh += 1
-        return f"martlet/{name}_{self._fresh}"
+        return found
 
     def sources(self) -> dict[str, Sources]:
         """Return what each tensor is computed from, in the order in which they are computed."""

@@ -17,6 +17,7 @@ from martlet.convert.lookups import Lookup
 from martlet.convert.split import ItemPart, UserPart
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
+from martlet.formats.cross import Cross
 from martlet.formats.onnx_file import OnnxFile
 from martlet.formats.package.manifest import Items, Known, Manifest, Part
 from martlet.formats.package.part import OpenPart
@@ -54,6 +55,7 @@ def write_package(
     lookups: Sequence[Lookup] = (),
     user: UserPart | None = None,
     item: ItemPart | None = None,
+    cross: Cross | None = None,
     catalogue: Tensors | None = None,
     signature_name: str = DEFAULT_SIGNATURE,
     made_from: Mapping[str, str] | None = None,
@@ -70,6 +72,7 @@ def write_package(
         source: The original's file or folder, which is copied into ``model/``.
         lookups: Those in the graphs; the tables of ``threshold_bytes`` and more leave them.
         user, item: The other parts where the graph was split.
+        cross: What runs instead of *main*, over what *user* and *item* give (`crossing`).
         catalogue: The item inputs of every item, by name, one row each; what is the items' own
             is computed for them now. Without one every item is computed when it is asked for.
         made_from: For the record: the original's format, digest and source.
@@ -97,7 +100,8 @@ def write_package(
 
     manifest = Manifest(
         signature=_enforced(signature),
-        main=write("dense.onnx", main),
+        main=write("dense.onnx", main) if cross is None else _cross_part(folder, cross, signature),
+        cross=cross is not None,
         user=None if user is None else write("user.onnx", user.model),
         user_inputs=() if user is None else user.inputs,
         known=_known(lookups),
@@ -116,6 +120,11 @@ def write_package(
     manifest.write(folder)
     copy_original(source, folder / "model")
     return Written(folder, tuple(manifest.files), tuple(kept))
+
+
+def _cross_part(folder: Path, cross: Cross, signature: Signature) -> Part:
+    cross.save(folder / "cross.npz")
+    return Part("cross.npz", (), (), tuple(signature.outputs))
 
 
 def refresh_items(folder: Path, catalogue: Tensors) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 from martlet.convert.probes import count_rows
 from martlet.servable import Servable
@@ -11,6 +12,7 @@ from martlet.tensors import Tensors
 ROWS = (1, 50, 200)
 _BUDGET_S = 0.15
 _MOST_CALLS = 400
+_ROUND_S = 0.02
 
 
 def microseconds(servable: Servable, name: str, inputs: Tensors) -> dict[int, float]:
@@ -37,3 +39,24 @@ def microseconds(servable: Servable, name: str, inputs: Tensors) -> dict[int, fl
                 break
         found[rows] = best * 1e6
     return found
+
+
+def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
+    """
+    Return what one call of each takes, in microseconds: the best round's median.
+
+    The rounds go in turns, so that a machine that is busy for a while is busy for all of them.
+    """
+    best = dict.fromkeys(calls, float("inf"))
+    for call in calls.values():
+        call()  # the first pays for what is made on demand
+    for _ in range(rounds):
+        for name, call in calls.items():
+            taken: list[float] = []
+            until = time.perf_counter() + _ROUND_S
+            while not taken or (time.perf_counter() < until and len(taken) < _MOST_CALLS):
+                begun = time.perf_counter()
+                call()
+                taken.append(time.perf_counter() - begun)
+            best[name] = min(best[name], sorted(taken)[len(taken) // 2] * 1e6)
+    return best

@@ -9,14 +9,17 @@ table; its twin here says the same in numpy.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from martlet import native
+from martlet.errors import UnsupportedModel
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -50,7 +53,8 @@ class Cross:
     The cross part: ``layers(first(u_hidden + i_hidden)) + u_dot . i_dot + u_linear + i_linear``.
 
     A user's and an item's share are rows of one layout, ``[hidden | dot | linear]``. What the dot
-    product and the linear shares give is added before the last layer's activation.
+    product and the linear shares give is added before the last layer's activation; where there are
+    no layers, *first* follows it.
 
     Args:
         hidden: Width of the sums that the layers take; 0 where there are none.
@@ -97,6 +101,37 @@ class Cross:
         """How long a row of either share is."""
         return self.hidden + self.dot + self.linear
 
+    def save(self, path: Path) -> None:
+        """Write it as plain arrays (``.npz``) to *path*."""
+        numbers = np.array([self.hidden, self.dot, self.linear, self.first], np.int64)
+        arrays: dict[str, Any] = {"sizes": numbers, "slope": np.array(self.slope)}
+        for at, layer in enumerate(self.layers):
+            arrays[f"weights{at}"], arrays[f"bias{at}"] = layer.weights, layer.bias
+            arrays[f"activation{at}"] = np.array([layer.activation, layer.slope], np.float64)
+        np.savez(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Cross:
+        """
+        Read what ``save`` wrote.
+
+        Raises:
+            UnsupportedModel: it is damaged, or something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                hidden, dot, linear, first = map(int, found["sizes"])
+                layers: list[Dense] = []
+                while f"weights{len(layers)}" in found:
+                    at = len(layers)
+                    activation, slope = map(float, found[f"activation{at}"])
+                    kind = Activation(int(activation))
+                    layers.append(Dense(found[f"weights{at}"], found[f"bias{at}"], kind, slope))
+                start = Activation(first), float(found["slope"])
+                return cls(hidden, dot, bool(linear), tuple(layers), *start)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as exc:
+            raise UnsupportedModel(f"{path} is no cross part: {exc}") from exc
+
     def score(
         self, users: Floats, items: Floats, rows: Rows, of_user: Rows | None = None
     ) -> Floats:
@@ -130,7 +165,7 @@ class Cross:
         if self.linear:
             extra = extra + user[:, -1:] + item[:, -1:]
         if not self.layers:
-            return extra
+            return _activated(extra, self.first, self.slope)
         found = _activated(user[:, :hidden] + item[:, :hidden], self.first, self.slope)
         for layer in self.layers[:-1]:
             found = _activated(found @ layer.weights + layer.bias, layer.activation, layer.slope)

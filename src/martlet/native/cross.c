@@ -185,7 +185,7 @@ static void score_block(const Plan *plan, const float **users, const float **ite
         if (plan->linear)
             extra += users[r][plan->width - 1] + items[r][plan->width - 1];
         if (!plan->count) {
-            out[r] = extra;
+            out[r] = activated(plan->first, plan->first_slope, extra);
             continue;
         }
         const Layer *last = &plan->layers[plan->count - 1];

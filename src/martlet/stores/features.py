@@ -129,6 +129,14 @@ class Features:
             found[name] = self._names[name].take(values) if name in self._names else values
         return found
 
+    def stored(self, name: str) -> Array:
+        """
+        Return the column *name* as it lies in the file, not copied: [rows + 1, ...].
+
+        The last row is the default. Strings are numbers here.
+        """
+        return self._stored[name]
+
     def scan(self, batch: int = 8192) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Give every key once with its columns, in the order of the rows."""
         for start in range(0, len(self), batch):

@@ -66,7 +66,7 @@ class Net:
         if self.linear:
             extra += users @ self.lu + items @ self.li
         if not self.layers:
-            return extra
+            return FUNCTIONS[self.activation](extra, self.slope)
         found = np.hstack([users, items])
         for k, (weights, bias) in enumerate(self.layers):
             last = k + 1 == len(self.layers)

@@ -58,12 +58,33 @@ class OpenItems:
         Raises:
             InvalidInput: the model refuses an id.
         """
+        rows = self._rows_of(inputs)
+        return self._found(inputs, rows, self._to_compute(inputs, rows))
+
+    def located(self, inputs: Tensors) -> tuple[Tensor, Rows]:
+        """
+        Return a matrix and the row in it of each item: its share, the graph's only output.
+
+        The matrix is the mapped table, not copied, where the table speaks for every item.
+
+        Raises:
+            InvalidInput: the model refuses an id.
+        """
+        rows = self._rows_of(inputs)
+        anew = self._to_compute(inputs, rows)
+        (name,) = self.items.part.outputs
+        if anew is None:
+            return self._table.stored(name), rows
+        return self._found(inputs, rows, anew)[name], np.arange(len(rows))
+
+    def _rows_of(self, inputs: Tensors) -> Rows:
         keys = inputs[self.items.key].reshape(-1)
-        rows = self._table.rows_of(keys if keys.dtype == np.int64 else keys.astype(np.int64))
+        return self._table.rows_of(keys if keys.dtype == np.int64 else keys.astype(np.int64))
+
+    def _found(self, inputs: Tensors, rows: Rows, anew: Tensor | None) -> dict[str, Tensor]:
         found = self._table.take(rows, self.items.part.outputs)
         for name, shape in self._deep:
             found[name] = found[name].reshape(len(rows), *shape)
-        anew = self._to_compute(inputs, rows)
         if anew is not None:
             only = {name: value[anew] for name, value in inputs.items() if len(value) == len(rows)}
             outputs = self.part.run(self.part.feed(only))

@@ -59,7 +59,7 @@ class Part:
     One graph and what it is fed.
 
     Args:
-        graph: The ONNX file, relative to the package.
+        graph: The file, relative to the package: ONNX, but for the main part of a `Cross`.
         inputs: The package's inputs that it takes as they come.
         gathers: Its inputs that come from tables.
         outputs: What it gives, in this order.
@@ -102,6 +102,7 @@ class Manifest:
         main: What runs for every request.
         user: What runs once for all rows that share the user's inputs; its outputs feed *main*.
         items: What was computed before; feeds *main*.
+        cross: Whether *main* is no graph, but the arrays of a `Cross` over both sides' shares.
         known: The ids that are looked up within the graphs.
         made_from: The original's format, digest and source.
     """
@@ -111,6 +112,7 @@ class Manifest:
     user: Part | None = None
     user_inputs: tuple[str, ...] = ()
     items: Items | None = None
+    cross: bool = False
     known: tuple[Known, ...] = ()
     signature_name: str = DEFAULT_SIGNATURE
     made_from: Mapping[str, str] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class Manifest:
             "inputs": [_spec_json(each) for each in self.signature.inputs.values()],
             "outputs": [_spec_json(each) for each in self.signature.outputs.values()],
             "main": _part_json(self.main),
+            "cross": self.cross,
             "user": None if self.user is None else _part_json(self.user),
             "user_inputs": list(self.user_inputs),
             "items": None
@@ -201,6 +204,7 @@ class Manifest:
                 base64.b64decode(told["definition"]),
             ),
             main=_part(told["main"]),
+            cross=bool(told.get("cross", False)),
             user=None if told["user"] is None else _part(told["user"]),
             user_inputs=tuple(told["user_inputs"]),
             items=None

@@ -9,6 +9,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, MartletError, UnsupportedModel
 from martlet.formats import LoadOptions
+from martlet.formats.cross import Cross
 from martlet.formats.package.items import OpenItems
 from martlet.formats.package.manifest import Manifest
 from martlet.formats.package.part import OpenPart
@@ -42,7 +43,7 @@ class PackageServable:
 
         user, items = manifest.user, manifest.items
         try:
-            self._main = OpenPart(folder, manifest.main, table, options)
+            self._main = None if manifest.cross else OpenPart(folder, manifest.main, table, options)
             self._user = None if user is None else OpenPart(folder, user, table, options)
             self._items = None if items is None else OpenItems(folder, items, table, options)
         except UnsupportedModel:
@@ -51,11 +52,12 @@ class PackageServable:
             raise UnsupportedModel(f"the package {folder} does not open: {exc}") from exc
         signature = manifest.signature
         given = {*(user.outputs if user else ()), *(items.part.outputs if items else ())}
-        if self._main.fed_otherwise - given or set(manifest.main.outputs) != set(signature.outputs):
+        wanted = self._main.fed_otherwise if self._main is not None else set()
+        if wanted - given or set(manifest.main.outputs) != set(signature.outputs):
             raise UnsupportedModel(f"the manifest of {folder} does not go with its graphs")
-        self._parts = [self._main]
-        self._parts += [self._user] if self._user is not None else []
-        self._parts += [self._items.part] if self._items is not None else []
+        self._cross = self._open_cross(folder) if manifest.cross else None
+        parts = [self._main, self._user, None if self._items is None else self._items.part]
+        self._parts = [each for each in parts if each is not None]
         for part in self._parts:
             part.cast_from({name: spec.dtype for name, spec in signature.inputs.items()})
         self._outputs = manifest.main.outputs
@@ -67,6 +69,9 @@ class PackageServable:
     ) -> dict[str, Tensor]:
         """Score; shapes and dtypes as the original's. Raises InvalidInput for ids it refuses."""
         try:
+            if self._cross is not None:
+                return self._crossed(inputs, self._cross)
+            assert self._main is not None, "a package has a main graph or a cross part"
             feed = self._main.feed(inputs)
             if self._user is not None:
                 found = self._user.run(self._user.feed(self._one_user(inputs)))
@@ -81,6 +86,27 @@ class PackageServable:
                 column = ids if known.column is None else ids[:, known.column]
                 known.ids.demand(known.input, column)
             raise
+
+    def _open_cross(self, folder: Path) -> Cross:
+        cross, items = Cross.load(folder / self.manifest.main.graph), self.manifest.items
+        fits = items is not None and items.shapes == ((cross.width,),) and self._user is not None
+        (output,) = self.manifest.main.outputs
+        shape = self.manifest.signature.outputs[output].shape
+        if not fits or shape not in (None, (-1,), (-1, cross.outputs)):
+            raise UnsupportedModel(f"the manifest of {folder} does not go with its cross part")
+        self._flat = shape == (-1,)
+        return cross
+
+    def _crossed(self, inputs: Tensors, cross: Cross) -> dict[str, Tensor]:
+        assert self._user is not None and self._items is not None, "_open_cross has seen both"
+        (users,) = self._user.run(self._user.feed(self._one_user(inputs)))
+        items, rows = self._items.located(inputs)
+        if not len(rows):
+            scores = np.empty((0, cross.outputs), np.float32)
+        else:
+            of_user = None if len(users) == 1 else np.arange(len(rows))
+            scores = cross.score(users, items, rows, of_user)
+        return {self._outputs[0]: scores[:, 0] if self._flat else scores}
 
     def _one_user(self, inputs: Tensors) -> Tensors:
         """Return the user's inputs: one row of them where all rows are the same."""

@@ -1,0 +1,173 @@
+"""What is left of a split ranker is read as sums and layers, and answers as the original did.
+
+Expected: torch's answers to the whole net.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ranked import ITEMS, Original, original
+from torch import nn
+
+from martlet.convert.crossing import Crossing, crossing
+from martlet.convert.package import write_package
+from martlet.convert.rewrite import rewrite
+from martlet.convert.split import split
+from martlet.errors import UnsupportedModel
+from martlet.formats import LoadOptions
+from martlet.formats.cross import Activation, Cross
+from martlet.formats.package.servable import PackageServable
+
+
+class NeuMF(nn.Module):
+    """He et al., 2017: a product of vectors and layers over their concatenation, together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(n, 4) for n in (60, 80, 60, 80))
+        self.layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4), nn.Tanh())
+        self.last = nn.Linear(8, 1)
+
+    def forward(self, user, item):
+        a, b, c, d = (t(i) for t, i in zip(self.tables, (user, item) * 2, strict=True))
+        joined = torch.cat([a * b, self.layers(torch.cat([c, d], 1))], 1)
+        return torch.sigmoid(self.last(joined))
+
+
+class Layers(nn.Module):
+    """A stack of layers, normalised or not, of any activation."""
+
+    def __init__(self, widths, activation, normalised):
+        super().__init__()
+        self.user, self.item = nn.Embedding(60, 5), nn.Embedding(80, 3)
+        below, parts = 8, []
+        for width in widths:
+            parts += [nn.Linear(below, width), activation()]
+            if normalised:
+                norm = nn.BatchNorm1d(width)
+                norm.running_mean, norm.running_var = torch.randn(width), torch.rand(width) + 0.5
+                parts.append(norm)
+            below = width
+        self.layers = nn.Sequential(*parts, nn.Linear(below, 1))
+
+    def forward(self, user, item):
+        return self.layers(torch.cat([self.user(user), self.item(item)], 1))
+
+
+def parts_of(model: Original, folder: Path) -> tuple[Crossing, list]:
+    rewritten = rewrite(model.export(folder / "m.onnx"), [model.rows(8)], model)
+    found = split(rewritten.model, model.user, model.rows(8), rewritten.lookups, key="item")
+    return crossing(found, model.rows(8)), rewritten.lookups
+
+
+def served(model: Original, folder: Path) -> tuple[PackageServable, dict[str, np.ndarray]]:
+    made, lookups = parts_of(model, folder)
+    catalogue = {name: model.rows(ITEMS, seed=9)[name] for name in made.item.inputs}
+    catalogue["item"] = np.arange(ITEMS)
+    write_package(
+        folder / "package", onnx.ModelProto(), model.signatures["serving_default"],
+        folder / "m.onnx", lookups=lookups, user=made.user, item=made.item, cross=made.cross,
+        catalogue=catalogue, threshold_bytes=0,
+    )  # fmt: skip
+    return PackageServable(folder / "package", LoadOptions()), catalogue
+
+
+def assert_as_original(model: Original, found: PackageServable, rows) -> None:
+    expected = model.predict(rows)["score"]
+    np.testing.assert_allclose(found.predict(rows)["score"], expected, 1e-5, 1e-6)
+
+
+def net(module: nn.Module) -> Original:
+    torch.manual_seed(3)
+    return Original(module.eval(), ("user", "item"), ("user",))
+
+
+MODELS = {
+    "wide and deep": (lambda: original("wide and deep"), (16, 0, True)),
+    "deepfm": (lambda: original("deepfm"), (8, 4, True)),
+    "two towers": (lambda: original("two towers"), (0, 4, False)),
+    "neumf": (lambda: net(NeuMF()), (8, 4, False)),
+}
+
+
+@pytest.mark.parametrize("native", ["1", "0"])
+@pytest.mark.parametrize("name", MODELS)
+class TestRankers:
+    def test_its_parts_are_told_apart(self, name, native, tmp_path):
+        make, expected = MODELS[name]
+        cross = parts_of(make(), tmp_path)[0].cross
+        assert (cross.hidden, cross.dot, cross.linear) == expected
+
+    def test_a_package_of_it_answers_as_the_original(self, name, native, tmp_path, monkeypatch):
+        monkeypatch.setenv("MARTLET_NATIVE", native)
+        model = MODELS[name][0]()
+        found, catalogue = served(model, tmp_path)
+        for one_user in (True, False):
+            rows = model.rows(33, seed=5, one_user=one_user)
+            assert_as_original(model, found, rows)
+            known = {name: each[rows["item"]] for name, each in catalogue.items()}
+            assert_as_original(model, found, rows | known)
+        assert_as_original(model, found, model.rows(0))
+
+    def test_an_item_that_is_not_in_the_table_is_computed(
+        self, name, native, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("MARTLET_NATIVE", native)
+        model = MODELS[name][0]()
+        made, lookups = parts_of(model, tmp_path)
+        write_package(
+            tmp_path / "package", onnx.ModelProto(), model.signatures["serving_default"],
+            tmp_path / "m.onnx", lookups=lookups, user=made.user, item=made.item, cross=made.cross,
+        )  # fmt: skip
+        found = PackageServable(tmp_path / "package", LoadOptions())
+        assert_as_original(model, found, model.rows(20, one_user=True))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    widths=st.lists(st.integers(2, 20), min_size=1, max_size=4),
+    activation=st.sampled_from([nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.Identity]),
+    normalised=st.booleans(),
+)
+def test_any_stack_of_layers_is_read(widths, activation, normalised, tmp_path_factory):
+    model = net(Layers(widths, activation, normalised))
+    found, _ = served(model, tmp_path_factory.mktemp("net"))
+    assert_as_original(model, found, model.rows(20, seed=4))
+
+
+def test_attention_over_a_history_is_left_to_onnxruntime(tmp_path):
+    with pytest.raises(UnsupportedModel, match=r"rank 3|takes|has a"):
+        parts_of(original("din"), tmp_path)
+
+
+class TestItsFile:
+    cross = Cross(0, 3, True, (), Activation.SIGMOID)
+
+    def test_holds_it_whole(self, tmp_path):
+        made, _ = parts_of(original("deepfm"), tmp_path)
+        made.cross.save(tmp_path / "c.npz")
+        found, rng = Cross.load(tmp_path / "c.npz"), np.random.default_rng(0)
+        users, items = rng.random((2, 1, found.width), np.float32)
+        expected = made.cross.score(users, items, np.zeros(1, np.int64))
+        assert np.array_equal(found.score(users, items, np.zeros(1, np.int64)), expected)
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no zip at all"])
+    def test_damaged_is_refused(self, content, tmp_path):
+        (tmp_path / "c.npz").write_bytes(content)
+        with pytest.raises(UnsupportedModel, match="no cross part"):
+            Cross.load(tmp_path / "c.npz")
+
+    def test_cut_off_anywhere_is_refused(self, tmp_path):
+        self.cross.save(tmp_path / "c.npz")
+        whole = (tmp_path / "c.npz").read_bytes()
+        for end in range(0, len(whole), 37):
+            (tmp_path / "c.npz").write_bytes(whole[:end])
+            with pytest.raises(UnsupportedModel):
+                Cross.load(tmp_path / "c.npz")
