@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKED := --constraint constraints.txt
 # pip builds in a venv of its own; the lock holds there too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
-NATIVE := setup.py $(wildcard src/martlet/native/*.c)
+NATIVE := setup.py $(wildcard src/martlet/native/*.[ch])
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format lint types docs bench clean

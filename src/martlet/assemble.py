@@ -34,6 +34,7 @@ from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tables import TableRows
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Dialect, Router
+from martlet.servers.shortcut import Shortcuts
 from martlet.servers.tables_shared import TablesShared
 from martlet.servers.workers import Workers
 from martlet.serving import memory
@@ -137,7 +138,7 @@ def _work(
     settings, together = config.protocols, Together(counted, index)
     counts = together.counts
     together.start()
-    router = Router(body_bytes=config.limits.body_bytes)
+    router, shortcuts = Router(body_bytes=config.limits.body_bytes), Shortcuts()
     mail = Mail(pipe)
     control = Control(engine, mail.send, config.folders.unavailable_labels)
     catalogue = Catalogue(engine, control, together.totals)
@@ -146,7 +147,7 @@ def _work(
         Health(engine),
         Recommendations(engine, counts, settings.timeout_s),
         _table_rows(config, engine),
-        TFServing(engine, counts, settings.timeout_s, settings.cors),
+        TFServing(engine, counts, settings.timeout_s, settings.cors, shortcuts),
         OpenInference(engine, catalogue, counts, settings.timeout_s),
         workers,
     ]
@@ -154,7 +155,7 @@ def _work(
         router.mount(dialect)
     if settings.metrics_path is not None:
         router.mount(Metrics(together.totals, settings.metrics_path, [workers.lines]))
-    doors: list[Door] = [HttpServer(router, config.host, port, config.limits)]
+    doors: list[Door] = [HttpServer(router, config.host, port, config.limits, shortcuts)]
     if grpc_port is not None:
         doors.append(_grpc_door(config, engine, catalogue, counts, grpc_port))
 

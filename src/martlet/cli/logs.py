@@ -6,7 +6,7 @@ import json
 import logging
 import time
 
-from martlet.servers.identity import current, id_of
+from martlet.servers.identity import current
 
 
 def configure(level: str, form: str) -> None:
@@ -22,8 +22,7 @@ def configure(level: str, form: str) -> None:
 
 
 def _name_request(record: logging.LogRecord) -> bool:
-    request = current.get()
-    name = "" if request is None else id_of(request).decode()
+    name = current.get().decode()
     record.request_id = name
     record.of_request = f" [request {name}]" if name else ""
     return True

@@ -2,9 +2,9 @@
  * The bodies of TensorFlow Serving's ":predict", read straight into columns.
  *
  * This is the short way for bodies of the expected shape. Whatever is not (an unknown or repeated
- * key, a ragged list, a value of another type, an empty list, {"b64": ...}, a syntax error) makes
- * decode() return None, and the complete reader in martlet/wire/tfserving decides what it is and
- * what to say of it. So this file knows no error message, and must never accept what that reader
+ * key, a ragged list, a value of another type, an empty list, a shape that the model does not take,
+ * {"b64": ...}, a syntax error) makes decode() return None, and the complete reader in
+ * martlet/wire/tfserving decides what it is and what to say of it. So this file knows no error message, and must never accept what that reader
  * would refuse, nor read a value otherwise.
  *
  * One pass, no recursion. A value takes at least two bytes of the body and at most eight of a
@@ -45,10 +45,13 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Py_ssize_t inputs;
-    PyObject *names_and_signature; /* keeps the bytes below alive */
+    PyObject *kept; /* the arguments: they keep the bytes below alive */
     const char **name;
     Py_ssize_t *name_size;
     uint8_t *kind;
+    int *rank;                       /* -1: any shape will do */
+    Py_ssize_t (*wanted)[MOST_RANK]; /* sizes by axis; -1: any */
+    PyObject *keys, *makers, *dtypes; /* tuples: make(shape, dtype, data) is the tensor */
     const char *signature;
     Py_ssize_t signature_size;
     int is_default; /* a body that names no signature means this one */
@@ -761,12 +764,26 @@ static Outcome read_body(const Plan *plan, Text *t, Column *columns, Py_ssize_t 
     return t->at == t->end ? OK : LEAVE;
 }
 
-static PyObject *shape_of(const Column *c, Py_ssize_t rows)
+/* Whether the model takes input *i* in the shape that came, which has *outer* axes before c's. */
+static int fits(const Plan *plan, Py_ssize_t i, const Column *c, int outer, Py_ssize_t rows)
 {
-    const int outer = rows >= 0;
+    if (plan->rank[i] < 0)
+        return 1;
+    if (plan->rank[i] != outer + c->leaf_depth)
+        return 0;
+    for (int axis = 0; axis < plan->rank[i]; axis++) {
+        const Py_ssize_t size = axis < outer ? rows : c->size[axis - outer];
+        if (plan->wanted[i][axis] >= 0 && plan->wanted[i][axis] != size)
+            return 0;
+    }
+    return 1;
+}
+
+static PyObject *shape_of(const Column *c, int outer, Py_ssize_t rows)
+{
     PyObject *shape = PyTuple_New(outer + c->leaf_depth);
     for (int axis = 0; shape && axis < outer + c->leaf_depth; axis++) {
-        PyObject *size = PyLong_FromSsize_t(outer && axis == 0 ? rows : c->size[axis - outer]);
+        PyObject *size = PyLong_FromSsize_t(axis < outer ? rows : c->size[axis - outer]);
         if (!size)
             Py_CLEAR(shape);
         else
@@ -775,28 +792,35 @@ static PyObject *shape_of(const Column *c, Py_ssize_t rows)
     return shape;
 }
 
-/* (is_row, [buffer or list of str, ...], [shape, ...]) */
+static PyObject *tensor_of(const Plan *plan, Py_ssize_t i, Column *c, int outer, Py_ssize_t rows)
+{
+    PyObject *shape = shape_of(c, outer, rows);
+    PyObject *data = c->strings ? Py_NewRef(c->strings) : block_of(c), *tensor = NULL;
+    if (shape && data)
+        tensor = PyObject_CallFunctionObjArgs(PyTuple_GetItem(plan->makers, i), shape,
+                                              PyTuple_GetItem(plan->dtypes, i), data, NULL);
+    Py_XDECREF(shape);
+    Py_XDECREF(data);
+    return tensor;
+}
+
+/* ({name: tensor}, by row), or None where one does not fit. */
 static PyObject *answer(const Plan *plan, Column *columns, Py_ssize_t rows)
 {
-    PyObject *data = PyList_New(plan->inputs), *shapes = PyList_New(plan->inputs), *found = NULL;
-    if (!data || !shapes)
-        goto done;
-    for (Py_ssize_t i = 0; i < plan->inputs; i++) {
-        Column *c = &columns[i];
-        PyObject *shape = shape_of(c, rows);
-        if (!shape)
-            goto done;
-        PyList_SetItem(shapes, i, shape);
-        PyObject *each = c->strings ? c->strings : block_of(c);
-        if (!each)
-            goto done;
-        c->strings = NULL;
-        PyList_SetItem(data, i, each);
+    const int outer = rows >= 0;
+    for (Py_ssize_t i = 0; i < plan->inputs; i++)
+        if (!fits(plan, i, &columns[i], outer, rows))
+            Py_RETURN_NONE;
+    PyObject *tensors = PyDict_New(), *found = NULL;
+    for (Py_ssize_t i = 0; tensors && i < plan->inputs; i++) {
+        PyObject *tensor = tensor_of(plan, i, &columns[i], outer, rows);
+        if (!tensor || PyDict_SetItem(tensors, PyTuple_GetItem(plan->keys, i), tensor) < 0)
+            Py_CLEAR(tensors);
+        Py_XDECREF(tensor);
     }
-    found = Py_BuildValue("(NOO)", PyBool_FromLong(rows != -2), data, shapes);
-done:
-    Py_XDECREF(data);
-    Py_XDECREF(shapes);
+    if (tensors)
+        found = PyTuple_Pack(2, tensors, rows != -2 ? Py_True : Py_False);
+    Py_XDECREF(tensors);
     return found;
 }
 
@@ -842,26 +866,54 @@ static void plan_dealloc(PyObject *self)
 {
     Plan *plan = (Plan *)self;
     PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(plan->names_and_signature);
+    Py_XDECREF(plan->kept);
     free(plan->name);
     free(plan->name_size);
     free(plan->kind);
+    free(plan->rank);
+    free(plan->wanted);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
 
+/* Takes over one input; -1 with an error set. *shape*: sizes, or None for any. */
+static int plan_input(Plan *plan, Py_ssize_t i, PyObject *name, char kind, PyObject *shape)
+{
+    char *bytes;
+    if (PyBytes_AsStringAndSize(name, &bytes, &plan->name_size[i]) < 0)
+        return -1;
+    const Py_ssize_t rank =
+        shape == Py_None ? -1 : PyTuple_Check(shape) ? PyTuple_Size(shape) : MOST_RANK + 1;
+    if (kind < 0 || kind >= KINDS || rank > MOST_RANK) {
+        PyErr_SetString(PyExc_ValueError, "no such kind, or shape");
+        return -1;
+    }
+    plan->name[i] = bytes;
+    plan->kind[i] = (uint8_t)kind;
+    plan->rank[i] = (int)rank;
+    for (Py_ssize_t axis = 0; axis < rank; axis++) {
+        plan->wanted[i][axis] = PyLong_AsSsize_t(PyTuple_GetItem(shape, axis));
+        if (plan->wanted[i][axis] == -1 && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *names, *signature;
+    PyObject *names, *signature, *shapes, *keys, *makers, *dtypes;
     const char *kinds;
     Py_ssize_t inputs;
     int is_default;
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "OSpy#", &names, &signature, &is_default, &kinds, &inputs))
+    if (!PyArg_ParseTuple(args, "O!Spy#O!O!O!O!", &PyTuple_Type, &names, &signature, &is_default,
+                          &kinds, &inputs, &PyTuple_Type, &shapes, &PyTuple_Type, &keys,
+                          &PyTuple_Type, &makers, &PyTuple_Type, &dtypes))
         return NULL;
-    if (!PyTuple_Check(names) || PyTuple_Size(names) != inputs || inputs < 1 ||
-        inputs > MOST_INPUTS) {
-        PyErr_SetString(PyExc_ValueError, "a tuple of names and a kind for each are wanted");
+    if (inputs < 1 || inputs > MOST_INPUTS || PyTuple_Size(names) != inputs ||
+        PyTuple_Size(shapes) != inputs || PyTuple_Size(keys) != inputs ||
+        PyTuple_Size(makers) != inputs || PyTuple_Size(dtypes) != inputs) {
+        PyErr_SetString(PyExc_ValueError, "one of each for every input is wanted");
         return NULL;
     }
     Plan *plan = (Plan *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -869,35 +921,33 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     plan->inputs = inputs;
     plan->is_default = is_default;
-    plan->names_and_signature = PyTuple_Pack(2, names, signature);
+    plan->kept = Py_NewRef(args);
+    plan->keys = keys;
+    plan->makers = makers;
+    plan->dtypes = dtypes;
     plan->name = calloc((size_t)inputs, sizeof *plan->name);
     plan->name_size = calloc((size_t)inputs, sizeof *plan->name_size);
     plan->kind = calloc((size_t)inputs, 1);
-    if (!plan->names_and_signature || !plan->name || !plan->name_size || !plan->kind) {
-        PyErr_NoMemory();
-        goto fail;
-    }
+    plan->rank = calloc((size_t)inputs, sizeof *plan->rank);
+    plan->wanted = calloc((size_t)inputs, sizeof *plan->wanted);
     plan->signature = PyBytes_AsString(signature);
     plan->signature_size = PyBytes_Size(signature);
-    for (Py_ssize_t i = 0; i < inputs; i++) {
-        char *name;
-        if (kinds[i] < 0 || kinds[i] >= KINDS) {
-            PyErr_SetString(PyExc_ValueError, "no such kind");
-            goto fail;
-        }
-        if (PyBytes_AsStringAndSize(PyTuple_GetItem(names, i), &name, &plan->name_size[i]) < 0)
-            goto fail;
-        plan->name[i] = name;
-        plan->kind[i] = (uint8_t)kinds[i];
+    int failed = 0;
+    if (!plan->name || !plan->name_size || !plan->kind || !plan->rank || !plan->wanted) {
+        PyErr_NoMemory();
+        failed = 1;
     }
-    return (PyObject *)plan;
-fail:
+    for (Py_ssize_t i = 0; i < inputs && !failed; i++)
+        failed = plan_input(plan, i, PyTuple_GetItem(names, i), kinds[i],
+                            PyTuple_GetItem(shapes, i)) < 0;
+    if (!failed)
+        return (PyObject *)plan;
     Py_DECREF(plan);
     return NULL;
 }
 
 static PyMethodDef plan_methods[] = {
-    {"decode", plan_decode, METH_O, "decode(body): (by row, data, shapes), or None: leave it"},
+    {"decode", plan_decode, METH_O, "decode(body): ({name: tensor}, by row), or None: leave it"},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot plan_slots[] = {{Py_tp_new, plan_new},

@@ -137,7 +137,14 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None or self._ended:
             return
         if _native is not None and not (self.started or self._busy or self._choked):
-            limits = self._limits
+            server, limits = self._server, self._limits
+            if server.shortcut is not None and not self.leaving:
+                answer = server.shortcut(data)
+                if answer is not None:
+                    server.served += 1
+                    self.since = server.clock
+                    self._transport.write(answer)
+                    return
             whole = _native.parse(data, limits.header_bytes, limits.body_bytes)
             if whole is not None:
                 # Most requests come whole and plain; every other is the parser's.
@@ -278,7 +285,7 @@ class Connection(asyncio.Protocol):
     # -- answering -------------------------------------------------------------------------
 
     def _serve(self, request: Request, keep: bool) -> None:
-        current.set(request)
+        current.set(id_of(request))
         try:
             answer = self._server.router.answer(request)
         except MartletError as exc:
@@ -319,9 +326,8 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, request: Request, response: Response, keep: bool) -> None:
         self._server.served += 1
-        leaving = self.closing or self.parting or self._server.draining
-        last = (not keep or (leaving and not self._waiting)) and self._refusal is None
-        more = b"X-Request-Id: %b\r\n" % (request.id or id_of(request))
+        last = (not keep or (self.leaving and not self._waiting)) and self._refusal is None
+        more = b"X-Request-Id: %b\r\n" % request.id
         headers = request.headers
         if last:
             more += b"Connection: close\r\n"
@@ -349,6 +355,11 @@ class Connection(asyncio.Protocol):
             self._ended = self.closing = True
             self._waiting.clear()
             self._transport.close()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the next answer is the last, if no request waits behind it."""
+        return self.closing or self.parting or self._server.draining
 
     def _refuse(self, status: int, message: str) -> None:
         """Take nothing more from this client; tell it why once what it is owed has gone out."""

@@ -15,6 +15,7 @@ from typing import Any, cast
 from martlet.errors import NotAvailable
 from martlet.servers.connection import Connection, Limits
 from martlet.servers.routes import Router
+from martlet.servers.shortcut import Shortcuts
 
 _HIGHEST_FD = (1 << 16) - 1
 """Of descriptors the kernel keeps a table as long as the highest: this one is half a megabyte."""
@@ -28,10 +29,21 @@ class HttpServer:
         router: Answers the requests.
         host, port: Where to listen; the workers share the port (see ``bound``).
         limits: Of every connection.
+        shortcuts: Of paths that have one; the router answers all others.
     """
 
-    def __init__(self, router: Router, host: str, port: int, limits: Limits = Limits()) -> None:
+    def __init__(
+        self,
+        router: Router,
+        host: str,
+        port: int,
+        limits: Limits = Limits(),
+        shortcuts: Shortcuts | None = None,
+    ) -> None:
         self.router = router
+        self.shortcut = None
+        if shortcuts is not None:
+            self.shortcut = shortcuts.answering(limits.header_bytes, limits.body_bytes)
         self._address = (host, port)
         self.limits = limits
         self.connections: set[Connection] = set()

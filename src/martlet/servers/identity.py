@@ -13,8 +13,8 @@ _GIVEN = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NO_TRACE = b"0" * 32
 
-current: ContextVar[Request | None] = ContextVar("request", default=None)
-"""The request that is worked on, for whoever logs: on the loop, and in the lanes."""
+current: ContextVar[bytes] = ContextVar("request", default=b"")
+"""The id of the request that is worked on, for whoever logs: on the loop, and in the lanes."""
 
 _numbers = count(1)
 _prefix = (0, b"")

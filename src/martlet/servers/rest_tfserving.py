@@ -15,6 +15,7 @@ from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable, form_of
 from martlet.servers import tfserving_calls
 from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
+from martlet.servers.shortcut import Form, Shortcuts
 from martlet.servers.tfserving_calls import Seat
 from martlet.servers.timed import Answer, Call, Timed
 from martlet.serving.engine import Engine, outputs_of
@@ -35,6 +36,7 @@ class TFServing:
         sink: Hears of every answer.
         timeout_s: An answer that takes longer is 504.
         cors: Whether browsers of other origins may call.
+        shortcuts: Where predicts are added that need none of this.
     """
 
     def __init__(
@@ -43,12 +45,13 @@ class TFServing:
         sink: Sink = NOBODY,
         timeout_s: float = 30.0,
         cors: bool = False,
+        shortcuts: Shortcuts | None = None,
     ) -> None:
         self._engine = engine
-        self._timed = Timed(engine, sink, timeout_s)
+        self._timed = Timed(engine, sink, timeout_s, shortcuts)
         self._cors = _CORS if cors else ()
         self.routes = [
-            Route("POST", _path(":predict"), self._called(self._predict, "predict"), query=False),
+            Route("POST", _path(":predict"), self._told(self._predict), query=False),
             Route(
                 "POST", _path(":classify"), self._called(self._classify, "classify"), query=False
             ),
@@ -84,7 +87,7 @@ class TFServing:
 
         return made
 
-    def _predict(self, ref: ModelRef) -> Call:
+    def _predict(self, ref: ModelRef) -> Handler:
         seat, readers, cors = Seat(self._engine, ref), _Readers(), self._cors
 
         def call(request: Request) -> Answer:
@@ -104,7 +107,14 @@ class TFServing:
             written = responses.predictions(outputs) if by_row else responses.outputs(outputs)
             return Response(200, written, JSON, cors), variant.version, _rows(inputs), model_ns
 
-        return call
+        def form(servable: Servable) -> Form | None:
+            name, plan = readers.usual(servable)
+            if plan is None:
+                return None
+            fields = b"".join(b"%b: %b\r\n" % each for each in cors)
+            return Form(name, plan.decode, responses.predictions, responses.outputs, fields)
+
+        return self._timed.handler(call, "predict", ref, form)
 
     def _classify(self, ref: ModelRef) -> Call:
         def call(request: Request) -> Answer:
@@ -200,6 +210,12 @@ class _Readers:
         ] = {}
         self._last = DEFAULT_SIGNATURE, DEFAULT_SIGNATURE
 
+    def usual(self, servable: Servable) -> tuple[str, RowPlan | None]:
+        """Return the signature that was last called, and its plan, where there is one."""
+        name, called = self._last
+        signature = servable.signatures.get(called)
+        return called, None if signature is None else self._of(name, called, signature)[1]
+
     def read(self, servable: Servable, body: bytes) -> tuple[str, dict[str, Tensor], bool]:
         """
         Return the signature to call for *body*, its tensors, and whether they came by row.
@@ -209,13 +225,10 @@ class _Readers:
         """
         # Who asked for a signature asks for it again: its plan reads the body without a look at
         # the document, and declines one that names another.
-        name, called = self._last
-        signature = servable.signatures.get(called)
-        if signature is not None:
-            _, plan, _ = self._of(name, called, signature)
-            found = None if plan is None else plan.decode(body)
-            if found is not None:
-                return called, *found
+        called, plan = self.usual(servable)
+        found = None if plan is None else plan.decode(body)
+        if found is not None:
+            return called, *found
         document = requests.parse_object(body)
         given = requests.signature_name_of(document)
         name = given or DEFAULT_SIGNATURE

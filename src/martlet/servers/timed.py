@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
 from martlet.errors import DeadlineExceeded, MartletError
 from martlet.events import Sink
 from martlet.names import ModelRef
+from martlet.servable import Servable
 from martlet.servers.offload import SLOW_NS, Pace, run
 from martlet.servers.routes import Handler, Request, Response
+from martlet.servers.shortcut import Form, Short, Shortcuts
 from martlet.servers.timeouts import timeout_of
 from martlet.serving.engine import Engine
 from martlet.serving.lane import LaneClosed
+from martlet.serving.traffic import Table
 
 Answer = tuple[Response, int, int, int]
 """What a call gave: the response, the version that answered (0: none), the rows scored, and how
@@ -31,22 +35,38 @@ class Timed:
         engine: Whose models are known by name.
         sink: Hears of every answer.
         timeout_s: An answer that takes longer is DeadlineExceeded.
+        shortcuts: Where paths whose calls are quick and common are added.
     """
 
-    def __init__(self, engine: Engine, sink: Sink, timeout_s: float) -> None:
+    def __init__(
+        self, engine: Engine, sink: Sink, timeout_s: float, shortcuts: Shortcuts | None = None
+    ) -> None:
         self._engine = engine
+        self._shortcuts = shortcuts
         self._sink = sink
         self._timeout_s = timeout_s
         self._timeout_ns = round(timeout_s * 1e9)
 
-    def handler(self, call: Call, api: str, ref: ModelRef) -> Handler:
-        """Return the handler that answers by *call*: here, or in the lane of a slow version."""
+    def handler(
+        self,
+        call: Call,
+        api: str,
+        ref: ModelRef,
+        form: Callable[[Servable], Form | None] = lambda _: None,
+    ) -> Handler:
+        """
+        Return the handler that answers by *call*: here, or in the lane of a slow version.
+
+        Args:
+            form: Tells how the calls that a servable mostly gets are read and written.
+        """
         pace, model, engine = Pace(), ref.name, self._engine
         answered = self._sink.answered
         table, lane, here = engine.table, engine.lane(ref), True
+        shortened: Table | None = None
 
         def handler(request: Request) -> Response | Coroutine[Any, Any, Response]:
-            nonlocal table, lane, here
+            nonlocal table, lane, here, shortened
             if engine.table is not table:
                 table, lane = engine.table, engine.lane(ref)
                 here = lane is None or lane.on_loop
@@ -63,10 +83,43 @@ class Timed:
                 return self._done(answer, api, model, pace, took_ns)
             response, version, rows, model_ns = answer
             answered("REST", api, model, version, None, rows, took_ns, model_ns)
+            if shortened is not table:
+                shortened = table
+                self._shorten(request.target, api, ref, slow, form)
             return response
+
+        def slow(model_ns: int) -> None:
+            nonlocal shortened
+            pace.note(model_ns)
+            shortened = None
 
         here = lane is None or lane.on_loop
         return handler
+
+    def _shorten(
+        self,
+        target: str,
+        api: str,
+        ref: ModelRef,
+        slow: Callable[[int], None],
+        form: Callable[[Servable], Form | None],
+    ) -> None:
+        """Have *target*, whose calls work here, answered by a shortcut while this table holds."""
+        shortcuts, engine = self._shortcuts, self._engine
+        if shortcuts is None:
+            return
+        number, variant = engine.number, engine.table.variant(ref)
+        found = form(variant.servable)
+        if found is None:
+            return
+
+        def slower(model_ns: int) -> None:
+            shortcuts.forget(target)
+            slow(model_ns)
+
+        note = partial(self._sink.answered, "REST", api, ref.name, variant.version, None)
+        about = (engine.force, number, variant, note, slower, SLOW_NS, self._timeout_ns)
+        shortcuts.add(target, Short(*about, *found))
 
     async def _later(
         self, call: Call, api: str, ref: ModelRef, pace: Pace, request: Request

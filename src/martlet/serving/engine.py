@@ -55,6 +55,16 @@ class Engine:
         self._force[0] = number
 
     @property
+    def force(self) -> MutableSequence[int] | memoryview:
+        """The word: what was made for the table of one number holds while the word is that."""
+        return self._force
+
+    @property
+    def number(self) -> int:
+        """The number of the table last answered from."""
+        return self._number
+
+    @property
     def table(self) -> Table:
         """The table in force. A request reads it once."""
         if self._force[0] != self._number:

@@ -1,7 +1,7 @@
 """The short way from a ``:predict`` body to tensors: JSON read once, straight into columns.
 
 A :class:`RowPlan` is compiled from a signature when a version loads, and reads bodies of the
-shape that clients send. For anything else, valid or not, it returns None, and the complete
+shape that clients send and the model takes. For anything else, valid or not, it returns None, and the complete
 reader decides what the body is and what to say of it::
 
     plan = RowPlan.compile(signature, name)
@@ -17,6 +17,7 @@ What both read, they read the same: the test of this module holds them against e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,18 +41,28 @@ _KINDS = [
     DType.FLOAT64,
     DType.STRING,
 ]
-_MOST_INPUTS = 4096
+_MOST_INPUTS, _MOST_RANK = 4096, 8
+
+Found = tuple[dict[str, Tensor], bool]
+"""Tensors by name in the signature's order, and whether they came by row."""
 
 
 class RowPlan:
-    """How the bodies of one signature are read. Any number of threads may use one."""
+    """
+    How the bodies of one signature are read. Any number of threads may use one.
 
-    __slots__ = ("_dtypes", "_names", "_native")
+    Args:
+        decode: Returns what a body holds; None: use the complete reader. The body has
+            ``instances`` (objects, or bare values of the one input) or ``inputs``, may name this
+            plan's signature, and no more; its tensors have the shapes of the lists, which are
+            shapes that the signature takes, and are the caller's to change. Time is linear,
+            memory at most six times the body (strings are Python's).
+    """
 
-    def __init__(self, names: list[str], dtypes: list[np.dtype[Any]], native: Any) -> None:
-        self._names = names
-        self._dtypes = dtypes
-        self._native = native
+    __slots__ = ("decode",)
+
+    def __init__(self, decode: Callable[[bytes | memoryview], Found | None]) -> None:
+        self.decode = decode
 
     @classmethod
     def compile(cls, signature: Signature, name: str = DEFAULT_SIGNATURE) -> RowPlan | None:
@@ -62,39 +73,25 @@ class RowPlan:
         that JSON cannot write (float16), or is called ``b64``.
         """
         native = find("rows")
-        specs = signature.inputs
-        if native is None or not 0 < len(specs) <= _MOST_INPUTS or "b64" in specs:
+        specs = list(signature.inputs.values())
+        if native is None or not 0 < len(specs) <= _MOST_INPUTS or "b64" in signature.inputs:
             return None
-        if any(each.dtype not in _KINDS for each in specs.values()):
+        if any(each.dtype not in _KINDS or len(each.shape or ()) > _MOST_RANK for each in specs):
             return None
         plan = native.Plan(
-            tuple(each.encode("utf-8", "surrogatepass") for each in specs),
+            tuple(each.name.encode("utf-8", "surrogatepass") for each in specs),
             name.encode("utf-8", "surrogatepass"),
             name == DEFAULT_SIGNATURE,
-            bytes(_KINDS.index(each.dtype) for each in specs.values()),
+            bytes(_KINDS.index(each.dtype) for each in specs),
+            tuple(each.shape if each.enforced else None for each in specs),
+            tuple(each.name for each in specs),
+            tuple(_strings if each.dtype is DType.STRING else np.ndarray for each in specs),
+            tuple(each.dtype.numpy for each in specs),
         )
-        return cls(list(specs), [each.dtype.numpy for each in specs.values()], plan)
+        return cls(plan.decode)
 
-    def decode(self, body: bytes | memoryview) -> tuple[dict[str, Tensor], bool] | None:
-        """
-        Return the tensors of *body*, and whether they came by row; None: use the complete reader.
 
-        The body has ``instances`` (objects, or bare values of the one input) or ``inputs``, may
-        name this plan's signature, and no more. Tensors are in the signature's order, have the
-        shapes of the lists, and are the caller's to change. Time is linear, memory at most six
-        times the body (strings are Python's).
-        """
-        found = self._native.decode(body)
-        if found is None:
-            return None
-        by_row, columns, shapes = found
-        tensors: dict[str, Tensor] = {}
-        # All four have one length: the plan gives a column and a shape an input.
-        for name, dtype, data, shape in zip(self._names, self._dtypes, columns, shapes):  # noqa: B905
-            if type(data) is list:
-                strings = np.empty(len(data), object)
-                strings[:] = data
-                tensors[name] = strings.reshape(shape)
-            else:
-                tensors[name] = np.ndarray(shape, dtype, data)
-        return tensors, by_row
+def _strings(shape: tuple[int, ...], dtype: np.dtype[Any], data: list[str]) -> Tensor:
+    found = np.empty(len(data), dtype)
+    found[:] = data
+    return found.reshape(shape)

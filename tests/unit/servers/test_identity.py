@@ -46,7 +46,7 @@ def test_what_is_no_id_is_replaced_by_one_made_here(headers):
 
 
 def test_a_log_line_names_the_request_and_the_error():
-    token = current.set(request(x_request_id="abc"))
+    token = current.set(id_of(request(x_request_id="abc")))
     try:
         raise ValueError("broken")
     except ValueError:
