@@ -11,23 +11,47 @@
  * The long way is the pure twin: what both answer, they answer the same.
  */
 #include "http.h"
+#include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <time.h>
 
-enum { FORCE, NUMBER, VARIANT, NOTE, SLOW, SLOW_NS, LATE_NS, SIGNATURE, DECODE, BY_ROW, BY_COLUMN,
-       FIELDS, PARTS };
+enum { FORCE, NUMBER, VARIANT, NOTE, SLOW, SLOW_NS, LATE_NS, SIGNATURE, DECODE, ROWS, WRITE_ROWS,
+       COLUMNS, WRITE_COLUMNS, FIELDS, PARTS };
 
 #define LONGEST_ID 128
+#define LONGEST_PREFIX 32 /* of the ids that are made here */
 #define MOST_HEAD 512 /* of a reply, without the fields that the path adds */
+#define PLAIN_BELOW 1e6
 
 static PyObject *word_acquire, *word_release, *word_servable, *word_predict;
+static PyObject *dumps, *option_numpy; /* orjson's */
 
 /* What a request says. */
 typedef struct {
     Slice target, body, id, trace;
     Framing framing;
 } Heard;
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+static char *put(char *to, const char *text, Py_ssize_t size) {
+    memcpy(to, text, (size_t)size);
+    return to + size;
+}
+
+static char *put_bytes(char *to, PyObject *bytes) {
+    return put(to, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
+}
+
+#define PUT(to, literal) put(to, literal, (Py_ssize_t)sizeof(literal) - 1)
+
+static char *put_number(char *to, unsigned long long number, unsigned base) {
+    char digits[24], *const end = digits + sizeof digits, *at = end;
+    do
+        *--at = "0123456789abcdef"[number % base];
+    while (number /= base);
+    return put(to, at, end - at);
+}
 
 /* ---- which request it is; as martlet.servers.identity -------------------------------------- */
 
@@ -70,9 +94,11 @@ static PyObject *id_of(const Heard *heard, PyObject *prefix) {
     const Slice trace = trace_of(heard->trace);
     if (trace.length)
         return PyBytes_FromStringAndSize(trace.at, trace.length);
-    char text[LONGEST_ID];
-    const int size = snprintf(text, sizeof text, "%.32s-%llx", PyBytes_AS_STRING(prefix), ++made);
-    return PyBytes_FromStringAndSize(text, size);
+    char text[LONGEST_ID], *at = text;
+    at = put_bytes(at, prefix);
+    at = PUT(at, "-");
+    at = put_number(at, ++made, 16);
+    return PyBytes_FromStringAndSize(text, at - text);
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -183,28 +209,74 @@ static int tell(PyObject *short_, PyObject *inputs, int64_t took_ns, int64_t mod
     return told == NULL ? -1 : 1;
 }
 
-static PyObject *reply(PyObject *short_, const Heard *heard, PyObject *id, PyObject *body) {
-    char head[MOST_HEAD];
+/* Whether orjson writes these numbers as upstream does: as martlet.wire.tfserving.floats. */
+static int is_plain(const Py_buffer *view) {
+    const char *format = view->format ? view->format : "";
+    const Py_ssize_t count = view->itemsize ? view->len / view->itemsize : 0;
+    if (view->ndim < 1 || count == 0 || strlen(format) != 1)
+        return 0;
+    int plain = 1; /* a NaN is below nothing */
+    if (*format == 'f')
+        for (Py_ssize_t i = 0; i < count; i++)
+            plain &= fabsf(((const float *)view->buf)[i]) < PLAIN_BELOW;
+    else if (*format == 'd')
+        for (Py_ssize_t i = 0; i < count; i++)
+            plain &= fabs(((const double *)view->buf)[i]) < PLAIN_BELOW;
+    else
+        return 0;
+    return plain;
+}
+
+/* The numbers of the only output, as JSON; NULL without an error: write it the long way. */
+static PyObject *numbers_of(PyObject *outputs) {
+    Py_ssize_t place = 0;
+    PyObject *name, *only;
+    Py_buffer view;
+    if (!PyDict_Check(outputs) || PyDict_GET_SIZE(outputs) != 1 ||
+        !PyDict_Next(outputs, &place, &name, &only))
+        return NULL;
+    if (PyObject_GetBuffer(only, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) < 0) {
+        PyErr_Clear();
+        return NULL;
+    }
+    const int plain = is_plain(&view);
+    PyBuffer_Release(&view);
+    PyObject *arguments[] = {only, Py_None, option_numpy};
+    return plain ? PyObject_Vectorcall(dumps, arguments, 3, NULL) : NULL;
+}
+
+/* The whole response around *text*, which is the body, or where *begin* is given all of it but
+ * *begin* and a brace. */
+static PyObject *reply(PyObject *short_, const Heard *heard, PyObject *id, PyObject *begin,
+                       PyObject *text) {
     PyObject *fields = PART(short_, FIELDS);
-    if (!PyBytes_Check(body) || !PyBytes_Check(fields) || PyBytes_GET_SIZE(id) > LONGEST_ID) {
+    if (!PyBytes_Check(text) || !PyBytes_Check(fields) || PyBytes_GET_SIZE(id) > LONGEST_ID ||
+        (begin != NULL && !PyBytes_Check(begin))) {
         PyErr_SetString(PyExc_TypeError, "bytes are wanted, and a short id");
         return NULL;
     }
-    const int head_size = snprintf(
-        head, sizeof head,
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %lld\r\n"
-        "X-Request-Id: %s\r\n%s",
-        (long long)PyBytes_GET_SIZE(body), PyBytes_AS_STRING(id),
-        heard->framing.says_keep_alive ? "Connection: keep-alive\r\n" : "");
-    const Py_ssize_t fields_size = PyBytes_GET_SIZE(fields), body_size = PyBytes_GET_SIZE(body);
-    PyObject *whole = PyBytes_FromStringAndSize(NULL, head_size + fields_size + 2 + body_size);
+    const Py_ssize_t body_size =
+        PyBytes_GET_SIZE(text) + (begin != NULL ? PyBytes_GET_SIZE(begin) + 1 : 0);
+    char head[MOST_HEAD], *at = head;
+    at = PUT(at, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ");
+    at = put_number(at, (unsigned long long)body_size, 10);
+    at = PUT(at, "\r\nX-Request-Id: ");
+    at = put_bytes(at, id);
+    at = PUT(at, "\r\n");
+    if (heard->framing.says_keep_alive)
+        at = PUT(at, "Connection: keep-alive\r\n");
+    PyObject *whole =
+        PyBytes_FromStringAndSize(NULL, at - head + PyBytes_GET_SIZE(fields) + 2 + body_size);
     if (whole == NULL)
         return NULL;
-    char *to = PyBytes_AS_STRING(whole);
-    memcpy(to, head, (size_t)head_size);
-    memcpy(to += head_size, PyBytes_AS_STRING(fields), (size_t)fields_size);
-    memcpy(to += fields_size, "\r\n", 2);
-    memcpy(to + 2, PyBytes_AS_STRING(body), (size_t)body_size);
+    char *to = put(PyBytes_AS_STRING(whole), head, at - head);
+    to = put_bytes(to, fields);
+    to = PUT(to, "\r\n");
+    if (begin != NULL)
+        to = put_bytes(to, begin);
+    to = put_bytes(to, text);
+    if (begin != NULL)
+        *to = '}';
     return whole;
 }
 
@@ -228,9 +300,13 @@ static PyObject *walk(PyObject *short_, const Heard *heard, PyObject *current, P
     const int64_t model_ns = now_ns() - called_ns;
     if (outputs == NULL || outputs == Py_None)
         goto done;
-    text = PyObject_CallOneArg(PART(short_, by_row ? BY_ROW : BY_COLUMN), outputs);
+    PyObject *begin = PART(short_, by_row ? ROWS : COLUMNS);
+    if ((text = numbers_of(outputs)) == NULL && !PyErr_Occurred()) {
+        text = PyObject_CallOneArg(PART(short_, by_row ? WRITE_ROWS : WRITE_COLUMNS), outputs);
+        begin = NULL;
+    }
     if (text != NULL && tell(short_, inputs, now_ns() - began_ns, model_ns) > 0)
-        whole = reply(short_, heard, id, text);
+        whole = reply(short_, heard, id, begin, text);
 done:
     Py_XDECREF(body);
     Py_XDECREF(found);
@@ -247,6 +323,9 @@ static PyObject *answer(PyObject *Py_UNUSED(module), PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!O!OSnnS", &PyDict_Type, &known, &PyTuple_Type, &apart, &current,
                           &prefix, &head_limit, &body_limit, &data))
         return NULL;
+    if (PyBytes_GET_SIZE(prefix) > LONGEST_PREFIX)
+        return PyErr_Format(PyExc_ValueError, "a prefix of ids has %d bytes at most",
+                            LONGEST_PREFIX);
     const char *start = PyBytes_AS_STRING(data), *end = start + PyBytes_GET_SIZE(data);
     Slice method;
     Heard heard = {.framing = NOTHING_SAID};
@@ -295,7 +374,14 @@ PyMODINIT_FUNC PyInit__shortcut(void) {
     word_release = PyUnicode_InternFromString("release");
     word_servable = PyUnicode_InternFromString("servable");
     word_predict = PyUnicode_InternFromString("predict");
-    if (!word_acquire || !word_release || !word_servable || !word_predict)
+    PyObject *orjson = PyImport_ImportModule("orjson");
+    if (orjson != NULL) {
+        dumps = PyObject_GetAttrString(orjson, "dumps");
+        option_numpy = PyObject_GetAttrString(orjson, "OPT_SERIALIZE_NUMPY");
+        Py_DECREF(orjson);
+    }
+    if (!word_acquire || !word_release || !word_servable || !word_predict || !dumps ||
+        !option_numpy)
         return NULL;
     return PyModule_Create(&module);
 }

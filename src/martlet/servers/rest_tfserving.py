@@ -112,7 +112,7 @@ class TFServing:
             if plan is None:
                 return None
             fields = b"".join(b"%b: %b\r\n" % each for each in cors)
-            return Form(name, plan.decode, responses.predictions, responses.outputs, fields)
+            return Form(name, plan.decode, *responses.BY_ROW, *responses.BY_COLUMN, fields)
 
         return self._timed.handler(call, "predict", ref, form)
 

@@ -33,14 +33,18 @@ class Form(NamedTuple):
     Args:
         signature_name: That is called.
         decode: Reads a body; None: it is not a common one. What it gives needs no check.
-        by_row, by_column: Write the reply.
+        rows, columns: What a reply by row, or by column, begins with, where its rest is the
+            numbers of the only output and a brace.
+        write_rows, write_columns: Write any reply.
         fields: More lines of the reply's head.
     """
 
     signature_name: str
     decode: Callable[[bytes], Found | None]
-    by_row: Callable[[Tensors], bytes]
-    by_column: Callable[[Tensors], bytes]
+    rows: bytes
+    write_rows: Callable[[Tensors], bytes]
+    columns: bytes
+    write_columns: Callable[[Tensors], bytes]
     fields: bytes = b""
 
 
@@ -68,8 +72,10 @@ class Short(NamedTuple):
     late_ns: int
     signature_name: str
     decode: Callable[[bytes], Found | None]
-    by_row: Callable[[Tensors], bytes]
-    by_column: Callable[[Tensors], bytes]
+    rows: bytes
+    write_rows: Callable[[Tensors], bytes]
+    columns: bytes
+    write_columns: Callable[[Tensors], bytes]
     fields: bytes
 
 

@@ -11,6 +11,7 @@ from martlet.errors import ModelNotFound, NotAvailable
 from martlet.names import ModelRef
 from martlet.servable import Servable
 from martlet.serving.lane import Lane
+from martlet.serving.lease import lease
 from martlet.serving.ondemand import OnDemand
 from martlet.states import State, VersionStatus
 
@@ -27,9 +28,11 @@ class Variant(Generic[Content]):
 
     Args:
         lane: Where calls work that do not work with the request that asks.
+
+    ``acquire``, ``release`` and ``drain`` are those of its ``Lease``.
     """
 
-    __slots__ = ("_draining", "_leases", "_lock", "drained", "lane", "name", "servable", "version")
+    __slots__ = ("acquire", "drain", "drained", "lane", "name", "release", "servable", "version")
 
     def __init__(
         self, name: str, version: int, servable: Content, lane: Lane | None = None
@@ -39,31 +42,9 @@ class Variant(Generic[Content]):
         self.servable = servable
         self.lane = lane if lane is not None else Lane(name)
         self.drained = threading.Event()
-        self._lock = threading.Lock()
-        self._leases = 0
-        self._draining = False
-
-    def acquire(self) -> bool:
-        """Take a lease; False if the variant is draining. Each True is followed by ``release``."""
-        with self._lock:
-            if self._draining:
-                return False
-            self._leases += 1
-            return True
-
-    def release(self) -> None:
-        """Give back one lease."""
-        with self._lock:
-            self._leases -= 1
-            if self._draining and self._leases == 0:
-                self.drained.set()
-
-    def drain(self) -> None:
-        """Refuse leases from now on."""
-        with self._lock:
-            self._draining = True
-            if self._leases == 0:
-                self.drained.set()
+        held = lease(self.drained.set)
+        # Attributes, not methods: every request calls two of them.
+        self.acquire, self.release, self.drain = held.acquire, held.release, held.drain
 
 
 @dataclass(frozen=True, slots=True)

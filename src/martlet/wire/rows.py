@@ -1,8 +1,8 @@
 """The short way from a ``:predict`` body to tensors: JSON read once, straight into columns.
 
 A :class:`RowPlan` is compiled from a signature when a version loads, and reads bodies of the
-shape that clients send and the model takes. For anything else, valid or not, it returns None, and the complete
-reader decides what the body is and what to say of it::
+shape that clients send and the model takes. For anything else, valid or not, it returns None, and
+the complete reader decides what the body is and what to say of it::
 
     plan = RowPlan.compile(signature, name)
     ...

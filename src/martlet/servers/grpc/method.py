@@ -91,12 +91,11 @@ def identified(context: grpc.ServicerContext) -> str:
         for key, value in context.invocation_metadata()
         if key in _NAMING
     }
-    # To whoever logs a call is what it is on the wire: a POST of HTTP.
-    request = Request("POST", "", headers, b"")
-    current.set(request)
-    name = id_of(request).decode()
-    context.set_trailing_metadata((("x-request-id", name),))
-    return name
+    # An id is found as REST's is: on the wire a call is a POST of HTTP.
+    name = id_of(Request("POST", "", headers, b""))
+    current.set(name)
+    context.set_trailing_metadata((("x-request-id", name.decode()),))
+    return name.decode()
 
 
 _FOR_EVER_S = 1e9
