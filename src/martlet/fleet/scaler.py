@@ -73,7 +73,7 @@ class Scaler:
         told = {"workers": made.after, "before": made.before, "reason": made.reason}
         self._told.append({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told})
         log.info(
-            "from %d workers to %d: %s", made.before, made.after, made.reason,
+            "workers: %d instead of %d: %s", made.after, made.before, made.reason,
             extra={"facts": {"scaling": told}},
         )  # fmt: skip
 

@@ -321,6 +321,19 @@ class TestFraming:
 
         run()
 
+    def test_who_is_turned_away_waits_and_who_was_there_does_not_notice(self):
+        with http.bound("127.0.0.1", 0) as listening, socket.socket() as late:
+            listening.listen()
+            with socket.create_connection(listening.getsockname()) as early:
+                assert http.turn_away(listening)
+                early.sendall(b"ping")
+                accepted, _ = listening.accept()
+                with accepted:
+                    assert accepted.recv(4) == b"ping"
+                late.settimeout(0.1)
+                with pytest.raises(TimeoutError):
+                    late.connect(listening.getsockname())
+
     def test_a_share_of_the_clients_is_sent_to_open_their_connections_anew(self):
         @over_sockets()
         async def run(place: Place) -> None:
