@@ -183,6 +183,21 @@ class Spec:
         return f"{self.dtype.value} {shape}"
 
 
+def repeated(row: Tensor, count: int) -> Tensor:
+    """
+    Return the one row of *row* [1, ...] as often as *count* says; not to be written to.
+
+    Where it is long it is there once and seen *count* times (its first stride is 0): nothing is
+    copied, and a model that computes the user's part once knows all rows for one.
+    """
+    # Below some 64 bytes the copies cost less than the view.
+    if row.nbytes < _VIEWED_BYTES:
+        return np.repeat(row, count, axis=0)
+    return np.broadcast_to(row, (count, *row.shape[1:]))
+
+
+_VIEWED_BYTES = 64
+
 _Quick = tuple[str, "np.dtype[Any]", int, tuple[tuple[int, int], ...]]
 """An input's name, dtype, rank (-1: none fits in short) and the sizes of its fixed axes."""
 

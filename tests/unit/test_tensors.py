@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from martlet.errors import InvalidInput
-from martlet.tensors import DType, Signature, Spec
+from martlet.tensors import DType, Signature, Spec, repeated
 
 
 class TestDType:
@@ -139,3 +139,12 @@ class TestSignature:
         with pytest.raises(InvalidInput) as caught:
             self.SIGNATURE.check(given)
         assert says in str(caught.value)
+
+
+def test_a_long_row_is_repeated_without_copies_and_stays_so_through_a_check():
+    row = np.arange(50)[None]
+    rows = repeated(row, 200)
+    np.testing.assert_array_equal(rows, np.repeat(row, 200, axis=0))
+    signature = Signature.of([Spec("history", DType.INT64, (-1, 50))], [])
+    assert signature.check({"history": rows})["history"].strides[0] == 0
+    np.testing.assert_array_equal(repeated(row[:, :2], 3), np.repeat(row[:, :2], 3, axis=0))

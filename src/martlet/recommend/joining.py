@@ -16,7 +16,7 @@ from martlet.recommend.stages import Floats, Keys
 from martlet.recommend.subject import Subject
 from martlet.recommend.tables import Tables
 from martlet.stores import Features
-from martlet.tensors import DType, Signature, Spec, Tensor
+from martlet.tensors import DType, Signature, Spec, Tensor, repeated
 
 
 @dataclass(slots=True)
@@ -256,7 +256,7 @@ def _shaped(spec: Spec, values: Tensor, n: int) -> Tensor:
     if values.dtype != wanted:
         values = _cast(spec, values)
     if len(values) != n:
-        values = np.repeat(values, n, axis=0)
+        values = repeated(values, n)
     shape = spec.shape
     if shape is None or len(shape) == values.ndim:
         return values

@@ -26,7 +26,7 @@ import orjson
 from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput
-from martlet.tensors import DType, Signature, Spec, Tensor
+from martlet.tensors import DType, Signature, Spec, Tensor, repeated
 
 Document = dict[str, Any]
 
@@ -222,7 +222,7 @@ def _shared(spec: Spec, value: Any, n: int) -> Tensor:
         raise InvalidInput(
             f"context[{spec.name!r}] has shape {list(row.shape)}; one row of {spec} is wanted"
         )
-    return np.repeat(row, n, axis=0)
+    return repeated(row, n)
 
 
 def _array(spec: Spec, value: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -220,3 +221,14 @@ class TestRowsThatAreSet:
         table.remove_many(rows["item"][:1])
         again = PackageServable(tmp_path / "p", LoadOptions())
         np.testing.assert_allclose(again.predict(rows)["score"], expected, 1e-5, 1e-6)
+
+
+def test_threads_that_ask_at_once_get_their_own_answers(case: Case, tmp_path: Path):
+    found = case.package(tmp_path / "p", catalogue=case.catalogue)
+    asked = [case.original.rows(1 + 7 * i, seed=i, one_user=i % 2 == 0) for i in range(16)]
+    expected = [case.original.predict(rows)["score"] for rows in asked]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            scores = pool.map(lambda rows: found.predict(rows)["score"], asked)
+            for score, wanted in zip(scores, expected, strict=True):
+                np.testing.assert_allclose(score, wanted, 1e-5, 1e-6)
