@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.formats import older_sklearn
 from martlet.formats.tabular import MATRIX, Rows
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -235,8 +236,7 @@ def mend(estimator: Any) -> None:
             came_later = parameter.default is not parameter.empty and not hasattr(each, name)
             if came_later and hasattr(type(each), "get_params"):
                 setattr(each, name, parameter.default)
-        if type(each).__name__ == "SimpleImputer" and not hasattr(each, "_fill_dtype"):
-            each._fill_dtype = getattr(each, "_fit_dtype", np.dtype(np.float64))
+        older_sklearn.mend(each)
 
 
 def _by_name(part: Any) -> bool:

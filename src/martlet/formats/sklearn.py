@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats import Format, LoadOptions, archives, pickles
+from martlet.formats import Format, LoadOptions, archives, older_sklearn, pickles
 from martlet.formats.estimator import EstimatorServable, parts
 from martlet.formats.isolated import Isolated
 from martlet.servable import Servable
@@ -74,12 +74,10 @@ def estimator_at(path: Path, trusted: bool) -> Any:
 
 
 def _unpickled(path: Path) -> Any:
-    import joblib
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of another version: what differs shows on the probe
         try:
-            return joblib.load(path)
+            return older_sklearn.load(path)
         except Exception as exc:
             raise UnsupportedModel(
                 f"{path} does not unpickle with the libraries installed here "

@@ -14,7 +14,7 @@ from martlet.formats.spark import features, models, trees
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved
 from martlet.formats.spark.features import Reader
-from martlet.formats.stages.classes import argmax_choice, classifier
+from martlet.formats.stages.classes import classifier
 from martlet.formats.stages.plan import Kind, Plan, Stage
 from martlet.formats.stages.vectors import Floats, Vector
 
@@ -107,7 +107,13 @@ def _one_vs_rest(saved: Saved, columns: Columns, depth: int) -> list[Stage]:
         models.names(saved), features=source, raw=saved.text("rawPredictionCol"), probability=""
     )
     width = scorers[0].inputs[0].width
-    return [classifier(saved.name, names, width, count, score, None, argmax_choice)]
+    return [classifier(saved.name, names, width, count, score, None, _highest)]
+
+
+def _highest(raw: Floats, probability: Floats | None) -> Floats:
+    """Return the first class above minus infinity with the highest score; -1 for none, as Spark."""
+    known = np.where(np.isnan(raw), -np.inf, raw)
+    return np.where((known > -np.inf).any(axis=1), known.argmax(axis=1), -1.0)
 
 
 _HOLDERS: Mapping[str, Any] = {

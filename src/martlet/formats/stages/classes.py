@@ -19,11 +19,23 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def softmax(x: Floats) -> Floats:
-    """Return each row's exponentials over their sum. A row with an infinity is 1 there."""
+    """
+    Return each row's exponentials over their sum.
+
+    A row with an infinity is 1 there; with several, 1 at the first and NaN elsewhere, as in Spark.
+    """
+    top = x.max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        top = x.max(axis=1, keepdims=True)
-        e = np.where(np.isposinf(top), np.isposinf(x), np.exp(x - top))
-    return np.asarray(e / e.sum(axis=1, keepdims=True))
+        e: Floats = np.exp(x - top)
+    rows = np.flatnonzero(top == np.inf)
+    if not rows.size:
+        e /= e.sum(axis=1, keepdims=True)
+        return e
+    first = x[rows].argmax(axis=1)
+    e[rows, first] = 1.0
+    e /= e.sum(axis=1, keepdims=True)
+    e[rows, first] = 1.0
+    return e
 
 
 def mirrored(margin: Floats) -> Floats:
@@ -73,6 +85,7 @@ def threshold_choice(name: str, thresholds: Sequence[float]) -> Chooser:
             scaled = np.where(
                 limits == 0, np.where(probability == 0, 0.0, np.inf), probability / limits
             )
+        scaled[np.isnan(scaled)] = -np.inf  # no class wins by a probability that is missing
         return np.asarray(scaled.argmax(axis=1), dtype=np.float64)
 
     return choose

@@ -42,11 +42,12 @@ _INVERSES: Mapping[str, Inverse] = {
 _CANONICAL = {"gaussian": "identity", "binomial": "logit", "poisson": "log", "gamma": "inverse"}
 # What Spark clips a mean to, so that its deviance is finite.
 _EPSILON = 1e-16
+_MOST = float(np.finfo(np.float64).max)
 _CLIPS: Mapping[str, tuple[float, float]] = {
-    "gaussian": (-np.inf, np.inf),
+    "gaussian": (-_MOST, _MOST),
     "binomial": (_EPSILON, 1.0 - _EPSILON),
-    "poisson": (_EPSILON, np.inf),
-    "gamma": (_EPSILON, np.inf),
+    "poisson": (_EPSILON, _MOST),
+    "gamma": (_EPSILON, _MOST),
 }
 
 
@@ -65,8 +66,8 @@ def inverse_link(
     """
     if family == "tweedie":
         inverse = _power(1.0 - variance_power if link_power is None else link_power)
-        low = -np.inf if variance_power == 0 else _EPSILON
-        return lambda eta: np.maximum(inverse(eta), low)
+        low = -_MOST if variance_power == 0 else _EPSILON
+        return lambda eta: np.clip(inverse(eta), low, _MOST)
     chosen = link or _CANONICAL.get(family, "")
     if family not in _CANONICAL or chosen not in _INVERSES:
         raise UnsupportedModel(f"{name}: family {family!r} with link {chosen!r} is not supported")

@@ -144,13 +144,19 @@ def factorisation_machine(intercept: float, linear: Floats, factors: Floats) -> 
 
 
 def nearest(centres: Floats, cosine: bool) -> Callable[[Vector], NDArray[np.int32]]:
-    """Return the number of the nearest of *centres* [k, width], the first of equals. [rows]."""
+    """
+    Return the number of the nearest of *centres* [k, width], the first of equals. [rows].
+
+    Raises InvalidInput where a row holds NaN, or is zero and its cosine asked for.
+    """
     if cosine:
         lengths = np.sqrt(np.square(centres).sum(axis=1, keepdims=True))
         centres = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths != 0)
 
     def find(x: Vector) -> NDArray[np.int32]:
         values = x.dense()
+        if np.isnan(values).any():
+            raise InvalidInput("a vector holds a missing value, which is near to nothing")
         if cosine:
             size = np.sqrt(np.square(values).sum(axis=1))
             if not size.all():

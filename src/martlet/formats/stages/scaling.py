@@ -76,7 +76,7 @@ def normalizer(name: str, source: str, output: str, p: float) -> Stage:
         elif p == 1:
             norm = size.sum(axis=1)
         elif p == np.inf:
-            norm = size.max(axis=1, initial=0.0)
+            norm = np.fmax.reduce(size, axis=1, initial=0.0)  # which passes over NaN, as Spark does
         else:
             norm = np.power(np.power(size, p).sum(axis=1), 1.0 / p)
         inverse = np.divide(1.0, norm, out=np.ones_like(norm), where=norm != 0)

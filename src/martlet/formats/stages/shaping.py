@@ -118,7 +118,7 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
     """
 
     @lru_cache(maxsize=4)
-    def terms(size: int) -> list[tuple[int, int]]:
+    def terms(size: int) -> list[tuple[int, int, int]]:
         if math.comb(size + degree, degree) > _MAX_WIDTH:
             raise InvalidInput(f"{size} elements have too many products of degree {degree}")
         found: list[tuple[int, ...]] = []
@@ -132,17 +132,18 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
 
         expand(size - 1, degree, ())
         place = {term: i for i, term in enumerate(found)}
-        # Each product is a shorter one (all but its last factor) times one element.
-        return [(place[term[:-1]], term[-1]) for term in found[1:]]
+        # Each product is a shorter one (all but its first factor) times one element.
+        return [(place[term], place[term[1:]], term[0]) for term in sorted(found[1:], key=len)]
 
     def run(column: Vector) -> Vector:
         values = column.dense()
         plan = terms(values.shape[1])
-        out = np.empty((len(values), len(plan) + 1))
+        out = np.zeros((len(values), len(plan) + 1))
         out[:, 0] = 1.0
-        for j in sorted(range(len(plan)), key=lambda j: plan[j][0]):
-            shorter, element = plan[j]
-            np.multiply(out[:, shorter], values[:, element], out=out[:, j + 1])
+        for product, shorter, element in plan:
+            # From the last element to the first, as Spark: what is 0 stays 0, NaN or not.
+            rest = out[:, shorter]
+            np.multiply(rest, values[:, element], out=out[:, product], where=rest != 0)
         return Dense(out[:, 1:])
 
     size = -1 if width < 0 else math.comb(width + degree, degree) - 1
@@ -199,7 +200,10 @@ def interaction(
             raise InvalidInput(f"{width} products are too many")
         out = parts[0].dense()
         for part in parts[1:]:
-            wider = out[:, :, None] * part.dense()[:, None, :]
+            # Nothing times infinity, or a missing value, is nothing: Spark leaves zeros out.
+            one, other = out[:, :, None], part.dense()[:, None, :]
+            wider = np.zeros(np.broadcast_shapes(one.shape, other.shape))
+            np.multiply(one, other, where=(one != 0) & (other != 0), out=wider)
             out = wider.reshape(len(out), out.shape[1] * part.width)
         return Dense(out)
 
