@@ -235,6 +235,50 @@ def test_rows_survive_the_server_and_can_be_fixed(tmp_path):
         assert Embeddings(found.path_of(version)).get_many([9]).vectors.tolist() == [[9, 0]]
 
 
+def test_rows_of_a_table_that_left_its_model_change_its_answers(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, integers = onnx.helper, onnx.TensorProto.INT64
+    table = np.arange(40_000 * 16, dtype=np.float32).reshape(-1, 16) / 1e6
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["film_table", "film"], ["vectors"]),
+         helper.make_node("ReduceSum", ["vectors", "axes"], ["score"], keepdims=0)],
+        "g",
+        [helper.make_tensor_value_info("film", integers, ["n"])],
+        [helper.make_tensor_value_info("score", onnx.TensorProto.FLOAT, ["n"])],
+        [onnx.numpy_helper.from_array(table, "film_table"),
+         onnx.numpy_helper.from_array(np.array([1]), "axes")],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
+    words = [
+        "import",
+        tmp_path / "m.onnx",
+        "--name",
+        "m",
+        "--live-tables",
+        "--root",
+        tmp_path / "r",
+    ]
+    found = CliRunner().invoke(main, list(map(str, words)))
+    assert found.exit_code == 0 and "serves: the package" in found.output, found.output
+
+    def score(where, film):
+        body = {"inputs": {"film": [film]}}
+        return ask(where, "POST", "/v1/models/m:predict", body)[1]["outputs"][0]
+
+    with serving("--root", str(tmp_path / "r"), workers=2) as server:
+        where = server.rest
+        [name] = [each["table"] for each in ask(where, "GET", "/v1/tables")[1]["tables"]]
+        assert score(where, 3) == pytest.approx(table[3].sum(), rel=1e-5)
+        body = {"vector": [0.5] * 16}
+        assert ask(where, "PUT", f"/v1/tables/{name}/rows/3", body)[1]["set"] == 1
+        until(where, lambda: score(where, 3) == 8)
+        words = ["table", "set", name, "3", *["0.25"] * 16, "--root", tmp_path / "r"]
+        assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
+        until(where, lambda: score(where, 3) == 4)
+        assert score(where, 4) == pytest.approx(table[4].sum(), rel=1e-5)
+
+
 def test_machines_share_rows_through_redis(tmp_path):
     one, two = registry(tmp_path / "one"), registry(tmp_path / "two")
     with (

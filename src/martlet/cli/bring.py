@@ -69,6 +69,9 @@ def _limit_option(function: Function) -> Function:
     multiple=True,
     help="An input that is the user's or the context's: the model is split; may be repeated.",
 )
+@click.option(
+    "--live-tables", is_flag=True, help="Take tables out whatever that gains: rows can be set."
+)
 @_rows_options
 @_limit_option
 @click.option(
@@ -89,6 +92,7 @@ def import_(
     trusted: bool,
     as_is: bool,
     user_inputs: tuple[str, ...],
+    live_tables: bool,
     rows: Path | None,
     label_column: str | None,
     group: str | None,
@@ -145,6 +149,7 @@ def import_(
                 user_inputs,
                 _limits(limits),
                 trusted=trusted,
+                live_tables=live_tables,
             )
             with stages(path.name) as say:
                 brought = bring_path(

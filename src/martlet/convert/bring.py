@@ -55,6 +55,7 @@ class Wanted:
         bounds: Of a conversion.
         trusted: The file may run code that it contains.
         seed: Of the random rows.
+        live_tables: Tables leave the graph whatever that gains, so that their rows can be set.
     """
 
     rows: Logged | None = None
@@ -63,6 +64,7 @@ class Wanted:
     bounds: Bounds = field(default_factory=Bounds)
     trusted: bool = False
     seed: int = 0
+    live_tables: bool = False
 
 
 def bring(path: Path, format: str, scratch: Path, wanted: Wanted, say: Say = print) -> Report:
@@ -279,7 +281,8 @@ class _Work:
                 self._drop(other[1], f"{step.name} is faster; {other[1].why}")
         gained = gain(self._us, step.us)
         shared = any(folder.glob("tables/*.table"))
-        if gained < (NO_LOSS if shared else GAIN):
+        least = 0.0 if shared and self._wanted.live_tables else NO_LOSS if shared else GAIN
+        if gained < least:
             self._drop(step, f"it is {gained:.2f} times as fast as the original; {step.why}")
             return self._original_serves(
                 f"a package would be {gained:.2f} times as fast: nothing to gain"

@@ -67,6 +67,14 @@ class TestAModel:
         assert "nothing to gain" in report.why
         assert not report.steps[-1].kept
 
+    def test_whose_rows_shall_be_set_is_a_package_whatever_that_gains(
+        self, brought, lookup, monkeypatch
+    ):
+        monkeypatch.setattr(bringing, "NO_LOSS", 1e9)
+        report = brought(lookup(), Wanted(live_tables=True))
+        assert report.serves == "package", report.why
+        assert list(report.package.glob("tables/*.table"))
+
     def test_of_a_format_without_a_converter_is_served_as_it_is(self, brought, tmp_path):
         lightgbm = pytest.importorskip("lightgbm")
         random = np.random.default_rng(0)
