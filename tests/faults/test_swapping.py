@@ -101,7 +101,7 @@ def test_a_new_version_that_is_broken_never_answers_and_the_old_one_does(
             await until(load, 1)
             write_version(versions, 2, **settings)
             server.signal(signal.SIGHUP)
-            client, end = Client(server.port), time.monotonic() + 15
+            client, end = Client(server.port), time.monotonic() + 60
             while True:
                 _, _, content = await client.ask("GET", "/v1/models/m")
                 if reason in content.decode():
@@ -115,7 +115,9 @@ def test_a_new_version_that_is_broken_never_answers_and_the_old_one_does(
             client.close()
         return load
 
-    with serving(*from_folder(versions), "--load-s", "2", log=log) as server:
+    # Version 1 must open within it too, on a machine that is busy with other things.
+    limit = "5" if settings.get("load") in ("loop", "hold_gil") else "60"
+    with serving(*from_folder(versions), "--load-s", limit, log=log) as server:
         before = server.children()
         load = asyncio.run(run(server))
         assert set(before) <= set(server.children()), "a worker died of it"
