@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,8 +210,13 @@ class Load:
         return regressions(self.answers)
 
     def p99_ms(self) -> float:
-        took = sorted(each.got - each.sent for each in self.answers)
-        return 1000 * took[int(0.99 * len(took))]
+        return p99_ms([self])
+
+
+def p99_ms(loads: Sequence[Load]) -> float:
+    """Return how long 99 of 100 answers of *loads* took at most, in milliseconds."""
+    took = sorted(each.got - each.sent for load in loads for each in load.answers)
+    return 1000 * took[int(0.99 * len(took))]
 
 
 def regressions(answers: list[Answer]) -> int:
