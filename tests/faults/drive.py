@@ -213,6 +213,30 @@ class Load:
         return p99_ms([self])
 
 
+@dataclass
+class Stalls:
+    """How much later than asked the load's own process goes on: what is the machine's doing."""
+
+    late: list[float] = field(default_factory=list)
+
+    async def __aenter__(self) -> Stalls:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            due = time.monotonic() + 0.005
+            await asyncio.sleep(0.005)
+            self.late.append(time.monotonic() - due)
+
+    @property
+    def p99_s(self) -> float:
+        return sorted(self.late)[int(0.99 * len(self.late))]
+
+
 def p99_ms(loads: Sequence[Load]) -> float:
     """Return how long 99 of 100 answers of *loads* took at most, in milliseconds."""
     took = sorted(each.got - each.sent for load in loads for each in load.answers)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drive import Answer, Client, Load, Server, p99_ms, serving, write_version
+from drive import Answer, Client, Load, Server, Stalls, p99_ms, serving, write_version
 from faulty import CRASH, HOLD_GIL, LOOP, RAISE
 
 DEADLINE_S = 0.3
@@ -82,7 +82,8 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
         return alone, beside, bad, probes
 
     async def recovers(client: Client) -> Answer:
-        end = time.monotonic() + 30
+        # Who dies again and again rests ever longer.
+        end = time.monotonic() + 120
         while True:
             answer = await client.infer("bad", 5)
             if answer.status == 200:
@@ -181,11 +182,13 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
         told: dict[str, Any] = json.loads(version.read_text())
         version.write_text(json.dumps({**told, "wait_ms": 10}))
 
+    stalls = Stalls()
+
     async def run(server: Server) -> tuple[Load, Load, float]:
         # Six are what it may hold at once: two at work and four that wait.
         async with Load(server.port, "bad", connections=6, seed=11) as peak:
             await asyncio.sleep(seconds / 2)
-        async with Load(server.port, "bad", connections=30, pause_s=0.02, seed=12) as over:
+        async with stalls, Load(server.port, "bad", connections=30, pause_s=0.02, seed=12) as over:
             await asyncio.sleep(seconds)
         started = time.monotonic()
         async with Load(server.port, "bad", connections=6, seed=13) as after:
@@ -202,8 +205,8 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
     slowest = sorted(each.got - each.sent for each in refused)[int(0.99 * len(refused))]
     figures(offered_times=len(over.answers) / seconds / at_peak, peak_per_s=at_peak,
             goodput_per_s=good, refused=len(refused), refused_p99_ms=1000 * slowest,
-            recovery_s=recovery)  # fmt: skip
+            machine_p99_ms=1000 * stalls.p99_s, recovery_s=recovery)  # fmt: skip
     assert len(refused) == len(over.failed)
     assert good >= 0.8 * at_peak
-    assert slowest < 0.05
+    assert slowest < 0.05 + stalls.p99_s
     assert recovery < 5

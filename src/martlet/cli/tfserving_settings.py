@@ -10,6 +10,7 @@ from pathlib import Path
 from martlet.cli.tfserving_flags import Flags, contents
 from martlet.config import FolderConfig, ProtocolConfig
 from martlet.errors import InvalidInput
+from martlet.servers.certificates import check as check_certificates
 from martlet.serving.settings import ModelSettings
 from martlet.wire.tfserving.config import (
     METRICS_PATH,
@@ -101,6 +102,7 @@ def protocols(flags: Flags) -> ProtocolConfig:
     tls = None
     if flags.ssl_config_file:
         tls = read_ssl(contents("ssl_config_file", flags.ssl_config_file))
+        check_certificates(tls)
     return ProtocolConfig(
         timeout_s=flags.rest_api_timeout_in_ms / 1000,
         metrics_path=metrics,
