@@ -35,6 +35,7 @@ class Treatment:
     def __init__(self, region: Region, refuses: Refuses, seed: int) -> None:
         self._region = region
         self._refuses = refuses
+        self._first = np.ascontiguousarray(region.vectors[:, 0])
         self._random = np.random.default_rng(seed)
         self._held: dict[Any, Mapping[str, Array] | None] = {}
         self._lost: dict[Any, bool] = {}
@@ -93,10 +94,13 @@ class Treatment:
         if vectors is None or not (vectors == vectors[:1]).all():
             return None
         vector, table = vectors[0] / np.float32(scale), self._region.vectors
+        # By their first number first: a table is long, and few rows share it.
         if self._region.length == 1 or len(vectors) > 1:
-            rows = np.flatnonzero((table == vector).all(axis=1))
+            rows = np.flatnonzero(self._first == vector[0])
+            rows = rows[(table[rows] == vector).all(axis=1)]
         else:
-            rows = np.flatnonzero(np.isclose(table, vector, _TOLERANCE, 1e-7).all(axis=1))
+            rows = np.flatnonzero(np.isclose(self._first, vector[0], _TOLERANCE, 1e-7))
+            rows = rows[np.isclose(table[rows], vector, _TOLERANCE, 1e-7).all(axis=1)]
         if len(rows):
             return [int(each) for each in rows[:64]]
         return ZERO if not vector.any() else None
