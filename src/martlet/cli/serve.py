@@ -176,6 +176,10 @@ def serve(
     scaling = bounds(workers, workers_min, workers_max, target_p95_ms, shrink_s)
     # Upstream is one process, and a model that keeps state between calls keeps one.
     count = workers or (1 if flags.given else len(os.sched_getaffinity(0)))
+    if on_demand and not memory_mb:
+        raise InvalidInput(
+            "--on-demand closes models where --memory-mb would be passed: give it too"
+        )
     default = ModelSettings(on_demand=on_demand, transition=Transition(transition))
     config = ServeConfig(
         models=tuple(map(NamedPath.parse, models)),

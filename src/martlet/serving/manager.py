@@ -110,7 +110,7 @@ class Manager:
         entry = OnDemand(self._residents, label, partial(opener, source), size, order.facts)
         # Where its elder is open it is asked for: the swap is not to be felt.
         if order.facts is None or self._is_open(order.name):
-            entry.admit()
+            entry.admit(self._residents.open_s)
         return entry
 
     def _is_open(self, name: str) -> bool:
@@ -161,10 +161,12 @@ class Manager:
         """Return which version has a call that works for more than *longest_s*, or ""."""
         for (name, version), variant in list(self._held.items()):
             content = variant.servable
-            opening = isinstance(content, OnDemand) and content.opening
-            limit_s = max(longest_s, self._residents.open_s) if opening else longest_s
-            if variant.lane.longest_s(now) > limit_s:
-                return f"a call of version {version} of {name!r} has worked for {limit_s:g} s"
+            if isinstance(content, OnDemand) and content.opening_since:
+                # Its calls wait for that.
+                if now - content.opening_since > self._residents.open_s:
+                    return f"opening version {version} of {name!r} has taken too long"
+            elif variant.lane.longest_s(now) > longest_s:
+                return f"a call of version {version} of {name!r} has worked for {longest_s:g} s"
         return ""
 
     def pressure(self) -> tuple[int, float]:

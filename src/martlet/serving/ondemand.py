@@ -20,7 +20,7 @@ from martlet.tensors import Signature, Tensor, Tensors
 class Opener(Protocol):
     """Who opens and closes them: the residents of a process."""
 
-    def enter(self, entry: OnDemand) -> Servable:
+    def enter(self, entry: OnDemand, wait_s: float = ...) -> Servable:
         """Return the servable within *entry*, which stays open until ``leave``."""
         ...
 
@@ -72,7 +72,12 @@ class OnDemand:
         # All that follows is the residents', under their lock.
         self.within: Servable | None = None
         self.parting: Servable | None = None
-        self.opening = False
+        self.opening_since = 0.0
+        """As time.monotonic(); 0: it is not being opened."""
+        self.attempts = 0
+        """How often opening it has ended, well or not."""
+        self.error: Exception | None = None
+        """Why the last attempt ended badly."""
         self.closed = False
         self.users = 0
         self.used_at = 0.0
@@ -96,14 +101,14 @@ class OnDemand:
         """What is known of it, for workers to come."""
         return Facts(self.known, self.size)
 
-    def admit(self) -> None:
+    def admit(self, wait_s: float) -> None:
         """
-        Open it for the first time, and learn what it is.
+        Open it for the first time, which may take *wait_s*, and learn what it is.
 
         Raises:
             MartletError: it cannot be opened, answers an example wrongly, or does not fit.
         """
-        self.known = dict(self._residents.enter(self).signatures)
+        self.known = dict(self._residents.enter(self, wait_s).signatures)
         self._residents.leave(self)
 
     def predict(

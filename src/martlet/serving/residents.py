@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
 
 from martlet import deadline
 from martlet.errors import MartletError, NotAvailable, Overloaded
@@ -72,39 +73,42 @@ class Residents:
 
     # -- a call ----------------------------------------------------------------------------
 
-    def enter(self, entry: OnDemand) -> Servable:
+    def enter(self, entry: OnDemand, wait_s: float = LONGEST_WAIT_S) -> Servable:
         """
         Return the servable within *entry*, which stays open until ``leave``.
+
+        Args:
+            wait_s: How long a caller that has no deadline waits for it.
 
         Raises:
             NotAvailable: it is not open by the caller's deadline, or cannot be opened.
             Overloaded: it does not fit, whatever else is closed.
         """
-        until = min(deadline.moment() or float("inf"), time.monotonic() + LONGEST_WAIT_S) - _EARLY_S
+        until = min((deadline.moment() or float("inf")) - _EARLY_S, time.monotonic() + wait_s)
         with self._changed:
-            while entry.within is None:
-                self._check(entry)
-                if not entry.opening:
-                    entry.opening = True
-                    break
-                if not self._changed.wait(until - time.monotonic()):
-                    raise NotAvailable(f"{entry.label} is still being opened; try again")
-            else:
-                return self._hold(entry, entry.within)
-        return self._open_one(entry, until)
+            # Who waits for it holds it too: it is not closed before they have had it.
+            entry.users += 1
+            try:
+                while entry.within is None:
+                    self._check(entry)
+                    if not entry.opening_since:
+                        self._begin(entry)
+                    self._wait(entry, until)
+            except BaseException:
+                self._let_go(entry)
+                raise
+            entry.used_at = time.monotonic()
+            return entry.within
 
     def leave(self, entry: OnDemand) -> None:
         """Let go of *entry*."""
         with self._changed:
-            entry.users -= 1
-            if not entry.users:
-                self._changed.notify_all()
+            self._let_go(entry)
 
-    @staticmethod
-    def _hold(entry: OnDemand, within: Servable) -> Servable:
-        entry.users += 1
-        entry.used_at = time.monotonic()
-        return within
+    def _let_go(self, entry: OnDemand) -> None:
+        entry.users -= 1
+        if not entry.users:
+            self._changed.notify_all()
 
     @staticmethod
     def _check(entry: OnDemand) -> None:
@@ -114,61 +118,76 @@ class Residents:
         if failure is not None and time.monotonic() < failure.retry_at:
             raise NotAvailable(failure.message)
 
+    def _wait(self, entry: OnDemand, until: float) -> None:
+        """Wait for the end of the attempt to open *entry*, and raise what ended it."""
+        attempt = entry.attempts
+        if not self._changed.wait_for(
+            lambda: entry.attempts > attempt or entry.closed, until - time.monotonic()
+        ):
+            raise NotAvailable(f"{entry.label} is still being opened; try again")
+        if entry.within is None and entry.error is not None:
+            # Each who waited raises its own.
+            raise type(entry.error)(str(entry.error)) if entry.known else entry.error
+
     # -- opening ---------------------------------------------------------------------------
 
-    def _open_one(self, entry: OnDemand, until: float) -> Servable:
-        reserved = 0
-        try:
-            reserved = self._reserve(entry.label, entry.size, until)
-            moves, before = self._move(), self._held()
-            within = entry.open_it()
-            # What opening it needed for a moment is not its own.
-            memory.give_back()
-            grown = self._held() - before
-        except BaseException as exc:
-            with self._changed:
-                self._moves += 1
-                entry.opening = False
-                self._reserved -= reserved
-                told = self._failed(entry, exc)
-                self._changed.notify_all()
-            if told is exc:
-                raise
-            raise told from exc
+    def _begin(self, entry: OnDemand) -> None:
+        """Have a thread open *entry*: who asked may have less time than that takes."""
+        thread = threading.Thread(
+            # Who logs there names the request, and has no deadline.
+            target=copy_context().run,
+            args=(self._open_one, entry),
+            name=f"opens {entry.label}",
+            daemon=True,
+        )
+        thread.start()
+        entry.opening_since = time.monotonic()
+
+    def _open_one(self, entry: OnDemand) -> None:
+        reserved, moves, grown = 0, -1, 0
+        within: Servable | None = None
+        error: Exception | None = None
+        failure: Failure | None = None
+        with deadline.anew(None):
+            try:
+                reserved = self._reserve(entry.label, entry.size, time.monotonic() + LONGEST_WAIT_S)
+                moves, before = self._move(), self._held()
+                try:
+                    within = entry.open_it()
+                except Exception as exc:
+                    error, failure = _failed(entry, exc)
+                # What opening it needed for a moment is not its own.
+                memory.give_back()
+                grown = self._held() - before
+            except (NotAvailable, Overloaded) as exc:
+                # There is no room now: nothing is wrong with it.
+                error = exc
         with self._changed:
-            if self._moves == moves:
+            if within is not None and self._moves == moves:
                 # Nobody else opened or closed anything meanwhile: all of it is this one's.
                 entry.size = max(grown, entry.least)
             self._moves += 1
             self._reserved -= reserved
-            entry.opening, entry.failure, entry.within = False, None, within
-            self._open.add(entry)
-            self.opened += 1
-            self._hold(entry, within)
-            self._changed.notify_all()
+            entry.error, entry.failure = error, failure
+            if within is not None:
+                entry.within, within = within, None
+                self._open.add(entry)
+                self.opened += 1
+        # Who waits for it holds it: others leave, before it is given out.
         self._trim()
-        return within
+        with self._changed:
+            entry.opening_since = 0.0
+            entry.attempts += 1
+            if entry.closed:
+                self._take([entry])
+            self._changed.notify_all()
+        self._part(entry)
 
     def _move(self) -> int:
         """Note that something is opened or closed; return the number of this move."""
         with self._changed:
             self._moves += 1
             return self._moves
-
-    @staticmethod
-    def _failed(entry: OnDemand, exc: BaseException) -> BaseException:
-        """Note why *entry* did not open, and return what its callers are told."""
-        if not isinstance(exc, Exception) or isinstance(exc, NotAvailable | Overloaded):
-            # There was no room, or no time: the next call may try at once.
-            return exc
-        count = 1 + (entry.failure.count if entry.failure is not None else 0)
-        why = str(exc) if isinstance(exc, MartletError) else f"{type(exc).__name__}: {exc}"
-        code = exc.code if isinstance(exc, MartletError) else MartletError.code
-        again = retry_at(min(count, MAX_RETRIES), time.monotonic()) or 0.0
-        entry.failure = Failure(code, f"{entry.label} cannot be opened: {why}", again, count)
-        log.error("%s", entry.failure.message)
-        # The first time it is the load that failed; later the caller can only come again.
-        return NotAvailable(entry.failure.message) if entry.known else exc
 
     # -- room ------------------------------------------------------------------------------
 
@@ -225,7 +244,8 @@ class Residents:
     def _take(self, leaving: list[OnDemand]) -> list[OnDemand]:
         """Take *leaving* out: nobody can enter them any more, without opening them again."""
         for entry in leaving:
-            entry.parting, entry.within = entry.within, None
+            if entry.within is not None:
+                entry.parting, entry.within = entry.within, None
             self._open.discard(entry)
         return leaving
 
@@ -275,3 +295,15 @@ class Residents:
             self._take([entry])
             self._changed.notify_all()
         self._part(entry)
+
+
+def _failed(entry: OnDemand, exc: Exception) -> tuple[Exception, Failure]:
+    """Return what is told to who asked for *entry*, and what is remembered of its failure."""
+    count = 1 + (entry.failure.count if entry.failure is not None else 0)
+    why = str(exc) if isinstance(exc, MartletError) else f"{type(exc).__name__}: {exc}"
+    code = exc.code if isinstance(exc, MartletError) else MartletError.code
+    again = retry_at(min(count, MAX_RETRIES), time.monotonic()) or 0.0
+    failure = Failure(code, f"{entry.label} cannot be opened: {why}", again, count)
+    log.error("%s", failure.message)
+    # The first time it is the load that failed; later the caller can only come again.
+    return (NotAvailable(failure.message) if entry.known else exc), failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,7 +141,7 @@ def test_what_is_in_use_stays():
 def test_who_finds_no_room_waits_for_it_until_its_deadline():
     house = House(BASE + 10)
     house.residents.enter(house.models["a"])
-    with deadline.within(0.05), pytest.raises(NotAvailable, match="memory that others use"):
+    with deadline.within(0.05), pytest.raises(NotAvailable, match="still being opened"):
         house.models["b"].predict(X)
     threading.Timer(0.02, house.residents.leave, [house.models["a"]]).start()
     with deadline.within(30):
@@ -176,6 +177,47 @@ def test_many_who_ask_are_answered_by_one_opening():
     for each in threads:
         each.join()
     assert house.process.opened == ["a"]
+
+
+def test_who_asks_first_waits_no_longer_than_the_others():
+    house, go_on = House(0), threading.Event()
+    entry = house.models["a"]
+    good = entry.open_it
+    entry.open_it = lambda: good() if go_on.wait(30) else None  # type: ignore[assignment,return-value]
+    with deadline.within(0.05), pytest.raises(NotAvailable, match="still being opened"):
+        entry.predict(X)
+    go_on.set()
+    entry.predict(X)
+    assert house.process.opened == ["a"]
+
+
+def test_one_that_is_dismissed_while_it_is_opened_is_closed():
+    house, begun, go_on = House(0), threading.Event(), threading.Event()
+    entry = house.models["a"]
+    good = entry.open_it
+
+    def slowly() -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return good()
+
+    entry.open_it = slowly
+
+    def ask() -> None:
+        with pytest.raises(NotAvailable, match="being replaced"):
+            entry.predict(X)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(30)
+    entry.close()
+    asking.join()
+    go_on.set()
+    end = time.monotonic() + 30
+    while house.process.opened != ["a"] or house.process.open:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert house.residents.count == 0
 
 
 def test_a_failure_is_told_to_all_and_not_tried_at_every_call():
@@ -221,7 +263,7 @@ def test_one_that_is_dismissed_is_closed_and_stays_so():
 def test_the_first_opening_tells_what_it_is_and_what_it_takes():
     house = House(BASE + 100)
     entry = OnDemand(house.residents, "new", lambda: Model(house.process, "new", 25), 3)
-    entry.admit()
+    entry.admit(30.0)
     assert entry.facts == Facts(SIGNATURES, 25)
 
 
@@ -229,7 +271,7 @@ def test_one_that_takes_more_than_its_files_makes_others_leave():
     house = House(BASE + 40)
     house.ask("abc")
     entry = OnDemand(house.residents, "new", lambda: Model(house.process, "new", 25), 3)
-    entry.admit()
+    entry.admit(30.0)
     assert house.process.held() <= BASE + 40
     assert "new" in house.process.open
 
