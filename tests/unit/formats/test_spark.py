@@ -15,6 +15,8 @@ import pytest
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.stages.plan import Kind, Plan, Port
+from martlet.formats.stages.sql import select
 from martlet.tensors import DType
 from martlet.wire.tfserving.requests import PredictDecoder
 
@@ -147,6 +149,29 @@ def _missing(values: np.ndarray) -> bool:
     if values.dtype == object:
         return all(each is None for each in values.ravel().tolist())
     return bool(np.isnan(values).any()) if values.dtype.kind == "f" else bool((values == -1).all())
+
+
+class TestSql:
+    """Three-valued logic, as the SQL standard and Spark's reference on NULL have it."""
+
+    @pytest.mark.parametrize(
+        ("expression", "expected"),
+        [
+            ("a NOT IN (1, 2)", [0.0, 1.0, math.nan]),
+            ("a NOT BETWEEN 2 AND 5", [1.0, 0.0, math.nan]),
+            ("NOT NOT (a > 1)", [0.0, 1.0, math.nan]),
+            ("a IS NOT NULL", [1.0, 1.0, 0.0]),
+            ("CAST(a > 1 AS boolean)", [0.0, 1.0, math.nan]),
+            ("a > 1 AND a IS NULL", [0.0, 0.0, math.nan]),
+            ("a > 1 OR a IS NULL", [0.0, 1.0, 1.0]),
+            ("a <=> NULL", [0.0, 0.0, 1.0]),
+        ],
+    )
+    def test_null_is_neither(self, expression: str, expected: list[float]) -> None:
+        statement = f"SELECT {expression} AS found FROM __THIS__"
+        stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER))
+        rows = {"a": np.array([1.0, 3.0, math.nan])}
+        np.testing.assert_array_equal(Plan("sql", stages).predict(rows)["found"], expected)
 
 
 class TestTheSignature:

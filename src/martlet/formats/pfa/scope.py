@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from martlet.errors import UnsupportedModel
 from martlet.formats.pfa.types import Type
+
+_SIMPLE = re.compile(r"[a-z]\d+\Z|-?\d+(\.\d+)?\Z|True\Z|False\Z|None\Z")
 
 Lines = list[Any]
 """Lines of Python; a list within is a block, one step further in."""
@@ -18,6 +22,13 @@ class Code(NamedTuple):
 
     text: str
     type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryReference:
+    """``{"fcn": "m.sqrt"}``: typed only where it is used."""
+
+    name: str
 
 
 @dataclass(slots=True)
@@ -108,3 +119,19 @@ def compiled(source: str, bound: dict[str, Any]) -> dict[str, Any]:
     except (SyntaxError, RecursionError, MemoryError) as exc:
         raise UnsupportedModel(f"the document is nested too deeply: {exc}") from None
     return space
+
+
+def is_text(source: Sequence[Any]) -> bool:
+    """Whether *source* is a text of the document: a list of one string."""
+    return len(source) == 1 and isinstance(source[0], str)
+
+
+def is_simple(text: str) -> bool:
+    """Whether *text* is a name or a number: to compute it does nothing."""
+    return _SIMPLE.match(text) is not None
+
+
+def statement(code: Code, out: Lines) -> None:
+    """Write *code* for what it does, and drop its value."""
+    if not is_simple(code.text):
+        out.append(code.text)
