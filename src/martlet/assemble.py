@@ -134,7 +134,12 @@ def _work(
     # A sixteenth is for the requests: what they take between two openings nobody foresees.
     limit = config.memory_bytes * 15 // (16 * board.workers)
     residents = Residents(limit, frozen=True, open_s=config.patience.load_s)
-    manager = Manager(engine, _openers(config, engine), residents=residents)
+    manager = Manager(
+        engine,
+        _openers(config, engine),
+        residents=residents,
+        settings_of=config.version_settings,
+    )
     settings, together = config.protocols, Together(counted, index)
     counts = together.counts
     together.start()
@@ -174,7 +179,8 @@ def _work(
 def _try(config: ServeConfig, order: LoadOrder, pipe: Connection) -> int:
     """Open a version as a worker would, and report: in a process of its own, which then ends."""
     engine = Engine()
-    pipe.send(Manager(engine, _openers(config, engine)).attempt(order))
+    manager = Manager(engine, _openers(config, engine), settings_of=config.version_settings)
+    pipe.send(manager.attempt(order))
     return 0
 
 

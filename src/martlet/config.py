@@ -12,7 +12,7 @@ from martlet.fleet.policy import Patience
 from martlet.fleet.scaling import Bounds
 from martlet.names import check_name
 from martlet.servers.connection import Limits
-from martlet.serving.settings import DEFAULT, ModelSettings
+from martlet.serving.settings import DEFAULT, ModelSettings, VersionSettings, of_version
 from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
 
 
@@ -105,6 +105,7 @@ class ServeConfig:
         memory_bytes: That the workers may hold together; 0: as many as they like.
         settings: How models are run, by name.
         default_settings: How the others are.
+        version_settings: How a version is, given how its model is.
     """
 
     models: tuple[NamedPath, ...] = ()
@@ -127,6 +128,7 @@ class ServeConfig:
     memory_bytes: int = 0
     settings: Mapping[str, ModelSettings] = field(default_factory=dict)
     default_settings: ModelSettings = DEFAULT
+    version_settings: VersionSettings = of_version
 
     @property
     def on_demand(self) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from martlet.cli import tfserving_flags, tfserving_settings
 from martlet.errors import InvalidInput
+from martlet.serving.settings import ModelSettings
 from martlet.wire.tfserving.config import ModelEntry
 
 
@@ -114,3 +117,45 @@ def test_rest_and_grpc_cannot_share_a_port():
     flags = tfserving_flags.read(["--port=8500", "--rest_api_port=8500"])
     with pytest.raises(InvalidInput, match="share port 8500"):
         tfserving_settings.ports(flags, None, None, None)
+
+
+class TestBatchingOfOneModel:
+    """``--enable_per_model_batching_parameters``: the version's own file says how it batches."""
+
+    @pytest.fixture
+    def flags(self, tmp_path):
+        common = tmp_path / "batching.config"
+        common.write_text("max_batch_size { value: 7 }\nnum_batch_threads { value: 3 }\n")
+        arguments = ["--enable_batching", "--enable_per_model_batching_parameters"]
+        return tfserving_flags.read([*arguments, f"--batching_parameters_file={common}"])
+
+    def settings(self, flags, path):
+        model = tfserving_settings.batching(flags, ModelSettings())
+        return tfserving_settings.of_versions(flags)(path, model)
+
+    def test_a_version_without_one_does_not_batch(self, flags, tmp_path):
+        assert self.settings(flags, tmp_path) == ModelSettings()
+
+    def test_its_own_file_counts_and_of_the_common_one_the_threads(self, flags, tmp_path):
+        (tmp_path / "batching_params.pbtxt").write_text(
+            "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 2000 }\n"
+            "num_batch_threads { value: 9 }\nallowed_batch_sizes: 8\nallowed_batch_sizes: 32\n"
+        )
+        found = self.settings(flags, tmp_path)
+        assert (found.max_rows, found.linger_ms, found.threads) == (32, 2.0, 3)
+        assert found.allowed_rows == (8, 32)
+
+    def test_our_own_file_in_the_folder_counts_over_it(self, flags, tmp_path):
+        (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 32 }")
+        (tmp_path / "settings.toml").write_text("max_rows = 64\n")
+        assert self.settings(flags, tmp_path).max_rows == 64
+
+    def test_a_broken_one_is_named(self, flags, tmp_path):
+        (tmp_path / "batching_params.pbtxt").write_text("max_batch_size: many")
+        with pytest.raises(InvalidInput, match="batching_params"):
+            self.settings(flags, tmp_path)
+
+    def test_without_the_flag_the_common_file_counts_for_all(self, flags, tmp_path):
+        (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 32 }")
+        flags = replace(flags, enable_per_model_batching_parameters=False)
+        assert self.settings(flags, tmp_path).max_rows == 7

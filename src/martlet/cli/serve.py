@@ -201,6 +201,7 @@ def serve(
         fixed_tables=fixed_tables,
         settings=read_settings(model_settings, default) if model_settings is not None else {},
         default_settings=tfserving_settings.batching(flags, default),
+        version_settings=tfserving_settings.of_versions(flags),
         redis=redis,
     )
     sys.exit(assemble.serve(config, announce))

@@ -11,7 +11,7 @@ from martlet.cli.tfserving_flags import Flags, contents
 from martlet.config import FolderConfig, ProtocolConfig
 from martlet.errors import InvalidInput
 from martlet.servers.certificates import check as check_certificates
-from martlet.serving.settings import ModelSettings
+from martlet.serving.settings import ModelSettings, VersionSettings, of_version
 from martlet.wire.tfserving.config import (
     METRICS_PATH,
     Batching,
@@ -123,12 +123,45 @@ def batching(flags: Flags, default: ModelSettings) -> ModelSettings:
     Raises:
         InvalidInput: the file with the batching parameters is broken.
     """
-    if not flags.enable_batching:
+    if not flags.enable_batching or flags.enable_per_model_batching_parameters:
         return default
-    found = Batching()
-    if flags.batching_parameters_file:
-        text = contents("batching_parameters_file", flags.batching_parameters_file)
-        found = read_batching(text)
+    return _batched(default, _common(flags))
+
+
+def of_versions(flags: Flags) -> VersionSettings:
+    """
+    Return what gives the settings of a version.
+
+    With ``--enable_per_model_batching_parameters`` a version goes in batches where its folder has
+    a ``batching_params.pbtxt``, and as that says; the common file's part is the threads alone.
+
+    Source:
+        tensorflow_serving/servables/tensorflow/bundle_factory_util.cc (GetPerModelBatchingParams).
+    """
+    if not (flags.enable_batching and flags.enable_per_model_batching_parameters):
+        return of_version
+    threads = _common(flags).num_batch_threads
+
+    def settings_of(path: Path, model: ModelSettings) -> ModelSettings:
+        file = path / "batching_params.pbtxt"
+        if file.is_file():
+            try:
+                own = read_batching(file.read_text(encoding="utf-8"))
+            except (InvalidInput, UnicodeDecodeError, OSError) as exc:
+                raise InvalidInput(f"{file}: {exc}") from None
+            model = _batched(model, replace(own, num_batch_threads=threads))
+        return of_version(path, model)
+
+    return settings_of
+
+
+def _common(flags: Flags) -> Batching:
+    if not flags.batching_parameters_file:
+        return Batching()
+    return read_batching(contents("batching_parameters_file", flags.batching_parameters_file))
+
+
+def _batched(default: ModelSettings, found: Batching) -> ModelSettings:
     return replace(
         default,
         threads=found.num_batch_threads or os.cpu_count() or 1,

@@ -21,7 +21,7 @@ import time
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _LONGEST = 64
-_NICER = 5
+_NICER = 10
 """What misbehaves apart must not take the core that the doors answer on."""
 
 

@@ -17,7 +17,7 @@ from martlet.serving.lane import Lane
 from martlet.serving.ondemand import OnDemand
 from martlet.serving.residents import Residents
 from martlet.serving.roster import Loaded, LoadOrder, Roster, RosterOrder, UnloadOrder
-from martlet.serving.settings import of_version
+from martlet.serving.settings import VersionSettings, of_version
 from martlet.serving.traffic import Model, Table, Variant
 from martlet.serving.versions import Source
 
@@ -46,6 +46,7 @@ class Manager:
         ours: Whether the process serves models and nothing else, so that its collector may be
             told what lives long.
         residents: Those that are opened on demand; None: in as much memory as they like.
+        settings_of: Gives the settings of a version.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Manager:
         openers: Mapping[str, Callable[[Source], Closable]],
         ours: bool = True,
         residents: Residents | None = None,
+        settings_of: VersionSettings = of_version,
     ) -> None:
         self._engine = engine
+        self._settings_of = settings_of
         self._residents = residents or Residents()
         self._ours = ours
         self._openers = openers
@@ -67,7 +70,7 @@ class Manager:
         if (name, version) in self._held:
             return Loaded(name, version)
         try:
-            settings = of_version(source.path, source.settings)
+            settings = self._settings_of(source.path, source.settings)
             content = self._opened(order, replace(source, settings=settings))
         except MartletError as exc:
             return Loaded(name, version, exc.code, str(exc))

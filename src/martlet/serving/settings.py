@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -101,6 +101,10 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "on_demand": ((bool,), "true or false"),
 }
 _CHOICES: dict[str, type[Enum]] = {"isolation": Isolation, "transition": Transition}
+
+
+VersionSettings = Callable[[Path, ModelSettings], ModelSettings]
+"""Gives the settings of the version at a path, from those of its model; as ``of_version``."""
 
 
 def read_settings(path: Path, default: ModelSettings = DEFAULT) -> dict[str, ModelSettings]:
