@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from martlet.stores.livefile import SUFFIX
+
 _MB = 1 << 20
 
 Key = TypeVar("Key")
@@ -63,7 +65,9 @@ def size_of(path: Path) -> int:
     """Return the bytes of a version's files: what it takes at least, unless they are mapped."""
     try:
         if path.is_dir():
-            return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+            files = [each for each in path.rglob("*") if each.is_file()]
+            # A live file is sparse and mapped: its length says nothing.
+            return sum(each.stat().st_size for each in files if each.suffix != SUFFIX)
         return path.stat().st_size
     except OSError:
         # Its opening will say what is the matter.
