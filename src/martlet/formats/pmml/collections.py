@@ -65,7 +65,7 @@ class Aggregate:
             raise RowError(f"{self.function} of a collection that holds no numbers") from None
 
 
-def compile_aggregate(element: Element, scope: Scope) -> Expression:
+def compile_aggregate(element: Element, scope: Scope, _: int) -> Expression:
     """Compile an Aggregate."""
     function = element.choice("function", ("count", "sum", "average", "min", "max", "multiset"))
     field = FieldRef(scope.field(element.need("field"), element), scope)
@@ -127,7 +127,7 @@ class Lag:
         return nothing
 
 
-def compile_lag(element: Element, scope: Scope) -> Expression:
+def compile_lag(element: Element, scope: Scope, _: int) -> Expression:
     """Compile a Lag into a slot that is computed over whole batches."""
     names = ("none", "avg", "max", "median", "min", "product", "sum", "stddev")
     aggregate = element.choice("aggregate", names, "none")

@@ -6,9 +6,9 @@ batch, and gives a closure for single records. Source: PMML 4.4.1, Transformatio
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
@@ -19,16 +19,12 @@ from martlet.formats.pmml.column import (
     Mask,
     Reasons,
     absent,
-    any_missing,
-    blank,
     constant,
     fill,
-    of_levels,
     reasons,
 )
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
-from martlet.formats.pmml.intervals import Interval
 from martlet.formats.pmml.scope import Field, Scope, type_of
 from martlet.formats.pmml.values import (
     BOOLEAN,
@@ -146,165 +142,6 @@ def cast(inner: Expression, kind: DataType) -> Expression:
     return Cast(kind, inner)
 
 
-@dataclass(frozen=True, slots=True)
-class NormContinuous:
-    """A piecewise linear function through the points (orig, norm), orig increasing."""
-
-    field: FieldRef
-    orig: NDArray[np.float64]
-    norm: NDArray[np.float64]
-    outliers: str
-    replacement: float | None
-    type: DataType = DOUBLE
-
-    def _line(self) -> NDArray[np.float64]:
-        return np.diff(self.norm) / np.diff(self.orig)
-
-    def column(self, frame: Frame) -> Column:
-        source = self.field.column(frame).cast(DOUBLE)
-        x = source.values
-        slope = self._line()
-        part = np.searchsorted(self.orig[1:-1], x, side="right")
-        values = self.norm[part] + (x - self.orig[part]) * slope[part]
-        low, high = self.orig[0], self.orig[-1]
-        if self.outliers == "asExtremeValues":
-            values = np.where(x < low, self.norm[0], np.where(x > high, self.norm[-1], values))
-        found = Column(DOUBLE, values, source.missing, source.errors)
-        if self.outliers == "asMissingValues":
-            found = blank(found, (x < low) | (x > high))
-        if self.replacement is not None and source.missing is not None:
-            found = fill(found, source.missing, self.replacement)
-        return found
-
-    def single(self) -> Single:
-        read = cast(self.field, DOUBLE).single()
-        orig, norm, slope = self.orig.tolist(), self.norm.tolist(), self._line().tolist()
-        low, high, inner = orig[0], orig[-1], orig[1:-1]
-        outliers, replacement = self.outliers, self.replacement
-
-        def call(record: Record) -> Value:
-            x = read(record)
-            if x is None:
-                return replacement
-            if not low <= x <= high and outliers != "asIs":
-                if outliers == "asMissingValues":
-                    return None
-                return norm[0] if x < low else norm[-1]
-            part = bisect.bisect_right(inner, x)
-            return norm[part] + (x - orig[part]) * slope[part]
-
-        return call
-
-
-@dataclass(frozen=True, slots=True)
-class NormDiscrete:
-    """1 where the field equals a value, else 0."""
-
-    field: FieldRef
-    value: Value
-    replacement: float | None
-    type: DataType = DOUBLE
-
-    def column(self, frame: Frame) -> Column:
-        source = self.field.column(frame)
-        values = source.equals(self.value).astype(np.float64)
-        found = Column(DOUBLE, values, source.missing, source.errors)
-        if self.replacement is not None and source.missing is not None:
-            found = fill(found, source.missing, self.replacement)
-        return found
-
-    def single(self) -> Single:
-        read, wanted, replacement = self.field.single(), self.value, self.replacement
-
-        def call(record: Record) -> Value:
-            value = read(record)
-            if value is None:
-                return replacement
-            return 1.0 if value == wanted else 0.0
-
-        return call
-
-
-@dataclass(frozen=True, slots=True)
-class Discretize:
-    """The text of the first bin that holds the field's value."""
-
-    field: FieldRef
-    bins: tuple[tuple[Interval, str], ...]
-    default: str | None
-    replacement: str | None
-    type: DataType = STRING
-
-    def column(self, frame: Frame) -> Column:
-        source = self.field.column(frame)
-        x = source.cast(DOUBLE).values if source.type.is_text else source.values
-        texts = [text for _, text in self.bins]
-        codes = np.full(len(x), len(texts), dtype=np.int64)
-        for code in range(len(self.bins) - 1, -1, -1):
-            codes[self.bins[code][0].holds(x)] = code
-        if source.missing is not None:
-            codes[source.missing] = len(texts) + 1
-        found = of_levels(codes, (*texts, self.default, self.replacement))
-        return found.with_errors(source.errors)
-
-    def single(self) -> Single:
-        read, bins = self.field.single(), [(i.contains, text) for i, text in self.bins]
-        default, replacement = self.default, self.replacement
-
-        def call(record: Record) -> Value:
-            x = read(record)
-            if x is None:
-                return replacement
-            for contains, text in bins:
-                if contains(x):
-                    return text
-            return default
-
-        return call
-
-
-@dataclass(frozen=True, slots=True)
-class MapValues:
-    """The text that a table has for the fields' values."""
-
-    fields: tuple[FieldRef, ...]
-    table: dict[tuple[Value, ...], str]
-    default: str | None
-    replacement: str | None
-    type: DataType = STRING
-
-    def column(self, frame: Frame) -> Column:
-        sources = [each.column(frame) for each in self.fields]
-        columns, codes = distinct(sources)
-        texts = [self.table.get(key, self.default) for key in columns]
-        gone = any_missing(sources)
-        if gone is not None:
-            codes = np.where(gone, len(texts), codes)
-        found = of_levels(codes, (*texts, self.replacement))
-        for each in sources:
-            found = found.with_errors(each.errors)
-        return found
-
-    def single(self) -> Single:
-        table, default, replacement = self.table, self.default, self.replacement
-        reads = [each.single() for each in self.fields]
-        if len(reads) == 1:
-            (read,) = reads
-            flat = {key[0]: text for key, text in table.items()}
-
-            def one(record: Record) -> Value:
-                value = read(record)
-                return replacement if value is None else flat.get(value, default)
-
-            return one
-
-        def call(record: Record) -> Value:
-            key = tuple([read(record) for read in reads])
-            return replacement if None in key else table.get(key, default)
-
-        return call
-
-
 def distinct(columns: list[Column]) -> tuple[list[tuple[Value, ...]], NDArray[np.int64]]:
     """Return the distinct combinations of *columns*' values, and each row's number among them."""
     codes: NDArray[np.int64] | None = None
@@ -358,13 +195,17 @@ def compile_expression(element: Element, scope: Scope, depth: int = 0) -> Expres
         raise element.error(f"is nested deeper than {MAX_NESTING} expressions")
     make = _EXPRESSIONS.get(element.tag)
     if make is None:
-        raise element.error("is not a supported expression")
+        if element.tag not in _ELSEWHERE:
+            raise element.error("is not a supported expression")
+        module, name = _ELSEWHERE[element.tag]
+        found = getattr(import_module(f"martlet.formats.pmml.{module}"), name)
+        make = _EXPRESSIONS[element.tag] = found
     return make(element, scope, depth)
 
 
 def is_expression(element: Element) -> bool:
     """Whether *element* is one of PMML's EXPRESSION elements."""
-    return element.tag in _EXPRESSIONS
+    return element.tag in _EXPRESSIONS or element.tag in _ELSEWHERE
 
 
 def expression_of(element: Element) -> Element:
@@ -423,134 +264,25 @@ def _field_ref(element: Element, scope: Scope, depth: int) -> Expression:
     return FieldRef(found.field, scope, found.field.parse(replacement, element))
 
 
-def _norm_continuous(element: Element, scope: Scope, depth: int) -> Expression:
-    points = sorted((p.number("orig"), p.number("norm")) for p in element.all("LinearNorm"))
-    if len(points) < 2:
-        raise element.error("needs at least two LinearNorm")
-    orig, norm = (np.array(axis) for axis in zip(*points, strict=True))
-    return NormContinuous(
-        field_ref(element, scope),
-        orig,
-        norm,
-        element.choice("outliers", ("asIs", "asMissingValues", "asExtremeValues"), "asIs"),
-        None if element.get("mapMissingTo") is None else element.number("mapMissingTo"),
-    )
-
-
-def _norm_discrete(element: Element, scope: Scope, depth: int) -> Expression:
-    field = field_ref(element, scope)
-    try:
-        wanted = parse(element.need("value"), field.type)
-    except ValueError:
-        # A value that the field's type cannot hold is never equal.
-        wanted = None
-    replacement = element.get("mapMissingTo")
-    if wanted is None:
-        return ConstantValue(DOUBLE, 0.0)
-    return NormDiscrete(
-        field, wanted, None if replacement is None else element.number("mapMissingTo")
-    )
-
-
-def _typed(element: Element, inner: Expression) -> Expression:
-    return cast(inner, type_of(element, STRING))
-
-
-def _discretize(element: Element, scope: Scope, depth: int) -> Expression:
-    field = field_ref(element, scope)
-    bins: list[tuple[Interval, str]] = []
-    for each in element.all("DiscretizeBin"):
-        found = each.child("Interval")
-        interval = Interval.of(found, field.type) if found is not None else Interval.everything()
-        bins.append((interval, each.need("binValue")))
-    return _typed(
-        element,
-        Discretize(field, tuple(bins), element.get("defaultValue"), element.get("mapMissingTo")),
-    )
-
-
-def inline_rows(element: Element) -> list[dict[str, str]]:
-    """
-    Return the rows of *element*'s InlineTable as texts by column.
-
-    Raises:
-        UnsupportedModel: the table is elsewhere (a TableLocator).
-    """
-    table = element.child("InlineTable")
-    if table is None:
-        raise element.error("needs an InlineTable; tables outside the file are not read")
-    return [{cell.tag: cell.text for cell in row.children} for row in table.all("row")]
-
-
-def column_name(element: Element, name: str) -> str:
-    """Return the attribute *name*, a column of an InlineTable, without its namespace prefix."""
-    return element.need(name).rpartition(":")[2]
-
-
-def _map_values(element: Element, scope: Scope, depth: int) -> Expression:
-    pairs = element.all("FieldColumnPair")
-    fields = tuple(field_ref(each, scope) for each in pairs)
-    columns = [column_name(each, "column") for each in pairs]
-    output = column_name(element, "outputColumn")
-    table: dict[tuple[Value, ...], str] = {}
-    for row in inline_rows(element):
-        if output not in row:
-            continue
-        try:
-            cells = zip(columns, fields, strict=True)
-            key = tuple(parse(row[column], field.type) for column, field in cells)
-        except (KeyError, ValueError):
-            # A key that the field cannot hold matches nothing.
-            continue
-        table.setdefault(key, row[output])
-    if not fields:
-        return _typed(element, ConstantValue(STRING, element.get("defaultValue")))
-    return _typed(
-        element,
-        MapValues(fields, table, element.get("defaultValue"), element.get("mapMissingTo")),
-    )
-
-
 def _error(element: Element, scope: Scope, depth: int) -> Expression:
     return Failure(element.text.strip() or element.get("message") or "the model says: error")
-
-
-def _apply(element: Element, scope: Scope, depth: int) -> Expression:
-    from martlet.formats.pmml.apply import compile_apply
-
-    return compile_apply(element, scope, depth)
-
-
-def _text_index(element: Element, scope: Scope, depth: int) -> Expression:
-    from martlet.formats.pmml.text_index import compile_text_index
-
-    return compile_text_index(element, scope, depth)
-
-
-def _aggregate(element: Element, scope: Scope, depth: int) -> Expression:
-    from martlet.formats.pmml.collections import compile_aggregate
-
-    return compile_aggregate(element, scope)
-
-
-def _lag(element: Element, scope: Scope, depth: int) -> Expression:
-    from martlet.formats.pmml.collections import compile_lag
-
-    return compile_lag(element, scope)
 
 
 _EXPRESSIONS: dict[str, Callable[[Element, Scope, int], Expression]] = {
     "Constant": _constant,
     "FieldRef": _field_ref,
-    "NormContinuous": _norm_continuous,
-    "NormDiscrete": _norm_discrete,
-    "Discretize": _discretize,
-    "MapValues": _map_values,
-    "Apply": _apply,
-    "TextIndex": _text_index,
-    "Aggregate": _aggregate,
-    "Lag": _lag,
     "Error": _error,
+}
+# Those whose modules build on this one, by module and function.
+_ELSEWHERE = {
+    "NormContinuous": ("mappings", "norm_continuous"),
+    "NormDiscrete": ("mappings", "norm_discrete"),
+    "Discretize": ("mappings", "discretize"),
+    "MapValues": ("mappings", "map_values"),
+    "Apply": ("apply", "compile_apply"),
+    "TextIndex": ("text_index", "compile_text_index"),
+    "Aggregate": ("collections", "compile_aggregate"),
+    "Lag": ("collections", "compile_lag"),
 }
 
 

@@ -280,6 +280,15 @@ def _single(treatment: Treatment, data: DataField, raw: int) -> Single:
         given = record[raw]
         return treated(read(given), given)
 
+    # A text that is listed as valid is what it is; most are.
+    listed = frozenset(data.valid) - data.missing - data.invalid if data.type.is_text else None
+    if listed and treatment.mining.outliers == "asIs":
+
+        def known(record: Record) -> Value:
+            given = record[raw]
+            return given if type(given) is str and given in listed else full(record)
+
+        return known
     return simple if plain else full
 
 

@@ -21,9 +21,9 @@ from martlet.formats.pmml.expressions import (
     Expression,
     compile_expression,
     expression_of,
-    inline_rows,
 )
 from martlet.formats.pmml.frame import Frame, Record, Single
+from martlet.formats.pmml.inline_table import inline_rows
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.text_functions import pattern, template
 from martlet.formats.pmml.values import DOUBLE, INTEGER, DataType, Value
@@ -31,6 +31,8 @@ from martlet.formats.pmml.values import DOUBLE, INTEGER, DataType, Value
 _WEIGHTS = ("termFrequency", "binary", "logarithmic", "augmentedNormalizedTermFrequency")
 _HITS = ("allHits", "bestHits")
 _MAX_ROUNDS = 1000
+_MARK = re.compile(r"[^\w\s]|_")
+_ASCII = "".join(c for c in map(chr, range(128)) if unicodedata.category(c)[0] == "P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,11 @@ class Tokenizer:
         if self.word is not None:
             return tuple(match.group() for match in self.word.finditer(text))
         assert self.separator is not None
-        around = punctuation()
-        return tuple(word for part in self.separator.split(text) if (word := part.strip(around)))
+        parts = self.separator.split(text)
+        if _MARK.search(text) is None:
+            return tuple(filter(None, parts))
+        around = _ASCII if text.isascii() else punctuation()
+        return tuple(word for part in parts if (word := part.strip(around)))
 
 
 @dataclass(frozen=True, slots=True)

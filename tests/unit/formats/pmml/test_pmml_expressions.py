@@ -97,6 +97,8 @@ class TestFunctions:
             ("pow", 2, 10, 1024),
             ("pow", 2, -1, None),
             ("modulo", 7, -3, -2),
+            # With the prefix that producers write before a version has the function.
+            ("x-modulo", 7, -3, -2),
         ],
     )
     def test_two_integers_give_an_integer(

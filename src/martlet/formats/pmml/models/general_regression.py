@@ -5,21 +5,20 @@ Source: PMML 4.4.1, General Regression.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from martlet.formats.pmml import links
-from martlet.formats.pmml.column import Column, Reasons, all_errors, first, reasons
+from martlet.formats.pmml.column import first
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame, Record, RowError, Single
-from martlet.formats.pmml.predicates import array_numbers, array_texts
+from martlet.formats.pmml.frame import Frame, Record, RowError
+from martlet.formats.pmml.models.cox import read_cox
+from martlet.formats.pmml.models.design import Coefficients, Design, Extra, read_design
 from martlet.formats.pmml.prediction import Model, Outcome, Prediction, classified, numbers
-from martlet.formats.pmml.scope import Field, Scope
-from martlet.formats.pmml.values import DOUBLE, Value, convert, parse
+from martlet.formats.pmml.values import DOUBLE, Value
 
 _TYPES = (
     "regression",
@@ -29,239 +28,6 @@ _TYPES = (
     "ordinalMultinomial",
     "CoxRegression",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Covariate:
-    """A number to a power; a power that is itself a field is not PMML's."""
-
-    field: Field
-    exponent: float
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """What a parameter takes a factor's value for: 1 for one value, or a column of contrasts."""
-
-    field: Field
-    weights: dict[Value, float]
-    closed: bool
-    """Whether a value that has no weight is refused, rather than weighs nothing."""
-
-    def refusal(self, value: Value) -> str:
-        return f"field {self.field.name!r} cannot be {value!r}: its contrasts have no such value"
-
-
-Cell = Covariate | Factor
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """The design matrix: each parameter is a product of covariates and factors; () is 1."""
-
-    parameters: dict[str, tuple[Cell, ...]]
-    scope: Scope
-
-    def columns(self, names: list[str], frame: Frame) -> tuple[np.ndarray, Reasons | None]:
-        """Return the parameters *names* of the batch, [rows, names], NaN where one is missing."""
-        cache: dict[int, np.ndarray] = {}
-        used: dict[int, Column] = {}
-        x = np.ones((frame.rows, len(names)))
-        for place, name in enumerate(names):
-            for cell in self.parameters.get(name, ()):
-                key = id(cell)
-                if key not in cache:
-                    column: Column = frame[cell.field.slot]
-                    used[cell.field.slot] = _allowed(cell, column)
-                    cache[key] = _values(cell, column)
-                x[:, place] *= cache[key]
-        return x, all_errors(used.values())
-
-    def single(self, name: str) -> Callable[[Record], float | None]:
-        """Return a closure for one parameter of one record."""
-        parts = [
-            _one(cell, self.scope.reader(cell.field)) for cell in self.parameters.get(name, ())
-        ]
-        if not parts:
-            return lambda _: 1.0
-        if len(parts) == 1:
-            return parts[0]
-
-        def product(record: Record) -> float | None:
-            found = 1.0
-            for part in parts:
-                x = part(record)
-                if x is None:
-                    return None
-                found *= x
-            return found
-
-        return product
-
-
-def _allowed(cell: Cell, column: Column) -> Column:
-    if isinstance(cell, Covariate) or not cell.closed:
-        return column
-    strange = column.known() & ~column.is_in(cell.weights)
-    shown = column.objects() if strange.any() else []
-    return column.with_errors(reasons(strange, lambda row: cell.refusal(shown[row])))
-
-
-def _values(cell: Cell, column: Column) -> np.ndarray:
-    if isinstance(cell, Covariate):
-        x = (column.cast(DOUBLE) if column.levels is not None else column).floats()
-        return x if cell.exponent == 1 else np.power(x, cell.exponent)
-    if column.levels is not None:
-        return column.by_level(lambda level: cell.weights.get(level, 0.0), np.nan, np.float64)
-    found = np.zeros(len(column))
-    for value, weight in cell.weights.items():
-        found[column.equals(value)] = weight
-    found[~column.known()] = np.nan
-    return found
-
-
-def _one(cell: Cell, read: Single) -> Callable[[Record], float | None]:
-    if isinstance(cell, Covariate):
-        exponent, kind = cell.exponent, cell.field.type
-
-        def covariate(record: Record) -> float | None:
-            x = read(record)
-            if x is None:
-                return None
-            x = convert(x, DOUBLE, kind)
-            return float(x) if exponent == 1 else math.pow(x, exponent)
-
-        return covariate
-    weights, closed = cell.weights, cell.closed
-
-    def factor(record: Record) -> float | None:
-        x = read(record)
-        if x is None:
-            return None
-        if closed and x not in weights:
-            raise RowError(cell.refusal(x))
-        return weights.get(x, 0.0)
-
-    return factor
-
-
-def _design(element: Element, scope: Scope) -> Design:
-    covariates = {e.need("name") for e in _predictors(element, "CovariateList")}
-    factors = {e.need("name"): e for e in _predictors(element, "FactorList")}
-    parameters: dict[str, tuple[Cell, ...]] = {}
-    shared: dict[tuple[str, str], Cell] = {}
-    matrix = element.child("PPMatrix")
-    for cell in matrix.all("PPCell") if matrix is not None else ():
-        name, text = cell.need("predictorName"), cell.need("value")
-        key = (name, text)
-        if key not in shared:
-            field = scope.field(name, cell)
-            if name in factors and name not in covariates:
-                closed = factors[name].child("Matrix") is not None
-                shared[key] = Factor(field, _weights(factors[name], text, field, cell), closed)
-            else:
-                shared[key] = Covariate(field, cell.number("value"))
-        parameter = cell.need("parameterName")
-        parameters[parameter] = (*parameters.get(parameter, ()), shared[key])
-    return Design(parameters, scope)
-
-
-def _predictors(element: Element, tag: str) -> list[Element]:
-    found = element.child(tag)
-    return found.all("Predictor") if found is not None else []
-
-
-def _weights(factor: Element, text: str, field: Field, cell: Element) -> dict[Value, float]:
-    """Return what a PPCell gives each value of a factor: 1 for its own, or a contrast column."""
-    matrix = factor.child("Matrix")
-    try:
-        wanted = parse(text, field.type)
-    except ValueError as exc:
-        raise cell.error(f"names a value that its factor has not: {exc}") from None
-    if matrix is None:
-        return {wanted: 1.0}
-    listed = factor.child("Categories")
-    values: tuple[Value, ...] = field.values
-    if listed is not None:
-        values = tuple(parse(e.need("value"), field.type) for e in listed.all("Category"))
-    rows = [array_numbers(each) for each in matrix.all("Array", "REAL-SparseArray")]
-    if wanted not in values or len(rows) != len(values):
-        raise cell.error(f"has no column for {text!r} in the contrast matrix of {field.name!r}")
-    place = values.index(wanted)
-    if any(place >= len(row) for row in rows):
-        raise cell.error(f"has no column for {text!r} in the contrast matrix of {field.name!r}")
-    return {value: row[place] for value, row in zip(values, rows, strict=True)}
-
-
-@dataclass(frozen=True, slots=True)
-class Coefficients:
-    """One ParamMatrix row set: the parameters and what each counts, for one class or all."""
-
-    names: tuple[str, ...]
-    betas: np.ndarray
-
-    @classmethod
-    def of(cls, cells: list[Element]) -> Coefficients:
-        names = tuple(each.need("parameterName") for each in cells)
-        return cls(names, np.array([each.number("beta") for each in cells]))
-
-    def column(self, design: Design, frame: Frame) -> tuple[np.ndarray, Reasons | None]:
-        x, errors = design.columns(list(self.names), frame)
-        return x @ self.betas, errors
-
-    def single(self, design: Design) -> Callable[[Record], float | None]:
-        terms = [
-            (design.single(name), beta)
-            for name, beta in zip(self.names, self.betas.tolist(), strict=True)
-            if design.parameters.get(name)
-        ]
-        pairs = zip(self.names, self.betas.tolist(), strict=True)
-        intercept = sum(beta for name, beta in pairs if not design.parameters.get(name))
-
-        def total(record: Record) -> float | None:
-            found: float = intercept
-            for term, beta in terms:
-                x = term(record)
-                if x is None:
-                    return None
-                found += beta * x
-            return found
-
-        return total
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """A field or a constant that joins the linear predictor or the mean: offset, trials."""
-
-    field: Field | None
-    value: float
-    scope: Scope
-
-    @classmethod
-    def of(cls, element: Element, name: str, default: float, scope: Scope) -> Extra:
-        variable = element.get(f"{name}Variable")
-        found = scope.field(variable, element) if variable is not None else None
-        return cls(found, element.number(f"{name}Value", default), scope)
-
-    def column(self, frame: Frame) -> tuple[np.ndarray | float, Reasons | None]:
-        if self.field is None:
-            return self.value, None
-        column: Column = frame[self.field.slot]
-        errors = first(column.errors, _required(self.field, column))
-        return column.cast(DOUBLE).floats(), errors
-
-    def single(self) -> Callable[[Record], float | None]:
-        value = self.value
-        if self.field is None:
-            return lambda _: value
-        return self.scope.reader(self.field)
-
-
-def _required(field: Field, column: Column) -> Reasons | None:
-    if column.missing is None:
-        return None
-    return reasons(column.missing, f"field {field.name!r} is missing, and the model needs it")
 
 
 def _link(element: Element, default: str) -> links.Link:
@@ -402,94 +168,15 @@ class Ordinal:
         return classified(self.classes, found, self.context.label, first(errors, lacking))
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """Cumulative hazards by time, of one stratum."""
-
-    times: np.ndarray
-    hazards: np.ndarray
-    latest: float
-
-    @classmethod
-    def of(cls, element: Element, latest: float) -> Baseline:
-        cells = sorted(
-            (e.number("time"), e.number("cumHazard")) for e in element.all("BaselineCell")
-        )
-        if not cells:
-            raise element.error("holds no BaselineCell")
-        times, hazards = (np.array(axis) for axis in zip(*cells, strict=True))
-        return cls(times, hazards, latest)
-
-    def at(self, time: np.ndarray) -> np.ndarray:
-        """Return the cumulative hazard at *time*: 0 before the first, NaN after the latest."""
-        place = np.searchsorted(self.times, time, side="right") - 1
-        found = np.where(place < 0, 0.0, self.hazards[np.maximum(place, 0)])
-        return np.where(np.isnan(time) | (time > self.latest), np.nan, found)
-
-
-@dataclass(frozen=True, slots=True)
-class Cox:
-    """The cumulative hazard of proportional hazards: baseline times exp(r - r0)."""
-
-    design: Design
-    coefficients: Coefficients
-    centre: float
-    end: Field
-    stratum: Field | None
-    baselines: dict[Value, Baseline]
-
-    def predict(self, frame: Frame) -> Prediction:
-        total, errors = self.coefficients.column(self.design, frame)
-        time: Column = frame[self.end.slot]
-        errors = first(errors, first(time.errors, _required(self.end, time)))
-        at = time.cast(DOUBLE).floats()
-        if self.stratum is None:
-            hazard = self.baselines[None].at(at)
-        else:
-            column: Column = frame[self.stratum.slot]
-            errors = first(errors, first(column.errors, _required(self.stratum, column)))
-            hazard = np.full(frame.rows, np.nan)
-            for value, baseline in self.baselines.items():
-                rows = column.equals(value)
-                hazard[rows] = baseline.at(at[rows])
-        with np.errstate(all="ignore"):
-            found = hazard * np.exp(total - self.centre)
-        # Before the first event nobody is at risk, whoever they are.
-        return numbers(np.where(hazard == 0, 0.0, found), DOUBLE, errors)
-
-
-def _cox(context: Context, design: Design, coefficients: Coefficients) -> Cox:
-    element, scope = context.element, context.scope
-    end = scope.field(element.need("endTimeVariable"), element)
-    tables = element.need_child("BaseCumHazardTables")
-    variable = element.get("baselineStrataVariable")
-    stratum = scope.field(variable, element) if variable is not None else None
-    baselines: dict[Value, Baseline] = {}
-    if stratum is None:
-        baselines[None] = Baseline.of(tables, tables.number("maxTime", math.inf))
-    else:
-        for each in tables.all("BaselineStratum"):
-            value = stratum.parse(each.need("value"), each)
-            baselines[value] = Baseline.of(each, each.number("maxTime", math.inf))
-    centre = 0.0
-    points = {
-        e.need("name"): e.number("referencePoint", 0.0)
-        for e in element.need_child("ParameterList").all("Parameter")
-    }
-    for name, beta in zip(coefficients.names, coefficients.betas.tolist(), strict=True):
-        centre += beta * points.get(name, 0.0)
-    return Cox(design, coefficients, centre, end, stratum, baselines)
-
-
 def compile_model(context: Context) -> Model:
     """Compile a GeneralRegressionModel."""
     element, scope = context.element, context.scope
     kind = element.choice("modelType", _TYPES)
-    design = _design(element, scope)
+    design = read_design(element, scope)
     cells = element.need_child("ParamMatrix").all("PCell")
     offset = Extra.of(element, "offset", 0.0, scope)
     if kind == "CoxRegression":
-        return _cox(context, design, Coefficients.of(cells))
+        return read_cox(context, design, Coefficients.of(cells))
     if kind == "ordinalMultinomial":
         return _ordinal(context, design, cells, offset)
     if kind == "multinomialLogistic" or context.is_classification:
@@ -565,6 +252,3 @@ def _ordinal(context: Context, design: Design, cells: list[Element], offset: Ext
         offset,
         context,
     )
-
-
-__all__ = ["array_texts", "compile_model"]

@@ -19,8 +19,9 @@ from martlet.formats.pmml.column import (
 )
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.expressions import column_name, compile_derived, inline_rows
+from martlet.formats.pmml.expressions import compile_derived
 from martlet.formats.pmml.frame import Frame
+from martlet.formats.pmml.inline_table import column_name, inline_rows
 from martlet.formats.pmml.measures import Compared, Measure
 from martlet.formats.pmml.prediction import Prediction, classified, label_column, numbers
 from martlet.formats.pmml.scope import Field, Scope
