@@ -23,13 +23,13 @@ SIZE_MB = 4
 ROOM = 20
 
 
-def folders(tmp_path: Path, models: int) -> list[str]:
-    """So many models of 4 MB; opening one takes 20 ms and is written down; model n adds 1000n."""
+def folders(tmp_path: Path, models: int, open_ms: int = 20) -> list[str]:
+    """So many models of 4 MB; opening one takes a while and is written down; model n adds 1000n."""
     entries = []
     for n in range(1, models + 1):
         write_version(
             tmp_path / f"m{n}", 1, SIZE_MB,
-            version=n, open_ms=20, journal=str(tmp_path / "journal"),
+            version=n, open_ms=open_ms, journal=str(tmp_path / "journal"),
         )  # fmt: skip
         entries.append(
             f'config {{ name: "m{n}" base_path: "{tmp_path / f"m{n}"}" '
@@ -130,6 +130,42 @@ def test_two_hundred_models_share_room_for_twenty(tmp_path, log, times, figures)
     assert told["evicted"] > models
     assert all(each["state"] == "READY" for each in index.values() if each["name"] != "m1")
     assert any("the next request opens it" in each["reason"] for each in index.values())
+
+
+def test_who_cannot_wait_for_a_model_that_opens_slowly_is_told_to_come_again(
+    tmp_path, log, figures
+):
+    """One opening, for those who wait and those who cannot."""
+    arguments = folders(tmp_path, 2, open_ms=2000)
+    arguments[1] = "1"
+    (tmp_path / "one").mkdir()
+    limit = (base_mb(tmp_path, log) + SIZE_MB) * 16 // 15
+    hurried: list[float] = []
+
+    async def ask(server: Server, timeout_s: float) -> int:
+        headers = f"X-Request-Timeout: {timeout_s}\r\n"
+        sent = time.monotonic()
+        status, found, body = await Client(server.port).ask(
+            "POST", "/v2/models/m1/infer", INFER, headers
+        )
+        if timeout_s < 1:
+            hurried.append(time.monotonic() - sent)
+            assert found.get("retry-after") == "1", body
+        return status
+
+    async def run(server: Server) -> list[int]:
+        # The second takes the room of the first.
+        assert (await Client(server.port).infer("m2", 5)).score == 2005
+        waits = [ask(server, 0.3), ask(server, 25), ask(server, 0.4), ask(server, 25)]
+        return list(await asyncio.gather(*waits))
+
+    with serving(*arguments, "--memory-mb", str(limit), "--on-demand", log=log) as server:
+        opened = (tmp_path / "journal").read_text().count("m1")
+        found = asyncio.run(run(server))
+        opened = (tmp_path / "journal").read_text().count("m1") - opened
+    figures(longest_of_the_hurried_s=max(hurried))
+    assert found == [503, 200, 503, 200]
+    assert opened == 2, "it begins once and ends once"
 
 
 def test_a_model_whose_file_has_gone_is_503_until_it_is_back(tmp_path, log):
