@@ -130,8 +130,9 @@ def _told() -> Iterator[Callable[[Applied], None]]:
 
     def told(applied: Applied) -> None:
         nonlocal since
-        if applied.refused:
-            click.echo(f"refused {applied.refused}: {applied.why}", err=True)
+        if applied.why:
+            count = f"refused {applied.refused}: " if applied.refused else ""
+            click.echo(f"{count}{applied.why}", err=True)
         since = since + applied
         if time.monotonic() - began > _TELL_S:
             tell()

@@ -205,6 +205,7 @@ static PyObject *put(PyObject *self, PyObject *args)
             goto release_live;
         }
     }
+    Py_BEGIN_ALLOW_THREADS
     for (int64_t i = 0; i < count; i++) {
         char *record = (char *)live.buffer.buf + live.records + number[i] * live.stride;
         uint32_t *word = (uint32_t *)record;
@@ -223,6 +224,7 @@ static PyObject *put(PyObject *self, PyObject *args)
            find its word unmoved. */
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
+    Py_END_ALLOW_THREADS
     answer = Py_None;
     Py_INCREF(answer);
 release_live:

@@ -103,7 +103,8 @@ class TableRows:
             if limit > _MOST_ROWS:
                 raise InvalidInput(f"'limit' is {limit}; at most {_MOST_ROWS} rows come at once")
             table = served.table
-            rows = table.live_rows if query.get("live") else table.all_rows
+            live = query.get("live", ["0"])[-1] not in ("0", "false")
+            rows = table.live_rows if live else table.all_rows
             some = rows[start : start + limit]
             keys, vectors = table.keys.at(some).tolist(), table.take(some)
             found = [{"key": key, "vector": v} for key, v in zip(keys, vectors, strict=True)]

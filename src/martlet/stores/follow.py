@@ -15,6 +15,8 @@ from martlet.stores.updates import Applied, Update, apply_each, parse_update
 SYNC_S: Final = 1.0
 """How much a loss of power may cost, unless told otherwise."""
 
+_AGAIN_S = 1.0
+
 
 def follow(
     table: Embeddings,
@@ -38,8 +40,11 @@ def follow(
         told: Hears what became of each batch.
         shared: By whom all machines are told, this one too; where a file was left is not kept.
 
+    What cannot be written for a while, since the disk is full or another holds the place, is told
+    of and tried again.
+
     Raises:
-        Overloaded, NotAvailable: as of ``Embeddings.put_many``.
+        Overloaded: as of ``Embeddings.put_many``.
         WrongState: the rows were folded, and *reopened* is None.
     """
     whole = Applied()
@@ -47,17 +52,22 @@ def follow(
     for lines, cursor in stream:
         if lines:
             updates, refused = _parsed(lines)
-            try:
-                if shared is not None:
-                    applied = refused + _tell_all(shared, updates)
-                else:
-                    applied = refused + _apply(table, updates, cursor)
-            except WrongState:
-                if reopened is None:
-                    raise
-                table.sync()
-                table = reopened()
-                applied = refused + _apply(table, updates, cursor)
+            while True:
+                try:
+                    if shared is not None:
+                        applied = refused + _tell_all(shared, updates)
+                    else:
+                        applied = refused + _apply(table, updates, cursor)
+                    break
+                except WrongState:
+                    if reopened is None:
+                        raise
+                    table.sync()
+                    table = reopened()
+                except NotAvailable as exc:
+                    # A full disk, or a fold that takes its time: what came is not lost.
+                    told(Applied(why=f"{exc}; it is tried again"))
+                    time.sleep(_AGAIN_S)
             whole, changed = whole + applied, True
             told(applied)
         now = time.monotonic()
@@ -87,8 +97,8 @@ def keep_up(
         try:
             applied = shared.catch_up(wait_ms=200)
         except NotAvailable as exc:
-            told(Applied(refused=1, why=str(exc)))
-            time.sleep(1.0)
+            told(Applied(why=f"{exc}; it is tried again"))
+            time.sleep(_AGAIN_S)
             continue
         if applied is not None:
             changed = True

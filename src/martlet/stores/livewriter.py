@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import threading
 import time
@@ -57,6 +58,7 @@ class LiveWriter:
         self._depth = 0
         self._live: Live | None = None
         self._reserved = 0
+        self._pages: set[int] = set()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Live]:
@@ -156,6 +158,7 @@ class LiveWriter:
         if not self._path.exists():
             create(self._path, self._shape)
         self._reserved = 0
+        self._pages.clear()
         return Live(LiveFile(self._path, self._shape.identity, writable=True), text=self._text)
 
     def _check_open(self, live: Live) -> None:
@@ -194,8 +197,7 @@ class LiveWriter:
         for number, (key, row) in enumerate(owners.items(), first):
             text = texts.get(key, b"")
             if row >= 0:
-                # The pointers lie apart: each may need a page of its own.
-                file.reserve(layout.pointers + 4 * row, 4)
+                self._reserve_pointer(file, layout.pointers + 4 * row)
             elif text:
                 at = file.shape.text_at + end
                 file.mapping[at : at + len(text)] = text
@@ -232,6 +234,13 @@ class LiveWriter:
             start = max(self._reserved, (file.in_use + 1) * layout.stride)
             self._reserved = min(end + _GROWTH_BYTES, layout.capacity * layout.stride)
             file.reserve(layout.records + start, self._reserved - start)
+
+    def _reserve_pointer(self, file: LiveFile, at: int) -> None:
+        # Pointers lie apart: each may need a page of its own.
+        page = at // mmap.PAGESIZE
+        if page not in self._pages:
+            file.reserve(at, 4)
+            self._pages.add(page)
 
     def _count(self, live: Live, updates: int) -> None:
         slots = live.file.slots

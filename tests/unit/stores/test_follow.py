@@ -173,6 +173,24 @@ class TestFollowing:
         assert table.get_many([1, 9]).vectors.tolist() == [[0, 0], [3, 4]]
         assert Embeddings(table.path).live.file.cursor == "there"
 
+    def test_what_cannot_be_written_for_a_while_is_tried_again(self, table, monkeypatch):
+        monkeypatch.setattr("martlet.stores.follow._AGAIN_S", 0.01)
+        monkeypatch.setattr("martlet.stores.livewriter._PATIENCE_S", 0.05)
+        other, told = Embeddings(table.path), []
+        with other.writing():
+            stream = [Lines([b'{"key": 1, "vector": [1, 2]}'], "")]
+            thread = threading.Thread(
+                target=follow, args=(table, iter(stream)), kwargs={"told": told.append}
+            )
+            thread.start()
+            end = time.monotonic() + 10
+            while not told:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        thread.join()
+        assert "tried again" in told[0].why
+        assert other.get_many([1]).vectors.tolist() == [[1, 2]]
+
     def test_rows_that_were_folded_are_followed_into_the_next_version(self, table, tmp_path):
         table.put_many([1], [[1, 1]])
         following = tmp_path / "next"
