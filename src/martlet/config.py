@@ -11,7 +11,7 @@ from martlet.errors import InvalidInput
 from martlet.fleet.policy import Patience
 from martlet.fleet.scaling import Bounds
 from martlet.names import check_name
-from martlet.servers.connection import Limits
+from martlet.servers.limits import Limits
 from martlet.serving.settings import DEFAULT, ModelSettings, VersionSettings, of_version
 from martlet.wire.tfserving.config import METRICS_PATH, ModelEntry, Tls
 

@@ -160,7 +160,7 @@ def serve(
     from martlet.config import NamedPath, ServeConfig
     from martlet.errors import InvalidInput
     from martlet.fleet.policy import Patience
-    from martlet.servers.connection import Limits
+    from martlet.servers.limits import Limits
     from martlet.serving.settings import ModelSettings, Transition, read_settings
 
     flags = tfserving_flags.read(tensorflow_flags)

@@ -11,7 +11,6 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -19,9 +18,9 @@ import httptools
 
 from martlet.errors import MartletError
 from martlet.native import find
+from martlet.servers.failures import crashed, failed
 from martlet.servers.identity import current, id_of
 from martlet.servers.routes import JSON, Request, Response, failure
-from martlet.servers.status import HTTP_STATUS
 
 if TYPE_CHECKING:
     from martlet.servers.http import HttpServer
@@ -32,24 +31,6 @@ _native = find("http")
 
 LINGER_S = 2.0
 SOUND_S, SOUNDINGS = 0.02, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """
-    What one connection may ask of us.
-
-    Args:
-        body_bytes: Of one request, after chunked framing. More is 413.
-        header_bytes: Request line and headers together. More is 431.
-        idle_s: A connection with no request under way is closed after this.
-        request_s: A request must have arrived whole after this, however slowly it drips.
-    """
-
-    body_bytes: int = 64 << 20
-    header_bytes: int = 64 << 10
-    idle_s: float = 75.0
-    request_s: float = 60.0
 
 
 _HEADS = {
@@ -138,13 +119,12 @@ class Connection(asyncio.Protocol):
             return
         if _native is not None and not (self.started or self._busy or self._choked):
             server, limits = self._server, self._limits
-            if server.shortcut is not None and not self.leaving:
-                answer = server.shortcut(data)
-                if answer is not None:
-                    server.served += 1
-                    self.since = server.clock
-                    self._transport.write(answer)
-                    return
+            answer = None if self.leaving else server.shortcut(data)
+            if answer is not None:
+                server.served += 1
+                self.since = server.clock
+                self._transport.write(answer)
+                return
             whole = _native.parse(data, limits.header_bytes, limits.body_bytes)
             if whole is not None:
                 # Most requests come whole and plain; every other is the parser's.
@@ -328,10 +308,9 @@ class Connection(asyncio.Protocol):
         self._server.served += 1
         last = (not keep or (self.leaving and not self._waiting)) and self._refusal is None
         more = b"X-Request-Id: %b\r\n" % request.id
-        headers = request.headers
         if last:
             more += b"Connection: close\r\n"
-        elif b"connection" in headers and headers[b"connection"].lower() == b"keep-alive":
+        elif request.headers.get(b"connection", b"").lower() == b"keep-alive":
             # A client of HTTP/1.0 takes the end of the connection for the end of the answer,
             # unless it is told so.
             more += b"Connection: keep-alive\r\n"
@@ -418,16 +397,3 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once."""
         self._transport.close()
-
-
-def failed(exc: MartletError) -> Response:
-    """Return the response that one of our errors becomes."""
-    retry = ((b"Retry-After", b"1"),) if HTTP_STATUS[exc.code] in (429, 503) else ()
-    return failure(HTTP_STATUS[exc.code], str(exc), retry)
-
-
-def crashed(request: Request) -> Response:
-    """Return the response to an error that is nobody's but ours, and log it."""
-    log.exception("%s %s failed", request.method, request.target)
-    told = f"the server failed on this request; its log says why, under {id_of(request).decode()}"
-    return failure(500, told)

@@ -15,9 +15,10 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from martlet.errors import NotAvailable
-from martlet.servers.connection import Connection, Limits
+from martlet.servers.connection import Connection
+from martlet.servers.limits import Limits
 from martlet.servers.routes import Router
-from martlet.servers.shortcut import Shortcuts
+from martlet.servers.shortcut import NONE, Shortcuts
 
 _HIGHEST_FD = (1 << 16) - 1
 """Of descriptors the kernel keeps a table as long as the highest: this one is half a megabyte."""
@@ -44,12 +45,10 @@ class HttpServer:
         host: str,
         port: int,
         limits: Limits = Limits(),
-        shortcuts: Shortcuts | None = None,
+        shortcuts: Shortcuts = NONE,
     ) -> None:
         self.router = router
-        self.shortcut = None
-        if shortcuts is not None:
-            self.shortcut = shortcuts.answering(limits.header_bytes, limits.body_bytes)
+        self.shortcut = shortcuts.answering(limits.header_bytes, limits.body_bytes)
         self._address = (host, port)
         self.limits = limits
         self.connections: set[Connection] = set()

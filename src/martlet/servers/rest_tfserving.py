@@ -12,13 +12,13 @@ from time import perf_counter_ns
 from martlet.errors import InvalidInput, MartletError
 from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
-from martlet.servable import DEFAULT_SIGNATURE, Servable, form_of
+from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs, form_of
 from martlet.servers import tfserving_calls
 from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
-from martlet.servers.shortcut import Form, Shortcuts
+from martlet.servers.shortcut import NONE, Form, Shortcuts
 from martlet.servers.tfserving_calls import Seat
 from martlet.servers.timed import Answer, Call, Timed
-from martlet.serving.engine import Engine, outputs_of
+from martlet.serving.engine import Engine
 from martlet.tensors import Signature, Tensor
 from martlet.wire.rows import RowPlan
 from martlet.wire.tfserving import inference, metadata, requests, responses, status
@@ -45,7 +45,7 @@ class TFServing:
         sink: Sink = NOBODY,
         timeout_s: float = 30.0,
         cors: bool = False,
-        shortcuts: Shortcuts | None = None,
+        shortcuts: Shortcuts = NONE,
     ) -> None:
         self._engine = engine
         self._timed = Timed(engine, sink, timeout_s, shortcuts)
@@ -100,7 +100,7 @@ class TFServing:
             try:
                 name, inputs, by_row = readers.read(variant.servable, request.body)
                 started = perf_counter_ns()
-                outputs = outputs_of(variant.servable, inputs, name)
+                outputs = variant.servable.predict(inputs, name)
                 model_ns = perf_counter_ns() - started
             finally:
                 variant.release()
@@ -218,10 +218,10 @@ class _Readers:
 
     def read(self, servable: Servable, body: bytes) -> tuple[str, dict[str, Tensor], bool]:
         """
-        Return the signature to call for *body*, its tensors, and whether they came by row.
+        Return the signature to call for *body*, tensors that fit it, and whether they came by row.
 
         Raises:
-            InvalidInput, Unimplemented: as ``PredictDecoder.decode``.
+            InvalidInput, Unimplemented: as ``PredictDecoder.decode`` and ``check_inputs``.
         """
         # Who asked for a signature asks for it again: its plan reads the body without a look at
         # the document, and declines one that names another.
@@ -237,7 +237,9 @@ class _Readers:
         called = form_of(servable, name, requests.names_of(document))
         _, _, decoder = self._of(name, called, servable.signatures[called])
         self._last = name, called
-        return called, *decoder.decode(document)
+        tensors, by_row = decoder.decode(document)
+        called, checked = check_inputs(servable, called, tensors)
+        return called, checked, by_row
 
     def _of(
         self, name: str, called: str, signature: Signature

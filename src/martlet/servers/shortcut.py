@@ -99,18 +99,20 @@ class Shortcuts:
         """Answer *target* the long way."""
         self._known.pop(target.encode("latin-1"), None)
 
-    def answering(
-        self, header_bytes: int, body_bytes: int
-    ) -> Callable[[bytes], bytes | None] | None:
+    def answering(self, header_bytes: int, body_bytes: int) -> Callable[[bytes], bytes | None]:
         """
-        Return what answers one request, given as it came; None: there is no shortcut at all.
+        Return what answers one request, given as it came.
 
         It returns the whole response, or None: the long way must answer.
         """
         if self._native is None:
-            return None
+            return lambda _: None
         # Of its own: the ids made there are counted there.
         prefix = os.urandom(4).hex().encode()
         return partial(
             self._native.answer, self._known, APART, current, prefix, header_bytes, body_bytes
         )
+
+
+NONE = Shortcuts()
+"""To which nobody adds."""

@@ -13,7 +13,7 @@ from martlet.names import ModelRef
 from martlet.servable import Servable
 from martlet.servers.offload import SLOW_NS, Pace, run
 from martlet.servers.routes import Handler, Request, Response
-from martlet.servers.shortcut import Form, Short, Shortcuts
+from martlet.servers.shortcut import NONE, Form, Short, Shortcuts
 from martlet.servers.timeouts import timeout_of
 from martlet.serving.engine import Engine
 from martlet.serving.lane import LaneClosed
@@ -39,7 +39,7 @@ class Timed:
     """
 
     def __init__(
-        self, engine: Engine, sink: Sink, timeout_s: float, shortcuts: Shortcuts | None = None
+        self, engine: Engine, sink: Sink, timeout_s: float, shortcuts: Shortcuts = NONE
     ) -> None:
         self._engine = engine
         self._shortcuts = shortcuts
@@ -83,9 +83,9 @@ class Timed:
                 return self._done(answer, api, model, pace, took_ns)
             response, version, rows, model_ns = answer
             answered("REST", api, model, version, None, rows, took_ns, model_ns)
-            if shortened is not table:
+            if shortened is not table and lane is not None:
                 shortened = table
-                self._shorten(request.target, api, ref, slow, form)
+                self._shorten(request.target, api, ref, table, slow, form)
             return response
 
         def slow(model_ns: int) -> None:
@@ -101,14 +101,16 @@ class Timed:
         target: str,
         api: str,
         ref: ModelRef,
+        table: Table,
         slow: Callable[[int], None],
         form: Callable[[Servable], Form | None],
     ) -> None:
-        """Have *target*, whose calls work here, answered by a shortcut while this table holds."""
-        shortcuts, engine = self._shortcuts, self._engine
-        if shortcuts is None:
+        """Have *target*, whose calls work here, answered by a shortcut while *table* holds."""
+        shortcuts, engine, number = self._shortcuts, self._engine, self._engine.number
+        # Where the table is still in force, the number read before is its number.
+        if shortcuts is NONE or engine.table is not table:
             return
-        number, variant = engine.number, engine.table.variant(ref)
+        variant = table.variant(ref)
         found = form(variant.servable)
         if found is None:
             return

@@ -16,8 +16,9 @@ import uvloop
 
 from martlet.errors import Code, InvalidInput, MartletError, NotAvailable
 from martlet.servers import connection, http
-from martlet.servers.connection import Limits, failed
+from martlet.servers.failures import failed
 from martlet.servers.http import HttpServer
+from martlet.servers.limits import Limits
 from martlet.servers.routes import Request, Response, Route, Router, failure
 from martlet.servers.status import HTTP_STATUS
 

@@ -16,8 +16,8 @@ from martlet.errors import MartletError
 from martlet.monitor.counts import Counts
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.servers.catalogue import Catalogue
-from martlet.servers.connection import failed
 from martlet.servers.control import Control
+from martlet.servers.failures import failed
 from martlet.servers.rest_openinference import OpenInference
 from martlet.servers.routes import Request, Response, Router
 from martlet.serving.engine import Engine

@@ -12,7 +12,7 @@ import pytest
 
 from martlet.errors import MartletError
 from martlet.servable import DEFAULT_SIGNATURE
-from martlet.servers.connection import failed
+from martlet.servers.failures import failed
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Request, Response, Router
 from martlet.serving.engine import Engine

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from martlet.errors import InvalidInput, MartletError
 from martlet.servable import DEFAULT_SIGNATURE
-from martlet.servers.connection import failed
+from martlet.servers.failures import failed
 from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.routes import Request, Response, Router
 from martlet.serving.engine import Engine
