@@ -27,7 +27,9 @@ class Limits:
 
     The first two judge each number: it passes where ``|found - expected| <= absolute`` or the
     relative difference is within *relative* (of the number itself, or of the usual size of that
-    output in the same probe where it is larger, so that a sum near 0 is no fault). A step that
+    output in the same probe where it is larger, so that a sum near 0 is no fault). It passes too
+    where the original moves as far itself when its inputs are rounded otherwise by a unit in the
+    last place: there its own digits say nothing. A step that
     changes numbers on purpose (int8, pruning) raises both to infinity and is judged by the rest.
 
     Args:
@@ -92,6 +94,8 @@ class Comparison:
         rows: How many were compared.
         absolute, relative: The largest differences of a number.
         worst: Where the relative one is; None where nothing differs.
+        rounded: How many numbers are past the limits, and within what rounding the inputs
+            moves the original by.
         groups: Over how many the next two are means; 0 where no order was compared.
         rank_correlation, top_k_overlap: As `Limits` says; None where there is no order.
         auc, logloss: The original's and the candidate's, where labels are given.
@@ -104,6 +108,7 @@ class Comparison:
     absolute: float = 0.0
     relative: float = 0.0
     worst: Difference | None = None
+    rounded: int = 0
     groups: int = 0
     rank_correlation: float | None = None
     top_k_overlap: float | None = None

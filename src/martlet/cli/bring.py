@@ -72,6 +72,11 @@ def _limit_option(function: Function) -> Function:
 @click.option(
     "--live-tables", is_flag=True, help="Take tables out whatever that gains: rows can be set."
 )
+@click.option(
+    "--items",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Every item (CSV, JSON lines, Parquet, a feature table): their part is computed now.",
+)
 @_rows_options
 @_limit_option
 @click.option(
@@ -93,6 +98,7 @@ def import_(
     as_is: bool,
     user_inputs: tuple[str, ...],
     live_tables: bool,
+    items: Path | None,
     rows: Path | None,
     label_column: str | None,
     group: str | None,
@@ -112,6 +118,7 @@ def import_(
     Examples:
       martlet import model.onnx --name ctr --label stable
       martlet import saved_model/ --name ctr --rows logged.csv --user-input userId
+      martlet import ranker/ --name ctr --user-input user_id --items items.parquet
       martlet import item_embeddings.npz --name item_vectors --generation 2026-11-21
       martlet import films.toml --name films
     """
@@ -147,6 +154,7 @@ def import_(
             wanted = Wanted(
                 _logged(rows, label_column, group, segments),
                 user_inputs,
+                items,
                 _limits(limits),
                 trusted=trusted,
                 live_tables=live_tables,

@@ -19,8 +19,9 @@ import numpy as np
 from martlet import certificate, formats
 from martlet.certificate import Certificate, Limits
 from martlet.convert.audit import Audit, audit
+from martlet.convert.catalogue import read_catalogue
 from martlet.convert.parity import certify
-from martlet.convert.probes import Probe, probes_for
+from martlet.convert.probes import Probe, count_rows, probes_for
 from martlet.convert.ranges import Domain, default_signature, domain_of
 from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
 from martlet.convert.rows import Logged
@@ -40,6 +41,12 @@ NO_LOSS = 0.95
 _KEPT_BESIDE = ("golden.json", "settings.toml", "assets.extra")
 """What a version's folder may hold for serving, whatever its model is."""
 
+_SAID = {
+    "extract": "writing the package",
+    "split": "splitting it",
+    "cross": "compiling what is left for each item",
+}
+
 Say = Callable[[str], None]
 
 
@@ -51,6 +58,7 @@ class Wanted:
     Args:
         rows: Logged rows, if there are any.
         user_inputs: The inputs that are the user's and the context's: the model is split.
+        items: Every item there is (see `read_catalogue`): their part is computed beforehand.
         limits: That every step is judged by.
         bounds: Of a conversion.
         trusted: The file may run code that it contains.
@@ -60,6 +68,7 @@ class Wanted:
 
     rows: Logged | None = None
     user_inputs: tuple[str, ...] = ()
+    items: Path | None = None
     limits: Limits = field(default_factory=Limits)
     bounds: Bounds = field(default_factory=Bounds)
     trusted: bool = False
@@ -102,6 +111,7 @@ class _Work:
         self._us: dict[int, float] = {}
         self._audit: Audit | None = None
         self._domain: Domain
+        self._catalogue: Tensors | None = None
         self._probes: list[Probe] = []
 
     def run(self) -> Report:
@@ -131,6 +141,9 @@ class _Work:
         self._domain = domain_of(
             self._original, words=words, logged=None if logged is None else logged.inputs
         )
+        if self._wanted.items is not None:
+            signature, users = self._domain.signature, self._wanted.user_inputs
+            self._catalogue = read_catalogue(self._wanted.items, signature, users)
         self._say("auditing it")
         self._audit = audit(self._original, self._domain, self._wanted.rows, seed=self._wanted.seed)
         self._probes = probes_for(self._original, self._domain, logged, seed=self._wanted.seed)
@@ -208,7 +221,7 @@ class _Work:
                 model, lookups = found.model, found.lookups
         packages = [self._package("extract", model, lookups)]
         if self._wanted.user_inputs:
-            packages.append(self._split(model, lookups))
+            packages += self._split(model, lookups)
         return [each for each in packages if each is not None]
 
     def _package(
@@ -219,7 +232,7 @@ class _Work:
         from martlet.formats.package.servable import PackageServable
 
         begun = time.perf_counter()
-        self._say("writing the package" if name == "extract" else "splitting it")
+        self._say(_SAID[name])
         folder = self._scratch / name
         domain = self._domain
         try:
@@ -255,7 +268,9 @@ class _Work:
         _copy_beside(self._path, folder)
         return folder, step
 
-    def _split(self, model: Any, lookups: Sequence[Any]) -> tuple[Path, Step] | None:
+    def _split(self, model: Any, lookups: Sequence[Any]) -> list[tuple[Path, Step] | None]:
+        """Split it; where what is left for a pair is sums and layers, that is a package too."""
+        from martlet.convert.crossing import crossing
         from martlet.convert.split import catalogue_of, split
 
         begun = time.perf_counter()
@@ -264,11 +279,20 @@ class _Work:
             found = split(model, list(self._wanted.user_inputs), rows, lookups)
         except UnsupportedModel as exc:
             self._step("split", False, str(exc), begun)
-            return None
-        catalogue = None if found.item is None else catalogue_of(found.item, lookups)
-        return self._package(
-            "split", found.main, lookups, user=found.user, item=found.item, catalogue=catalogue
-        )
+            return []
+        catalogue = self._catalogue
+        if catalogue is None and found.item is not None:
+            catalogue = catalogue_of(found.item, lookups)
+        parts: dict[str, Any] = {"user": found.user, "item": found.item, "catalogue": catalogue}
+        made = [self._package("split", found.main, lookups, **parts)]
+        begun = time.perf_counter()
+        try:
+            crossed = crossing(found, rows)
+        except UnsupportedModel as exc:
+            self._step("cross", False, f"onnxruntime runs what is left: {exc}", begun)
+            return made
+        parts |= {"user": crossed.user, "item": crossed.item, "cross": crossed.cross}
+        return [*made, self._package("cross", found.main, lookups, **parts)]
 
     def _choose(self, packages: Sequence[tuple[Path, Step]]) -> Report:
         """Let the fastest serve; a package only where it gains."""
@@ -333,7 +357,17 @@ class _Work:
     def _some_rows(self) -> Tensors:
         """Return the rows that speed is measured with: real ones where there are."""
         best = next((p for p in self._probes if p.kind == "logged"), None)
-        return best.inputs if best is not None else self._probes[0].inputs
+        found = dict(best.inputs if best is not None else self._probes[0].inputs)
+        if not self._wanted.user_inputs:
+            return found
+        # A split pays where it is used: one user, many items of the catalogue.
+        count = count_rows(found)
+        for name, items in (self._catalogue or {}).items():
+            found[name] = items[np.arange(count) % len(items)]
+        for name in found.keys() & set(self._wanted.user_inputs):
+            one = found[name][:1]
+            found[name] = np.broadcast_to(one, (count, *one.shape[1:]))
+        return found
 
     def _step(
         self,

@@ -93,19 +93,68 @@ def compare(
                 probe.kind, probe.rows, faults=(f"only the original answers: {first_line(exc)}",)
             )
             continue
-        whole = judged(probe, expected, found, limits)
+        rounding = Rounding(original, signature_name)
+        whole = judged(probe, expected, found, limits, rounding=rounding)
         if probe.kind == "not finite" and not limits.not_finite:
             whole = replace(whole, faults=())
         yield whole
         for name, rows in _segments(probe):
-            yield judged(probe.take(rows), _rows(expected, rows), _rows(found, rows), limits, name)
+            taken = probe.take(rows), _rows(expected, rows), _rows(found, rows)
+            yield judged(*taken, limits, name, rounding)
+
+
+class Rounding:
+    """
+    How far a model's answers move when its float inputs are rounded otherwise.
+
+    Each input is moved by a unit in its last place, up or down at random, a few times over. What
+    the answers move by is the part of them that no other order of summation need reproduce.
+    """
+
+    _TIMES = 4
+    _MARGIN = 4.0
+
+    def __init__(self, model: Servable, signature_name: str) -> None:
+        self._model = model
+        self._name = signature_name
+
+    def allows(self, probe: Probe, output: str, expected: Tensor) -> Floats:
+        """Return, for each number of *output*, the absolute difference that is no fault."""
+        most = np.zeros(expected.shape)
+        floats = [name for name, value in probe.inputs.items() if value.dtype.kind == "f"]
+        random = np.random.default_rng(0)
+        for _ in range(self._TIMES if floats else 0):
+            moved = dict(probe.inputs)
+            for name in floats:
+                value = moved[name]
+                ends = np.where(random.random(value.shape) < 0.5, -np.inf, np.inf)
+                moved[name] = np.nextafter(value, ends.astype(value.dtype))
+            try:
+                found = self._model.predict(moved, self._name)[output]
+            except MartletError:
+                continue  # the edge of what it takes: this rounding says nothing
+            if found.shape == expected.shape:
+                off, _ = _off(expected, found, 0.0)
+                most = np.maximum(most, np.where(np.isfinite(off), off, 0.0))
+        return self._MARGIN * most
 
 
 def judged(
-    probe: Probe, expected: Tensors, found: Tensors, limits: Limits, segment: str = ""
+    probe: Probe,
+    expected: Tensors,
+    found: Tensors,
+    limits: Limits,
+    segment: str = "",
+    rounding: Rounding | None = None,
 ) -> Comparison:
-    """Return how far *found* is from *expected*, the answers to *probe*, judged by *limits*."""
+    """
+    Return how far *found* is from *expected*, the answers to *probe*, judged by *limits*.
+
+    Args:
+        rounding: Of the original; None judges by the limits alone.
+    """
     faults: list[str] = []
+    rounded = 0
     absolute = relative = 0.0
     worst: Difference | None = None
     for name, wanted in expected.items():
@@ -117,6 +166,10 @@ def judged(
         if not off.size:
             continue
         past = (off > limits.absolute) & (by > limits.relative)
+        if rounding is not None and past.any() and wanted.dtype.kind == "f":
+            allowed = past & (off <= rounding.allows(probe, name, wanted))
+            rounded += int(allowed.sum())
+            past &= ~allowed
         at = np.unravel_index(int(np.where(past, by, 0.0 if past.any() else by).argmax()), by.shape)
         difference = _difference(probe, name, at, wanted, found[name])
         if off[at] > 0 and (worst is None or by[at] > relative):
@@ -136,7 +189,15 @@ def judged(
         else _order(probe, expected, found, limits, faults)
     )
     return Comparison(
-        probe.kind, probe.rows, segment, absolute, relative, worst, faults=tuple(faults), **order
+        probe.kind,
+        probe.rows,
+        segment,
+        absolute,
+        relative,
+        worst,
+        rounded,
+        faults=tuple(faults),
+        **order,
     )
 
 

@@ -110,12 +110,14 @@ def read_rows(
     label: str | None = None,
     group: str | None = None,
     segments: Sequence[str] = (),
+    most: int | None = MOST,
 ) -> Logged:
     """
     Return the rows in a CSV (with a header), JSON-lines or Parquet file.
 
     Args:
         label: The column with the outcome; None takes one called ``label``, ``click``, ``target``.
+        most: Rows that are used; None for all.
 
     Raises:
         ModelNotFound: there is no such file.
@@ -133,8 +135,8 @@ def read_rows(
     for name in filter(None, (label, group, *segments)):
         if name not in columns:
             raise InvalidInput(f"{path} has no column {name!r}; it has {', '.join(columns)}")
-    if count > MOST:
-        chosen = np.linspace(0, count - 1, MOST).astype(int).tolist()
+    if most is not None and count > most:
+        chosen = np.linspace(0, count - 1, most).astype(int).tolist()
         columns = {name: [values[at] for at in chosen] for name, values in columns.items()}
     found = label or next((name for name in _LABELS if name in columns), None)
     return Logged(columns, found, group, tuple(segments))

@@ -56,8 +56,10 @@ class TestAModel:
 
     def test_is_split_where_the_users_inputs_are_named(self, brought, lookup):
         report = brought(lookup(), Wanted(user_inputs=("user",)))
-        assert [step.name for step in report.steps] == ["rewrite", "extract", "split"]
-        assert report.steps[-1].certificate.passed, report.steps[-1].why
+        assert [step.name for step in report.steps] == ["rewrite", "extract", "split", "cross"]
+        assert report.steps[2].certificate.passed, report.steps[2].why
+        # This model's answer is no sum of layers: what is left stays onnxruntime's, and why.
+        assert "onnxruntime runs what is left" in report.steps[3].why
 
     def test_that_gains_nothing_is_served_as_it_is(self, brought, lookup, monkeypatch):
         monkeypatch.setattr(bringing, "GAIN", 1e9)

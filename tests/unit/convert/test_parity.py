@@ -18,7 +18,7 @@ from martlet.certificate import (
     write_certificates,
 )
 from martlet.convert import ordering
-from martlet.convert.parity import certify, judged
+from martlet.convert.parity import Rounding, certify, judged
 from martlet.convert.probes import Probe, probes_for
 from martlet.convert.ranges import domain_of
 from martlet.errors import UnsupportedModel
@@ -198,3 +198,45 @@ def test_a_folder_has_one_digest_that_any_change_changes(tmp_path):
 def test_limits_are_kept_with_the_certificate(certified, lookup):
     loose = replace(Limits(), relative=0.5)
     assert certified(lookup("copy"), loose).to_json()["limits"]["relative"] == 0.5
+
+
+class Cancelling:
+    """Two huge weights that nearly cancel each other: its last digits are rounding."""
+
+    weights = np.array([[3.0], [-3.0], [0.1]], np.float32)
+
+    def predict(self, inputs, signature_name="serving_default"):
+        return {"score": inputs["x"] @ self.weights}
+
+
+class TestRounding:
+    """Where the original's own digits end, a candidate's need not agree; elsewhere they must."""
+
+    huge = np.full((5, 3), 1e5, np.float32) * np.linspace(1, 2, 5, dtype=np.float32)[:, None]
+    plain = np.arange(15, dtype=np.float32).reshape(5, 3)
+
+    def judge(self, rows, off, rounding=True):
+        model = Cancelling()
+        expected = model.predict({"x": rows})
+        return judged(
+            Probe("random", {"x": rows}),
+            expected,
+            {"score": expected["score"] + np.float32(off)},
+            Limits(relative=1e-7, absolute=0.0, rank_correlation=-1, top_k_overlap=0),
+            rounding=Rounding(model, "serving_default") if rounding else None,
+        )
+
+    def test_a_difference_within_it_is_no_fault_and_is_counted(self):
+        # A unit in the last place of 1e5 is 2**-7; three times that is what one input moves.
+        found = self.judge(self.huge, 2**-7)
+        assert found.passed and found.rounded == 5 and found.absolute > 0
+
+    def test_without_it_the_same_is_a_fault(self):
+        assert not self.judge(self.huge, 2**-7, rounding=False).passed
+
+    @pytest.mark.parametrize("off", [1.0, 100.0])
+    def test_a_difference_beyond_it_is_a_fault(self, off):
+        assert not self.judge(self.huge, off).passed
+
+    def test_where_the_inputs_are_small_so_is_what_is_allowed(self):
+        assert not self.judge(self.plain, 2**-7).passed
