@@ -60,10 +60,11 @@ def follow(
                         applied = refused + _apply(table, updates, cursor)
                     break
                 except WrongState:
-                    if reopened is None:
+                    newer = reopened() if reopened is not None and shared is None else table
+                    if newer.path == table.path:
                         raise
                     table.sync()
-                    table = reopened()
+                    table = newer
                 except NotAvailable as exc:
                     # A full disk, or a fold that takes its time: what came is not lost.
                     told(Applied(why=f"{exc}; it is tried again"))

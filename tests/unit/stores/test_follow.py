@@ -201,8 +201,9 @@ class TestFollowing:
 
         assert fold(table, publish) == 2
         stream = [Lines([b'{"key": 2, "vector": [1, 2]}'], "")]
-        with pytest.raises(WrongState):
-            follow(table, iter(stream))
+        for reopened in (None, lambda: Embeddings(table.path)):
+            with pytest.raises(WrongState):
+                follow(table, iter(stream), reopened=reopened)
         follow(table, iter(stream), reopened=lambda: Embeddings(following))
         want = [[1, 1], [1, 2]]
         assert Embeddings(following).get_many([1, 2]).vectors.tolist() == want
