@@ -208,7 +208,7 @@ def _checked(served: Served, keys: Any) -> Any:
     array = keys if isinstance(keys, np.ndarray) else None
     if array is not None and array.ndim != 1:
         raise InvalidInput(f"keys are [n], not of shape {list(array.shape)}")
-    some: list[Any] = keys.tolist() if array is not None else keys
+    some: list[Any] = list(keys) if array is None else array.tolist()
     for each in some:
         if isinstance(each, str | bytes) != served.table.text_keys or isinstance(each, bool):
             kind = "texts" if served.table.text_keys else "whole numbers"
