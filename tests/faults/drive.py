@@ -236,6 +236,10 @@ class Stalls:
     def p99_s(self) -> float:
         return sorted(self.late)[int(0.99 * len(self.late))]
 
+    @property
+    def longest_s(self) -> float:
+        return max(self.late)
+
 
 def p99_ms(loads: Sequence[Load]) -> float:
     """Return how long 99 of 100 answers of *loads* took at most, in milliseconds."""

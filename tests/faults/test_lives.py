@@ -173,7 +173,8 @@ def test_a_second_sigterm_forces(tmp_path, log, figures):
         took = asyncio.run(run(server))
         assert server.wait() != 0
     figures(forced_after_s=took)
-    assert took < 1.0
+    # Not by the call's end, which takes 20 s.
+    assert took < 5.0
 
 
 def test_workers_leave_when_their_supervisor_is_killed(tmp_path, log):
