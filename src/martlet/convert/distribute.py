@@ -90,13 +90,19 @@ class Distribution:
         one = len([each for each in node.output if each]) == 1
         if rule is not None and one and (side is Side.CROSS or rule is _expanded):
             form = rule(self, node)
-            if form is not None:
-                name = node.output[0]
+            name = node.output[0]
+            if form is not None and self._has_shape(form, name):
                 self._forms[name] = form
                 self._pending[name] = node
                 self._sides[name] = side
                 return
         self._keep(node, side)
+
+    def _has_shape(self, form: Form, name: str) -> bool:
+        """Whether adding *form* up gives all of *name*: what was never expanded may not."""
+        if isinstance(form, Joined) or len(form.terms) == 1:
+            return True
+        return broadcast([self.shape(each) for _, each in form.terms]) == self.shape(name)
 
     def _keep(self, node: NodeProto, side: Side) -> None:
         """Let the node stay, fed with tensors as they were."""
@@ -382,13 +388,15 @@ def _with_constant(
 
         return to.each_part(form, sliced)
     terms = to.terms(given)
-    shapes = [to.shape(tensor) for _, tensor in terms]
-    if not to.apart(given) or any(broadcast([s, constant.shape]) != s for s in shapes):
+    if len(terms) == 1 and not to.apart(given):
         return None
     if op == "Add" or (op == "Sub" and not swapped):
         return Summed((*terms, (1.0 if op == "Add" else -1.0, to.constant(constant))))
     if op == "Sub":
         return Summed((*((-s, t) for s, t in terms), (1.0, to.constant(constant))))
+    shapes = [to.shape(tensor) for _, tensor in terms]
+    if not to.apart(given) or any(broadcast([s, constant.shape]) != s for s in shapes):
+        return None
     if op == "Mul" or (op == "Div" and not swapped):
         return Summed(tuple((s, apply(t, constant)) for s, t in terms))
     return None

@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto
 from martlet.convert.graph import Array, Graph, answer, session
 from martlet.convert.lookups import BAGS, ZEROS, Lookup, nodes_of
 from martlet.convert.region import Region, regions
+from martlet.convert.simplify import simplify
 from martlet.convert.treatment import STRANGE, Refuses, Treatment, scales
 from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
 from martlet.formats.package.ids import REFUSE, Ids
@@ -56,7 +57,8 @@ def rewrite(
     tensors that depend on these two alone are run, on every id of the table and on ids at and
     beyond its ends; where one holds ``table[id]``, or the sum, mean, sqrtn or maximum of a bag
     of them, a gather takes its place. It is kept if both give the same for random batches with
-    known, unknown and repeated ids: bit for bit, a bag's sums to 2e-6.
+    known, unknown and repeated ids: bit for bit, a bag's sums to 2e-6. What depends on a word
+    alone becomes a table of what each word gives, and some slow operators become others.
 
     Args:
         model: Its rows are the first axis of every input.
@@ -93,6 +95,7 @@ def rewrite(
         if reason:
             kept.append(f"{table}[{name}] stays as it is: {reason}")
     graph, more = _tabulated(graph, base, seed)
+    simplify(graph)
     return Rewritten(graph.model(), (*found, *more), tuple(kept))
 
 
