@@ -111,9 +111,11 @@ class Manager:
                 self._residents.make_room(label, size)
             return self._openers[source.kind](source)
         entry = OnDemand(self._residents, label, partial(opener, source), size, order.facts)
-        # Where its elder is open it is asked for: the swap is not to be felt.
-        if order.facts is None or self._is_open(order.name):
+        if order.facts is None:
             entry.admit(self._residents.open_s)
+        elif self._is_open(order.name):
+            # Its elder is asked for: the swap is not to be felt.
+            entry.ready(self._residents.open_s)
         return entry
 
     def _is_open(self, name: str) -> bool:

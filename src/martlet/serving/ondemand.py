@@ -6,21 +6,27 @@ worker's own: a request that finds it closed opens it, or waits for who does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from martlet.errors import Code
+from martlet.errors import Code, NotAvailable, Overloaded
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.serving.roster import Facts
 from martlet.states import State, VersionStatus
 from martlet.tensors import Signature, Tensor, Tensors
 
+log = logging.getLogger(__name__)
+
+_ROOM_S = 0.5
+"""A swap does not wait longer for room to open its new version ahead."""
+
 
 class Opener(Protocol):
     """Who opens and closes them: the residents of a process."""
 
-    def enter(self, entry: OnDemand, wait_s: float = ...) -> Servable:
+    def enter(self, entry: OnDemand, wait_s: float = ..., room_s: float = ...) -> Servable:
         """Return the servable within *entry*, which stays open until ``leave``."""
         ...
 
@@ -110,6 +116,15 @@ class OnDemand:
         """
         self.known = dict(self._residents.enter(self, wait_s).signatures)
         self._residents.leave(self)
+
+    def ready(self, wait_s: float) -> None:
+        """Open it, which may take *wait_s*, before anybody asks; not where there is no room now."""
+        try:
+            self._residents.enter(self, wait_s, room_s=_ROOM_S)
+        except (NotAvailable, Overloaded) as exc:
+            log.info("%s is opened when it is asked for: %s", self.label, exc)
+        else:
+            self._residents.leave(self)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE

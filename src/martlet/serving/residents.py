@@ -73,12 +73,15 @@ class Residents:
 
     # -- a call ----------------------------------------------------------------------------
 
-    def enter(self, entry: OnDemand, wait_s: float = LONGEST_WAIT_S) -> Servable:
+    def enter(
+        self, entry: OnDemand, wait_s: float = LONGEST_WAIT_S, room_s: float = LONGEST_WAIT_S
+    ) -> Servable:
         """
         Return the servable within *entry*, which stays open until ``leave``.
 
         Args:
             wait_s: How long a caller that has no deadline waits for it.
+            room_s: How long others, which are in use, are waited for to leave it their room.
 
         Raises:
             NotAvailable: it is not open by the caller's deadline, or cannot be opened.
@@ -92,7 +95,7 @@ class Residents:
                 while entry.within is None:
                     self._check(entry)
                     if not entry.opening_since:
-                        self._begin(entry)
+                        self._begin(entry, room_s)
                     self._wait(entry, until)
             except BaseException:
                 self._let_go(entry)
@@ -131,26 +134,26 @@ class Residents:
 
     # -- opening ---------------------------------------------------------------------------
 
-    def _begin(self, entry: OnDemand) -> None:
+    def _begin(self, entry: OnDemand, room_s: float) -> None:
         """Have a thread open *entry*: who asked may have less time than that takes."""
         thread = threading.Thread(
             # Who logs there names the request, and has no deadline.
             target=copy_context().run,
-            args=(self._open_one, entry),
+            args=(self._open_one, entry, room_s),
             name=f"opens {entry.label}",
             daemon=True,
         )
         thread.start()
         entry.opening_since = time.monotonic()
 
-    def _open_one(self, entry: OnDemand) -> None:
+    def _open_one(self, entry: OnDemand, room_s: float) -> None:
         reserved, moves, grown = 0, -1, 0
         within: Servable | None = None
         error: Exception | None = None
         failure: Failure | None = None
         with deadline.anew(None):
             try:
-                reserved = self._reserve(entry.label, entry.size, time.monotonic() + LONGEST_WAIT_S)
+                reserved = self._reserve(entry.label, entry.size, time.monotonic() + room_s)
                 moves, before = self._move(), self._held()
                 try:
                     within = entry.open_it()

@@ -251,6 +251,17 @@ def test_the_status_says_whether_it_is_open():
     assert house.models["a"].status(1).message == ""
 
 
+def test_one_is_opened_ahead_only_where_there_is_room():
+    house = House(BASE + 10)
+    house.residents.enter(house.models["a"])
+    house.models["b"].ready(30.0)
+    assert house.open == "a"
+    house.residents.leave(house.models["a"])
+    house.models["b"].ready(30.0)
+    assert house.open == "b"
+    assert house.models["b"].users == 0
+
+
 def test_one_that_is_dismissed_is_closed_and_stays_so():
     house = House(0)
     house.ask("ab")
