@@ -37,7 +37,7 @@ from sklearn.ensemble import (  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
 from sklearn.naive_bayes import GaussianNB  # noqa: E402
-from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
+from sklearn.neighbors import KNeighborsRegressor  # noqa: E402
 from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
@@ -65,12 +65,12 @@ MODELS: dict[str, tuple[bool, bool, Any]] = {
     "RandomForestClassifier": (True, False, lambda: RandomForestClassifier(9, max_depth=5)),
     "ExtraTreesRegressor": (False, False, lambda: ExtraTreesRegressor(9, max_depth=5)),
     "GradientBoosting": (True, False, lambda: GradientBoostingClassifier(n_estimators=8)),
-    "IsolationForest": (False, False, lambda: IsolationForest(10)),
+    "IsolationForest": (False, False, lambda: IsolationForest(n_estimators=10)),
     "GaussianNB": (True, False, GaussianNB),
-    "KNeighbors": (True, False, lambda: KNeighborsClassifier(4)),
+    "KNeighbors": (False, False, lambda: KNeighborsRegressor(4)),
     "KMeans": (True, False, lambda: KMeans(4, n_init=2)),
-    "MLPRegressor": (False, False, lambda: MLPRegressor((6,), max_iter=60)),
-    "MLPClassifier": (True, False, lambda: MLPClassifier((6,), max_iter=60)),
+    "MLPRegressor": (False, False, lambda: MLPRegressor(hidden_layer_sizes=(6,), max_iter=60)),
+    "MLPClassifier": (True, False, lambda: MLPClassifier(hidden_layer_sizes=(6,), max_iter=60)),
     "SVR": (False, False, SVR),
     "SVC": (True, False, SVC),
     "LGBMRegressor": (False, True, lambda: LGBMRegressor(n_estimators=12, verbose=-1)),

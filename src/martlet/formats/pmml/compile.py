@@ -140,7 +140,9 @@ class Compiler:
         for each in schema.all("MiningField") if schema is not None else ():
             name = each.need("name")
             data = self.data.get(name)
-            source = parent.find(name) if parent is not None else None
+            # A target is not asked of the caller because an inner model names it too.
+            is_known = data is not None and each.get("usageType") in ("target", "predicted")
+            source = parent.find(name) if parent is not None and not is_known else None
             mining = MiningField.of(each, data or source)
             if mining.is_target:
                 kind = data.type if data is not None else source.type if source else None

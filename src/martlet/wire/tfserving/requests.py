@@ -6,6 +6,7 @@ Source: tensorflow_serving/util/json_tensor.cc (FillPredictRequestFromJson).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +21,8 @@ _QUOTED = {
     name: b'"%b"' % name.encode()
     for name in ("instances", "inputs", "signature_name", "examples", "context")
 }
+
+_MOST_NARROWER = 64  # sets of inputs that are kept of a signature with optional ones
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -79,7 +82,7 @@ class PredictDecoder:
         name: Of the signature, for messages.
     """
 
-    __slots__ = ("_keys", "_name", "_names", "_row", "_signature")
+    __slots__ = ("_keys", "_name", "_names", "_narrower", "_required", "_row", "_signature")
 
     def __init__(self, signature: Signature, name: str) -> None:
         self._signature = signature
@@ -89,6 +92,8 @@ class PredictDecoder:
         self._row: Callable[[Any], Any] = (
             itemgetter(*self._names) if self._names else lambda _: None
         )
+        self._required = {name for name, spec in signature.inputs.items() if spec.required}
+        self._narrower: dict[frozenset[str], PredictDecoder] = {}
 
     def decode(self, document: dict[str, Any]) -> tuple[dict[str, Tensor], bool]:
         """
@@ -98,6 +103,10 @@ class PredictDecoder:
             InvalidInput: in upstream's words.
             Unimplemented: JSON has no form of an input's dtype.
         """
+        if len(self._required) < len(self._names):
+            brought = names_of(document)
+            if brought and self._required <= brought < self._keys:
+                return self._without(frozenset(brought)).decode(document)
         if not self._names:
             raise InvalidInput(f"Failed to get input map for signature: {self._name or 'DEFAULT'}")
         instances = document.get("instances", _ABSENT)
@@ -118,6 +127,16 @@ class PredictDecoder:
         if not instances:
             raise InvalidInput(f"JSON Value: {shown(document)} No values in 'instances' array")
         return self._rows(instances), True
+
+    def _without(self, brought: frozenset[str]) -> PredictDecoder:
+        """Return the decoder of a signature that has no input but those *brought*."""
+        found = self._narrower.get(brought)
+        if found is None:
+            inputs = {n: spec for n, spec in self._signature.inputs.items() if n in brought}
+            found = PredictDecoder(replace(self._signature, inputs=inputs), self._name)
+            if len(self._narrower) < _MOST_NARROWER:
+                self._narrower[brought] = found
+        return found
 
     def _rows(self, instances: list[Any]) -> dict[str, Tensor]:
         first = instances[0]

@@ -152,3 +152,7 @@ class TestSegments:
     def test_a_model_of_no_active_segment_has_no_answer(self, tmp_path: Path):
         model = load(several('multipleModelMethod="sum"', line(2, "<False/>")), tmp_path)
         assert ask(model, x=[1.0, 2.0])["y"] == [None, None]
+
+    def test_a_target_that_segments_name_is_no_input(self, tmp_path: Path):
+        model = load(several('multipleModelMethod="sum"', line(2) + line(3)), tmp_path)
+        assert list(model.signatures["serving_default"].inputs) == ["x"]
