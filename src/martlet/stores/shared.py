@@ -4,17 +4,19 @@ For one table there are two keys. ``martlet:{NAME:ID}:updates`` is a stream of w
 taken back; ``martlet:{NAME:ID}:rows`` a hash of what is set now, for who comes later than the
 stream remembers. ID begins the table's identity: a table of another file has another stream, so
 vectors of two generations never meet. An entry of the stream has ``k``, the key as text, and
-``v``, the vector as little-endian float32; without ``v`` the row is taken back.
+``v``, the vector as little-endian float32; or ``ks``, a JSON list of keys, and their vectors end to
+end. Without ``v`` the rows are taken back.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from martlet.errors import InvalidInput, MissingExtra, NotAvailable
 from martlet.stores.embeddings import Embeddings
@@ -23,9 +25,9 @@ from martlet.stores.updates import Applied, Update, apply_each, check
 log = logging.getLogger(__name__)
 
 REMEMBERED: Final = 1_000_000
-"""Entries that a stream keeps, about; who is behind more begins anew from the hash."""
+"""Rows that a stream keeps, about; who is behind more begins anew from the hash."""
 
-_BATCH = 5_000
+_BATCH, _LEAST_ENTRIES = 1_000, 100
 _WAIT_MS = 200
 _PATIENCE_S = 5.0
 _FIRST = "0-0"
@@ -62,19 +64,23 @@ class SharedRows:
             NotAvailable: Redis cannot be reached.
         """
         check(self._table, updates)
+        last = {str(update.key): update.vector for update in updates}
+        vectors = {k: np.asarray(v, "<f4").tobytes() for k, v in last.items() if v is not None}
+        gone = [key for key, vector in last.items() if vector is None]
         with _translated(), self._redis.pipeline(transaction=True) as together:
-            for update in updates:
-                key = str(update.key)
-                entry: dict[str, str | bytes] = {"k": key}
-                if update.vector is None:
-                    together.hdel(self._rows, key)
-                else:
-                    vector = np.asarray(update.vector, "<f4").tobytes()
-                    together.hset(self._rows, key, vector)
-                    entry["v"] = vector
-                together.xadd(self._stream, entry, maxlen=REMEMBERED, approximate=True)
+            if vectors:
+                together.hset(self._rows, mapping=vectors)
+                self._tell(together, list(vectors), b"".join(vectors.values()))
+            if gone:
+                together.hdel(self._rows, *gone)
+                self._tell(together, gone, None)
             answers = together.execute()
         return _text(answers[-1]) if answers else _FIRST
+
+    def _tell(self, together: Any, keys: list[str], vectors: bytes | None) -> None:
+        entry = {"ks": orjson.dumps(keys)} | ({"v": vectors} if vectors is not None else {})
+        most = max(_LEAST_ENTRIES, REMEMBERED // len(keys))
+        together.xadd(self._stream, entry, maxlen=most, approximate=True)
 
     def catch_up(self, wait_ms: int = 0) -> Applied | None:
         """
@@ -102,7 +108,7 @@ class SharedRows:
         with self._table.writing() as live:
             place = self._place()
             new = [fields for at, fields in entries if _order(at) > _order(place)]
-            applied = apply_each(self._table, [self._update(each) for each in new]) if new else None
+            applied = self._apply(new) if new else None
             if new:
                 live.file.move_cursor(self._cursor(entries[-1][0]))
         return applied
@@ -145,9 +151,8 @@ class SharedRows:
             if last:
                 there: set[int | str] = set()
                 for some in self._all_rows():
-                    updates = [self._update({b"k": k, b"v": v}) for k, v in some.items()]
-                    there.update(update.key for update in updates)
-                    applied = applied + apply_each(self._table, updates)
+                    there.update(map(self._key, some))
+                    applied = applied + self._apply({b"k": k, b"v": v} for k, v in some.items())
                 here = self._table.keys.at(self._table.live_rows).tolist()
                 gone = [Update(key, None) for key in here if key not in there]
                 applied = applied + (apply_each(self._table, gone) if gone else Applied())
@@ -163,15 +168,27 @@ class SharedRows:
             if cursor == 0:
                 return
 
-    def _update(self, fields: Mapping[bytes, bytes]) -> Update:
-        text, vector = fields.get(b"k", b"").decode("utf-8", "replace"), fields.get(b"v")
-        key: int | str = text
-        if not self._table.text_keys and text.lstrip("-").isdecimal():
-            key = int(text)
-        if vector is None:
-            return Update(key, None)
-        whole = len(vector) // 4 * 4
-        return Update(key, np.frombuffer(vector[:whole], "<f4"))
+    def _apply(self, entries: Iterable[Mapping[bytes, bytes]]) -> Applied:
+        updates = [update for entry in entries for update in self._updates(entry)]
+        return apply_each(self._table, updates) if updates else Applied()
+
+    def _updates(self, entry: Mapping[bytes, bytes]) -> list[Update]:
+        try:
+            given = orjson.loads(entry[b"ks"]) if b"ks" in entry else [entry.get(b"k", b"")]
+            keys = [self._key(each) for each in given]
+        except (orjson.JSONDecodeError, TypeError, AttributeError):
+            keys = [""]
+        vectors = entry.get(b"v")
+        if vectors is None:
+            return [Update(key, None) for key in keys]
+        if not keys or len(vectors) != 4 * self._table.dim * len(keys):
+            return [Update(key, ()) for key in keys]  # no vector of the table's: it is refused
+        rows = np.frombuffer(vectors, "<f4").reshape(len(keys), -1)
+        return [Update(key, row) for key, row in zip(keys, rows, strict=True)]
+
+    def _key(self, text: bytes | str) -> int | str:
+        key = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return int(key) if not self._table.text_keys and key.lstrip("-").isdecimal() else key
 
 
 def _client(url: str) -> Any:
