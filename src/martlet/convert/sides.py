@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from martlet.convert.graph import Array, Graph, answer, needed, session
@@ -73,6 +73,18 @@ def shapes_of(graph: Graph, rows: Tensors) -> dict[str, Shape]:
         if len(a) == len(b):
             shapes[name] = tuple(x if x == y else -1 for x, y in zip(a, b, strict=True))
     return shapes
+
+
+def broadcast(shapes: Sequence[Shape]) -> Shape | None:
+    """Return the shape that *shapes* broadcast to; a size -1 is one of its own."""
+    rank = max(map(len, shapes), default=0)
+    found = []
+    for sizes in zip(*((*[1] * (rank - len(s)), *s) for s in shapes), strict=True):
+        others = set(sizes) - {1}
+        if len(others) > 1:
+            return None
+        found.append(others.pop() if others else 1)
+    return tuple(found)
 
 
 def dtypes_of(graph: Graph, rows: Tensors, names: Iterable[str]) -> dict[str, str]:

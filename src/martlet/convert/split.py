@@ -14,6 +14,7 @@ from onnx.helper import np_dtype_to_tensor_dtype
 from martlet.convert.distribute import Distribution
 from martlet.convert.graph import Array, Graph, answer, needed, session
 from martlet.convert.lookups import Lookup
+from martlet.convert.rules import RULES
 from martlet.convert.sides import Shape, Side, dtypes_of, shapes_of, sides_of
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.tensors import Tensors
@@ -107,7 +108,7 @@ def split(
     _check_names(graph, user_inputs, key)
     few = _few(graph, rows)
     before = shapes_of(graph, few)
-    after = Distribution(graph, before, user_inputs).run()
+    after = Distribution(graph, before, user_inputs).run(RULES)
     cutter = _Cutter(after, user_inputs, few)
     found = cutter.cut(lookups, key)
     if found.item is not None and not _row_by_row(found.item.model, few):
