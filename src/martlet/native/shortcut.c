@@ -1,6 +1,6 @@
 /* The common predict in one call: from the bytes that came to the bytes that go.
  *
- * answer(data, known, apart, current, prefix, head_limit, body_limit) -> None | bytes
+ * answer(known, apart, current, prefix, head_limit, body_limit, data) -> None | bytes
  *
  * *known* says by target what is needed to answer there: a martlet.servers.shortcut.Short, which
  * is a tuple in the order of the enum below. None means that the long way must answer: the target
@@ -21,7 +21,7 @@ enum { FORCE, NUMBER, VARIANT, NOTE, SLOW, SLOW_NS, LATE_NS, SIGNATURE, DECODE, 
 #define LONGEST_ID 128
 #define LONGEST_PREFIX 32 /* of the ids that are made here */
 #define MOST_HEAD 512 /* of a reply, without the fields that the path adds */
-#define PLAIN_BELOW 1e6
+#define PLAIN_BELOW 1e6 /* as martlet.wire.tfserving.floats */
 
 static PyObject *word_acquire, *word_release, *word_servable, *word_predict;
 static PyObject *dumps, *option_numpy; /* orjson's */
@@ -216,14 +216,21 @@ static int is_plain(const Py_buffer *view) {
     if (view->ndim < 1 || count == 0 || strlen(format) != 1)
         return 0;
     int plain = 1; /* a NaN is below nothing */
-    if (*format == 'f')
-        for (Py_ssize_t i = 0; i < count; i++)
-            plain &= fabsf(((const float *)view->buf)[i]) < PLAIN_BELOW;
-    else if (*format == 'd')
-        for (Py_ssize_t i = 0; i < count; i++)
-            plain &= fabs(((const double *)view->buf)[i]) < PLAIN_BELOW;
-    else
+    const char *at = view->buf; /* maybe not aligned */
+    float single;
+    double value;
+    const int is_single = *format == 'f' && view->itemsize == sizeof single;
+    if (!is_single && !(*format == 'd' && view->itemsize == sizeof value))
         return 0;
+    for (Py_ssize_t i = 0; i < count; i++, at += view->itemsize) {
+        if (is_single) {
+            memcpy(&single, at, sizeof single);
+            value = single;
+        } else {
+            memcpy(&value, at, sizeof value);
+        }
+        plain &= fabs(value) < PLAIN_BELOW;
+    }
     return plain;
 }
 
