@@ -10,6 +10,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import older_sklearn
+from martlet.formats.sklearn_forest import answers_of
 from martlet.formats.tabular import MATRIX, Rows
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -26,6 +27,10 @@ _BY_PROBABILITY = frozenset(
         *("KNeighborsClassifier", "MLPClassifier"),
     }
 )
+
+
+# What trees answer without scikit-learn.
+_FAST = frozenset({"predict", "predict_proba"})
 
 
 class EstimatorServable:
@@ -49,6 +54,8 @@ class EstimatorServable:
             raise UnsupportedModel(f"a {type(estimator).__name__} has no predict or transform")
         self._read_inputs()
         self._probe()
+        # Plain rows alone: where the columns are named, transformers stand before the trees.
+        self._trees = None if self._text or self._frame else answers_of(estimator)
 
     def _read_inputs(self) -> None:
         names = getattr(self._estimator, "feature_names_in_", None)
@@ -148,6 +155,10 @@ class EstimatorServable:
             raise ServableFailed(f"scikit-learn failed: {exc}") from exc
 
     def _answers(self, table: Any, methods: list[str]) -> dict[str, Tensor]:
+        if self._trees is not None and _FAST.issuperset(methods):
+            quick = self._trees(table)
+            if quick is not None:
+                return {name: _plain(quick[name]) for name in methods}
         if len(methods) > 1 and type(self._last).__name__ in _BY_PROBABILITY:
             found = self._call("predict_proba", table)
             if not isinstance(found, list):
@@ -165,7 +176,7 @@ class EstimatorServable:
 
     def close(self) -> None:
         """Free the estimator."""
-        del self._estimator, self._last
+        del self._estimator, self._last, self._trees
 
 
 def _most_probable(found: Tensor, classes: Tensor) -> Tensor | None:

@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -527,6 +528,75 @@ class TestProvedForest:
         with martlet.load(path) as model:
             assert model._servable._sum is None
             assert model.predict({"X": rows})[name].tolist() == own(rows).tolist()
+
+
+class TestTreesOfScikitLearn:
+    """Its trees and forests walk through martlet's own where that gives its very numbers."""
+
+    KINDS: ClassVar = {
+        "tree": ("DecisionTreeClassifier", {}),
+        "tree of numbers": ("DecisionTreeRegressor", {}),
+        "forest": ("RandomForestClassifier", {"n_estimators": 12}),
+        "forest of numbers": ("RandomForestRegressor", {"n_estimators": 12}),
+        "extra": ("ExtraTreesClassifier", {"n_estimators": 12}),
+        "boosted": ("GradientBoostingClassifier", {"n_estimators": 12}),
+        "boosted numbers": ("GradientBoostingRegressor", {"n_estimators": 12}),
+        "boosted of weights": ("GradientBoostingClassifier", {"loss": "exponential"}),
+    }
+
+    @pytest.mark.parametrize("classes", [2, 3])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_answer_to_the_last_bit(self, kind: str, classes: int, tmp_path: Path):
+        import skops.io
+        from sklearn import ensemble, tree
+
+        from martlet.native import find
+
+        name, settings = self.KINDS[kind]
+        if classes == 3 and "loss" in settings:
+            pytest.skip("two classes are all that it takes")
+        rows = RNG.normal(size=(300, 4))
+        signal = rows[:, 0] + rows[:, 1] * rows[:, 2]
+        label = np.array(["low", "mid", "high"])[np.digitize(signal, [0.0, 1.0][: classes - 1])]
+        chosen = getattr(tree, name, None) or getattr(ensemble, name)
+        own = chosen(**settings).fit(rows, signal if name.endswith("Regressor") else label)
+        skops.io.dump(own, tmp_path / "m")
+        with martlet.load(tmp_path / "m") as model:
+            assert (model._servable._trees is not None) == (find("forest") is not None)
+            for some in (rows, rows[:1], np.asfortranarray(rows * 1.1), rows[::3], rows * 1e30):
+                for output, found in model.predict({"X": some}).items():
+                    assert found.tolist() == getattr(own, output)(some).tolist()
+            with pytest.raises(InvalidInput, match=r"infinity|too large"):
+                model.predict({"X": np.full((1, 4), 1e300)})
+
+    def test_what_the_forest_has_not_is_scikit_learns(self, tmp_path: Path):
+        import skops.io
+        from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+        from sklearn.linear_model import LinearRegression
+
+        rows = RNG.normal(size=(100, 3))
+        for own, label in (
+            (RandomForestRegressor(4), rows[:, :2]),  # two outputs
+            (GradientBoostingRegressor(n_estimators=4, init=LinearRegression()), rows[:, 0]),
+        ):
+            own.fit(rows, label)
+            skops.io.dump(own, tmp_path / "m")
+            with martlet.load(tmp_path / "m") as model:
+                assert model._servable._trees is None
+                found = model.predict({"X": rows})["predict"]
+                np.testing.assert_array_equal(found, own.predict(rows))
+
+    def test_missing_values_are_scikit_learns(self, tmp_path: Path):
+        import skops.io
+        from sklearn.ensemble import RandomForestClassifier
+
+        rows = RNG.normal(size=(300, 3))
+        rows[RNG.random(rows.shape) < 0.2] = np.nan
+        own = RandomForestClassifier(6).fit(rows, np.nan_to_num(rows[:, 0], nan=1.0) > 0)
+        skops.io.dump(own, tmp_path / "m")
+        with martlet.load(tmp_path / "m") as model:
+            found = model.predict({"X": rows})["predict_proba"]
+            np.testing.assert_array_equal(found, own.predict_proba(rows))
 
 
 class TestXGBoostBinary:
