@@ -211,6 +211,30 @@ class TestLibraries:
         assert found["y"].tolist() == library.predict(x).tolist()
 
 
+class TestAnomalies:
+    CLUSTERS = """
+<AnomalyDetectionModel functionName="regression" algorithmType="clusterMeanDist">
+ <MiningSchema><MiningField name="x"/></MiningSchema>
+ <ClusteringModel functionName="clustering" modelClass="centerBased" numberOfClusters="2">
+  <MiningSchema><MiningField name="x"/></MiningSchema>
+  <ComparisonMeasure kind="distance"><euclidean/></ComparisonMeasure>
+  <ClusteringField field="x" compareFunction="absDiff"/>
+  <Cluster id="low"><Array n="1" type="real">0</Array></Cluster>
+  <Cluster id="high"><Array n="1" type="real">10</Array></Cluster>
+ </ClusteringModel>
+ <MeanClusterDistances><Array n="{n}" type="real">{means}</Array></MeanClusterDistances>
+</AnomalyDetectionModel>"""
+
+    def test_a_distance_counts_by_the_mean_of_its_own_cluster(self, tmp_path: Path):
+        text = pmml(self.CLUSTERS.format(n=2, means="0.5 4"), fields=NUMBERS)
+        found = ask(load(text, tmp_path), x=[1.0, 8.0, 12.0, NAN])["_target"]
+        assert found == [2.0, 0.5, 0.5, None]
+
+    def test_each_cluster_needs_its_mean(self, tmp_path: Path):
+        with pytest.raises(UnsupportedModel, match="for each of 2 clusters"):
+            load(pmml(self.CLUSTERS.format(n=1, means="0.5"), fields=NUMBERS), tmp_path)
+
+
 class TestVerification:
     RECORDS = (
         "<ModelVerification><VerificationFields>"

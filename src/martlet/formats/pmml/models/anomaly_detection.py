@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from martlet.formats.pmml.context import Context
+from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame
+from martlet.formats.pmml.predicates import array_numbers
 from martlet.formats.pmml.prediction import Prediction, numbers
 from martlet.formats.pmml.values import DOUBLE
 
@@ -21,17 +23,27 @@ _ALGORITHMS = ("iforest", "ocsvm", "clusterMeanDist", "other")
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """The inner model's slot, and what its numbers become."""
+    """
+    The inner model's slot, and what its numbers become.
+
+    Args:
+        normalizer: The average path length of an isolation forest's trees.
+        means: The mean distance to each cluster's centre of what belongs to it.
+    """
 
     slot: int
     algorithm: str
-    normalizer: float
+    normalizer: float = 1.0
+    means: tuple[float, ...] = ()
 
     def predict(self, frame: Frame) -> Prediction:
         inner: Prediction = frame[self.slot]
         if self.algorithm == "clusterMeanDist":
-            assert inner.affinity is not None
-            found = np.nanmin(inner.affinity, axis=1) / self.normalizer
+            assert inner.affinity is not None, "clusters have distances"
+            # Of the cluster that a row is nearest to; a row without distances has no score.
+            nearest = np.where(np.isnan(inner.affinity), np.inf, inner.affinity).argmin(axis=1)
+            distance = inner.affinity[np.arange(len(nearest)), nearest]
+            found = distance / np.array(self.means)[nearest]
         else:
             found = inner.value.cast(DOUBLE).floats()
             if self.algorithm == "iforest":
@@ -53,12 +65,17 @@ def compile_model(context: Context) -> Anomaly:
     inner = next((e for e in element.children if e.tag.endswith(("Model", "Network"))), None)
     if inner is None:
         raise element.error("holds no model")
-    normalizer = 1.0
-    if algorithm == "iforest":
-        normalizer = path_length(element.number("sampleDataSize"))
-    elif algorithm == "clusterMeanDist":
-        means = element.child("MeanClusterDistances")
-        if means is None:
-            raise element.error("holds no MeanClusterDistances")
-        raise means.error("is not supported: each cluster has a mean of its own")
+    if algorithm == "clusterMeanDist":
+        return Anomaly(context.nested(inner).slot, algorithm, means=_means(element, inner))
+    normalizer = path_length(element.number("sampleDataSize")) if algorithm == "iforest" else 1.0
     return Anomaly(context.nested(inner).slot, algorithm, normalizer)
+
+
+def _means(element: Element, inner: Element) -> tuple[float, ...]:
+    """Return the mean distances of the clusters of *inner*, a ClusteringModel, in order."""
+    array = element.need_child("MeanClusterDistances").need_child("Array")
+    found = tuple(array_numbers(array))
+    clusters = len(inner.all("Cluster"))
+    if inner.tag != "ClusteringModel" or len(found) != clusters or min(found, default=0) <= 0:
+        raise array.error(f"needs a mean distance above 0 for each of {clusters} clusters")
+    return found
