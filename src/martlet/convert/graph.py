@@ -235,8 +235,8 @@ def session(model: ModelProto) -> Any:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = 4
-    content = model.SerializeToString()
     try:
+        content = model.SerializeToString()  # raises beyond 2 GiB
         return ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime's errors share no base class
         raise UnsupportedModel(f"this part of the graph does not load: {exc}") from exc

@@ -112,6 +112,27 @@ class TestRankers:
             found.predict(rows)
 
 
+@pytest.mark.parametrize("computed", [True, False])
+def test_exactly_the_ids_are_refused_that_the_original_refuses(
+    case: Case, tmp_path: Path, computed: bool
+):
+    found = case.package(tmp_path / "p", catalogue=case.catalogue if computed else None)
+    random = np.random.default_rng(4)
+    edges = [-(10**6), -2, -1, 0, 11, 12, 59, 60, 79, 80, 81, 2**62]
+    for seed in range(60):
+        rows = case.original.rows(int(random.integers(1, 9)), seed=seed)
+        name = random.choice([n for n, values in rows.items() if values.dtype.kind == "i"])
+        ids = rows[name].reshape(-1)
+        ids[random.integers(0, len(ids))] = random.choice(edges)
+        try:
+            expected = case.original.predict(rows)["score"]
+        except InvalidInput:
+            with pytest.raises(InvalidInput, match=rf"'{name}' holds .*; the model takes ids from"):
+                found.predict(rows)
+        else:
+            np.testing.assert_allclose(found.predict(rows)["score"], expected, 1e-5, 1e-6)
+
+
 def test_where_the_id_is_all_that_an_item_is_the_catalogue_is_known(tmp_path: Path):
     towers = Case("two towers", tmp_path)
     assert towers.parts.item is not None
