@@ -364,4 +364,5 @@ def test_nothing_is_kept_of_a_request(server):
     server.counts.totals()
     gc.collect()
     assert [sys.getrefcount(each) for each in things] == kept
-    assert abs(sys.getallocatedblocks() - blocks) < 500
+    # One block kept of each request of any of these kinds would make two thousand.
+    assert sys.getallocatedblocks() - blocks < 1000
