@@ -185,7 +185,7 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
 
     stalls = Stalls()
 
-    async def run(server: Server) -> tuple[Load, Load, float]:
+    async def run(server: Server) -> tuple[float, Load, float]:
         # Six are what it may hold at once: two at work and four that wait.
         async with Load(server.port, "bad", connections=6, seed=11) as peak:
             await asyncio.sleep(seconds / 2)
@@ -193,15 +193,16 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
             await asyncio.sleep(seconds)
         started = time.monotonic()
         async with Load(server.port, "bad", connections=6, seed=13) as after:
-            await asyncio.sleep(1)
+            await asyncio.sleep(seconds / 2)
         healthy = next(a.got for a in sorted(after.answers, key=lambda a: a.got) if not a.failed)
         assert not [each for each in after.answers if each.failed and each.sent > started + 0.5]
-        return peak, over, healthy - started
+        # The machine may be busier than it was: the peak is that of before or after.
+        least = min(len(each.answers) - len(each.failed) for each in (peak, after))
+        return least / (seconds / 2), over, healthy - started
 
     with serving(*arguments, log=log) as server:
-        peak, over, recovery = asyncio.run(run(server))
+        at_peak, over, recovery = asyncio.run(run(server))
     refused = [each for each in over.failed if each.status == 429]
-    at_peak = (len(peak.answers) - len(peak.failed)) / (seconds / 2)
     good = (len(over.answers) - len(over.failed)) / seconds
     slowest = sorted(each.got - each.sent for each in refused)[int(0.99 * len(refused))]
     figures(offered_times=len(over.answers) / seconds / at_peak, peak_per_s=at_peak,
