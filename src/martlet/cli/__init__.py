@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "import": "martlet.cli.bring:import_",
     "report": "martlet.cli.bring:report",
     "audit": "martlet.cli.bring:audit",
+    "convert": "martlet.cli.bring:convert",
     "compare": "martlet.cli.bring:compare",
     "models": "martlet.cli.registry:models",
     "label": "martlet.cli.registry:label",

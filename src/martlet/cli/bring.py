@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields, replace
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from martlet.convert.rows import Logged
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+# A model is asked for what it refuses, on purpose: TensorFlow would log each refusal.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _rows_options(function: Function) -> Function:
@@ -233,7 +237,7 @@ def audit(
     from martlet import formats
     from martlet.convert import audit as auditing
     from martlet.convert.ranges import default_signature, domain_of
-    from martlet.convert.words import words_of
+    from martlet.convert.words import can_read, words_of
 
     logged = _logged(rows, label_column, group, segments)
     name = format_ or formats.sniff(path).name
@@ -245,8 +249,49 @@ def audit(
         signature = servable.signatures[default_signature(servable)]
         real = None if logged is None else logged.probe(signature).inputs
         domain = domain_of(servable, words=words_of(path, name), logged=real)
-        found = auditing.audit(servable, domain, logged).to_json()
+        found = auditing.audit(servable, domain, logged, readable=can_read(name)).to_json()
     print_json(found) if as_json else print_audit(found)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("made", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--signature", help="Which way to call it.  [default: serving_default]")
+@click.option("--format", "format_", help="The model's format.  [default: found by content]")
+@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@_limit_option
+@json_option
+def convert(
+    path: Path,
+    made: Path,
+    signature: str | None,
+    format_: str | None,
+    trusted: bool,
+    limits: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Convert the model at PATH to the ONNX file MADE, and say whether it answers the same.
+
+    The certificate is written beside, as MADE.certificate.json. The command fails where a limit is
+    passed, and leaves the file for you to look at.
+
+    \b
+    Examples:
+      martlet convert saved_model/ model.onnx
+      martlet convert model.txt trees.onnx --signature columns
+    """
+    from martlet import formats
+    from martlet.certificate import write_certificates
+    from martlet.convert.converted import converted
+
+    name = format_ or formats.sniff(path).name
+    with stages(path.name) as say:
+        say("converting")
+        found = converted(path, name, made, signature or "", _limits(limits), trusted)
+    write_certificates(made.with_name(f"{made.name}.certificate.json"), [found])
+    print_json(found.to_json()) if as_json else print_certificate(found)
+    if not found.passed:
+        raise UnsupportedModel(f"{made} does not answer as {path} does")
 
 
 @click.command()

@@ -14,7 +14,7 @@ from martlet.convert.probes import concatenate, count_rows, random_rows, random_
 from martlet.convert.ranges import Domain, Range, answers
 from martlet.convert.rows import Logged
 from martlet.servable import Servable
-from martlet.tensors import Spec, Tensor
+from martlet.tensors import DType, Spec, Tensor
 
 _BASES = 256
 _TRIES = 48
@@ -30,6 +30,8 @@ class Input:
         name, dtype, shape: As the signature says.
         required: Whether a request without it is refused.
         dead: Whether no output moved by a bit, whatever it held, on any row that was tried.
+        unsure: Whether that may be for want of words: the model takes text, and none that it knows
+            was found. Such an input is not called dead.
         tried: How many (row, value) pairs that is.
         range: What it may hold.
         leak: How it gives the label away, where logged rows show that it does.
@@ -43,6 +45,7 @@ class Input:
     tried: int
     range: Range
     leak: Leak | None = None
+    unsure: bool = False
 
     @property
     def demanded(self) -> bool:
@@ -116,6 +119,12 @@ class Audit:
                 else f"{len(self.demanded)} dead inputs are demanded all the same: "
                 + ", ".join(self.demanded)
             )
+        unsure = [each.name for each in self.inputs if each.unsure]
+        if unsure:
+            found.append(
+                "no output moved with these, but no word that the model knows was found: give "
+                "logged rows to be sure: " + ", ".join(unsure)
+            )
         for output in self.outputs:
             if output.probability is False:
                 found.append(
@@ -141,7 +150,12 @@ class Audit:
 
 
 def audit(
-    servable: Servable, domain: Domain, logged: Logged | None = None, *, seed: int = 0
+    servable: Servable,
+    domain: Domain,
+    logged: Logged | None = None,
+    *,
+    readable: bool = True,
+    seed: int = 0,
 ) -> Audit:
     """
     Return what the signature of *domain* takes and gives, by asking *servable*.
@@ -151,6 +165,7 @@ def audit(
     values nobody drew may be called dead: logged rows make that unlikely.
 
     Args:
+        readable: Whether the words of the model's format can be read off its file.
         logged: Real rows: the ground to vary from, and where a leak can be seen at all.
     """
     random = np.random.default_rng(seed)
@@ -165,6 +180,7 @@ def audit(
         bases = real if count_rows(real) else bases
     inputs = []
     leaks = {} if logged is None else leaks_in(logged, domain.signature)
+    wordless = logged is None and not readable and _wants_words(domain)
     for spec in domain.signature.inputs.values():
         if spec.name not in domain.ranges:
             continue
@@ -175,16 +191,26 @@ def audit(
                 spec.dtype.value,
                 spec.shape,
                 spec.required,
-                dead,
+                dead and not wordless,
                 tried,
                 domain.ranges[spec.name],
                 leaks.get(spec.name),
+                dead and wordless,
             )
         )
     live = [each.name for each in inputs if not each.dead]
     outputs = asker.outputs(bases, live, random)
     rows = 0 if probe is None else probe.rows
     return Audit(domain.name, tuple(inputs), tuple(outputs), rows)
+
+
+def _wants_words(domain: Domain) -> bool:
+    """Whether it takes text, of which none is known."""
+    return any(
+        spec.dtype is DType.STRING and not domain.ranges[spec.name].values
+        for spec in domain.signature.inputs.values()
+        if spec.name in domain.ranges
+    )
 
 
 class _Asker:

@@ -6,6 +6,7 @@ fastest that passed, and the original where nothing did: that is never a failure
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,18 +21,21 @@ from martlet import certificate, formats
 from martlet.certificate import Certificate, Limits
 from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
-from martlet.convert.parity import certify
+from martlet.convert.converted import Renamed, repeated
+from martlet.convert.parity import certify, compare, first_line
 from martlet.convert.probes import Probe, count_rows, probes_for
 from martlet.convert.ranges import Domain, default_signature, domain_of
 from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
 from martlet.convert.rows import Logged
 from martlet.convert.timing import microseconds
 from martlet.convert.to_onnx import Bounds, can_convert, to_onnx
-from martlet.convert.words import words_of
-from martlet.errors import MartletError, MissingExtra, UnsupportedModel
+from martlet.convert.words import can_read, words_of
+from martlet.errors import InvalidInput, MartletError, MissingExtra, UnsupportedModel
 from martlet.formats.onnx import freed
 from martlet.servable import Servable
 from martlet.tensors import Signature, Tensors
+
+log = logging.getLogger(__name__)
 
 GAIN = 1.1
 """How many times faster a package must be to take the original's place."""
@@ -113,39 +117,54 @@ class _Work:
         self._domain: Domain
         self._catalogue: Tensors | None = None
         self._probes: list[Probe] = []
+        self._aliases: list[str] = []
 
     def run(self) -> Report:
+        wanted = self._wanted
+        logged = None
+        if wanted.rows is not None or wanted.items is not None:
+            signature = self._original.signatures[default_signature(self._original)]
+            if wanted.rows is not None:
+                logged = wanted.rows.probe(signature)
+            if wanted.items is not None:
+                self._catalogue = read_catalogue(wanted.items, signature, wanted.user_inputs)
         try:
-            self._ask()
-        except UnsupportedModel as exc:
-            return self._original_serves(f"it cannot be asked: {exc}")
+            self._ask(logged)
+        except Exception as exc:  # whatever a model makes of made rows: it serves as it came
+            log.debug("asking %s", self._path, exc_info=True)
+            return self._original_serves(f"it cannot be asked: {first_line(exc)}")
         unfit = self._unfit()
         if unfit:
             return self._original_serves(unfit)
+        packages: Sequence[tuple[Path, Step]] = ()
+        begun = time.perf_counter()
         try:
             graph = self._convert()
-            packages = self._rebuild(graph) if graph is not None else []
+            packages = self._rebuild(graph) if graph is not None else ()
         except MissingExtra as exc:
-            self._steps.append(Step("convert", False, str(exc)))
-            packages = []
+            self._step("convert", False, str(exc), begun)
+        except InvalidInput:  # what the user named is not there
+            raise
+        except Exception as exc:  # whatever a library makes of a graph: the original serves
+            log.debug("bringing %s online", self._path, exc_info=True)
+            self._step("convert", False, f"{type(exc).__name__}: {first_line(exc)}", begun)
         return self._choose(packages)
 
-    def _ask(self) -> None:
+    def _ask(self, logged: Probe | None) -> None:
         """Find what the model may be asked, and audit it."""
         self._say("finding what it takes")
         words = words_of(self._path, self._format)
-        logged = None
-        if self._wanted.rows is not None:
-            name = default_signature(self._original)
-            logged = self._wanted.rows.probe(self._original.signatures[name])
         self._domain = domain_of(
             self._original, words=words, logged=None if logged is None else logged.inputs
         )
-        if self._wanted.items is not None:
-            signature, users = self._domain.signature, self._wanted.user_inputs
-            self._catalogue = read_catalogue(self._wanted.items, signature, users)
         self._say("auditing it")
-        self._audit = audit(self._original, self._domain, self._wanted.rows, seed=self._wanted.seed)
+        self._audit = audit(
+            self._original,
+            self._domain,
+            self._wanted.rows,
+            readable=can_read(self._format),
+            seed=self._wanted.seed,
+        )
         self._probes = probes_for(self._original, self._domain, logged, seed=self._wanted.seed)
         self._us = microseconds(self._original, self._domain.name, self._some_rows())
 
@@ -154,13 +173,30 @@ class _Work:
         if self._format == "package":
             return "it is a package already"
         if self._format != "onnx" and not can_convert(self._format):
-            return f"no converter from {self._format} is right; its own reader serves it"
+            return f"there is no converter from {self._format}; its own reader serves it"
         called = [name for name, each in self._original.signatures.items() if each.inputs]
-        if len(called) > 1:
-            return (
-                f"it is called in {len(called)} ways ({', '.join(called)}), and a package has one"
-            )
+        others = [name for name in called if name != self._domain.name]
+        self._aliases = [name for name in others if self._is_alias(name)]
+        if len(self._aliases) < len(others):
+            few = ", ".join(called[:4]) + (", ..." if len(called) > 4 else "")
+            return f"it is called in {len(called)} ways ({few}), and a package has one"
         return ""
+
+    def _is_alias(self, name: str) -> bool:
+        """Whether the signature *name* is that of the domain by another name, as Keras writes."""
+        own, other = self._domain.signature, self._original.signatures[name]
+        if (own.inputs, own.outputs) != (other.inputs, other.outputs):
+            return False
+        probe = [each for each in self._probes if each.kind == "random"][:1]
+        limits = Limits(relative=0.0, absolute=0.0)
+        judged = compare(
+            self._original,
+            Renamed(self._original, name, self._domain.name),
+            probe,
+            limits,
+            self._domain.name,
+        )
+        return all(each.passed for each in judged)
 
     def _convert(self) -> Path | None:
         """Return the naive conversion, if it gives the right numbers."""
@@ -176,7 +212,7 @@ class _Work:
                 domain.name,
                 domain.signature,
                 made,
-                sample=_repeated(domain.base),
+                sample=repeated(domain.base),
                 trusted=self._wanted.trusted,
                 bounds=self._wanted.bounds,
             )
@@ -204,6 +240,9 @@ class _Work:
         model = onnx.load(str(converted))
         if self._format == "onnx" and _one_row(model, self._domain.signature):
             model = onnx.load_from_string(freed(converted))
+        if not all(each.type.HasField("tensor_type") for each in model.graph.output):
+            self._step("rewrite", False, "it gives sequences or maps, not tensors alone", begun)
+            return []
         inputs = [dict(each.inputs) for each in self._probes if each.kind in ("random", "edge")]
         lookups: Sequence[Any] = ()
         try:
@@ -243,6 +282,7 @@ class _Work:
                 self._path,
                 lookups=lookups,
                 signature_name=domain.name,
+                aliases=self._aliases,
                 made_from={
                     "format": self._format,
                     "digest": certificate.digest_of(self._path),
@@ -411,11 +451,6 @@ def _one_row(model: Any, signature: Signature) -> bool:
         for each in model.graph.input
         if each.name in signature.inputs and (signature.inputs[each.name].shape or ())[:1] == (-1,)
     )
-
-
-def _repeated(base: Tensors) -> dict[str, Any]:
-    """Three rows: an exporter that follows a call with one takes it for a constant."""
-    return {n: np.repeat(v, 3, axis=0) if v.ndim else v for n, v in base.items()}
 
 
 def _copy_beside(path: Path, folder: Path) -> None:

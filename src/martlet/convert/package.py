@@ -58,6 +58,7 @@ def write_package(
     cross: Cross | None = None,
     catalogue: Tensors | None = None,
     signature_name: str = DEFAULT_SIGNATURE,
+    aliases: Sequence[str] = (),
     made_from: Mapping[str, str] | None = None,
     threshold_bytes: int = THRESHOLD_BYTES,
     generation: str = "",
@@ -106,6 +107,7 @@ def write_package(
         user_inputs=() if user is None else user.inputs,
         known=_known(lookups),
         signature_name=signature_name,
+        aliases=tuple(aliases),
         made_from=dict(made_from or {}),
     )
     if set(manifest.main.outputs) != set(signature.outputs):

@@ -124,7 +124,8 @@ def random_values(
     count = int(np.prod(shape))
     found: Tensor
     if spec.dtype is DType.STRING:
-        words = np.array([*known.values, "no such word"], object)
+        made_up = [] if known.values else [*map(str, range(20)), "a", "A", "yes", "no", "1.0"]
+        words = np.array([*known.values, *made_up, "no such word"], object)
         found = words[random.integers(0, len(words), count)]
     elif spec.dtype is DType.BOOL:
         found = random.integers(0, 2, count).astype(bool)

@@ -91,10 +91,14 @@ def domain_of(
         logged: Real rows, if there are any: their values are realistic by definition.
 
     Raises:
-        UnsupportedModel: no row that was tried is answered; says what the model said.
+        UnsupportedModel: it takes no rows, or no row that was tried is answered; says what the
+            model said.
     """
     name = name or default_signature(servable)
     signature = signature_of(servable, name)
+    for spec in signature.inputs.values():
+        if spec.required and spec.shape and spec.shape[0] != -1:
+            raise UnsupportedModel(f"the first axis of {spec.name!r} ({spec}) is not that of rows")
     inner, base = _base(servable, name, signature, words, logged)
     ranges = {
         spec.name: _range(servable, name, spec, base, words, logged)

@@ -14,6 +14,11 @@ _MOST = 2000
 _LONGEST = 64
 
 
+def can_read(format: str) -> bool:
+    """Whether the words of a model of this format are found in its file, if it has any."""
+    return format in _READERS
+
+
 def words_of(path: Path, format: str) -> list[str]:
     """
     Return words that the model at *path* may know, each once; empty where none are found.

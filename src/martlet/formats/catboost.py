@@ -13,7 +13,7 @@ import orjson
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
 from martlet.formats.catboost_forest import read, sum_of
-from martlet.formats.forest import TreeSum
+from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Link, sigmoid, softmax
 from martlet.formats.tabular import Rows
@@ -109,6 +109,16 @@ class CatBoostServable:
         elif len(self._labels) == 2 or loss in _BINARY:
             self._link = _two
             self._labels = self._labels if len(self._labels) == 2 else np.array([0, 1])
+
+    @property
+    def grown(self) -> Grown | None:
+        """Its trees and what becomes of their sums, for who writes them down otherwise."""
+        if self._sum is None:
+            return None
+        links: dict[str, Link] = {EXPONENT: np.exp} if self._exponential else {}
+        if self._link is not None:
+            links = {PROBABILITY: self._link, CLASS: self._class}
+        return Grown(self._sum, RAW, links, self._scale, self._bias, float32=True)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE

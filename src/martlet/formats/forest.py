@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -345,3 +345,24 @@ class TreeSum:
                 else:
                     sums[:, self.target[tree]] += terms
         return sums.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """
+    A model that is trees and what is done with their sums.
+
+    Args:
+        trees: They give the raw scores.
+        raw: The output that is the raw score itself.
+        links: What makes each other output of the raw score.
+        scale, bias: The raw score is the sum times *scale* plus *bias*.
+        float32: Rows are rounded to float32 before they come to the trees.
+    """
+
+    trees: TreeSum
+    raw: str
+    links: Mapping[str, Callable[[Any], Any]]
+    scale: float = 1.0
+    bias: Any = 0.0
+    float32: bool = False

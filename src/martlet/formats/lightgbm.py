@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.forest import TreeSum
+from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows, sum_of
 from martlet.formats.lightgbm_text import LightGBMText
 from martlet.formats.links import Link, identity, sigmoid, softmax
@@ -59,6 +60,13 @@ class LightGBMServable:
                 "leaf": [Spec("leaf", DType.INT32, (-1, self._trees))],
             }
         )
+
+    @property
+    def grown(self) -> Grown | None:
+        """Its trees and what becomes of their sums, for who writes them down otherwise."""
+        if self._sum is None or self._link is None:
+            return None
+        return Grown(self._sum, "raw_score", {"predict": self._link})
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -111,7 +119,7 @@ def _link(objective: list[str]) -> Link | None:
     if "sqrt" in parameters:
         return lambda raw: np.copysign(raw * raw, raw)
     if name in ("binary", "multiclassova"):
-        return lambda raw: sigmoid(raw, slope)
+        return sigmoid if slope == 1 else partial(sigmoid, slope=slope)
     if name in ("poisson", "gamma", "tweedie"):
         return np.exp
     if name == "cross_entropy_lambda":

@@ -11,7 +11,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.forest import TreeSum
+from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
@@ -64,6 +64,13 @@ class XGBoostServable:
             ways["leaf"] = [Spec("leaf", DType.INT32, (-1, self._trees))]
         self._width = width
         self.signatures = self._rows.signatures(ways)
+
+    @property
+    def grown(self) -> Grown | None:
+        """Its trees and what becomes of their sums, for who writes them down otherwise."""
+        if self._sum is None or self._link is None:
+            return None
+        return Grown(self._sum, "margin", {"predict": self._link})
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE

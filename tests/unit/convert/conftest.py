@@ -62,3 +62,18 @@ def lookup(tmp_path: Path) -> Save:
 @pytest.fixture
 def opened() -> Callable[[Path], Servable]:
     return formats.load
+
+
+@pytest.fixture
+def invoke():
+    """Runs a command of martlet's and returns what it printed; *code* is the exit status."""
+    from click.testing import CliRunner
+
+    from martlet.cli import main
+
+    def run(*arguments: object, code: int = 0) -> str:
+        result = CliRunner().invoke(main, [str(each) for each in arguments])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.output
+
+    return run

@@ -147,3 +147,18 @@ class TestRows:
 def test_it_is_plain_json(lookup, rows_file):
     document = audited(lookup(), read_rows(rows_file)).to_json()
     assert json.loads(json.dumps(document, allow_nan=False))["dead"] == ["clock"]
+
+
+def test_text_that_nobody_knows_a_word_of_is_not_called_dead(tmp_path):
+    sklearn = pytest.importorskip("sklearn")
+    assert sklearn
+    catboost = pytest.importorskip("catboost")
+    words = np.array([["rain"], ["sun"], ["rain"], ["sun"]] * 20, object)
+    model = catboost.CatBoostClassifier(
+        iterations=3, verbose=False, allow_writing_files=False, cat_features=[0]
+    )
+    model.fit(words, [0, 1, 0, 1] * 20).save_model(str(tmp_path / "model.cbm"))
+    servable = formats.load(tmp_path / "model.cbm")
+    found = audit(servable, domain_of(servable), readable=False)
+    assert found.dead == [] and found.inputs[0].unsure
+    assert "give logged rows" in found.findings()[0]

@@ -26,6 +26,9 @@ CONVERTERS: dict[str, str] = {
     "torchscript": "martlet.convert.to_onnx.pytorch:from_torchscript",
     "torch_export": "martlet.convert.to_onnx.pytorch:from_export",
     "sklearn": "martlet.convert.to_onnx.scikit:from_sklearn",
+    **dict.fromkeys(
+        ("lightgbm", "xgboost", "catboost"), "martlet.convert.to_onnx.trees:from_trees"
+    ),
 }
 """Who converts each format, from a ``Task``: it runs in the process of ``child.py``."""
 

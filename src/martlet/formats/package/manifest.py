@@ -104,6 +104,7 @@ class Manifest:
         items: What was computed before; feeds *main*.
         cross: Whether *main* is no graph, but the arrays of a `Cross` over both sides' shares.
         known: The ids that are looked up within the graphs.
+        aliases: Other names of the same signature.
         made_from: The original's format, digest and source.
     """
 
@@ -115,6 +116,7 @@ class Manifest:
     cross: bool = False
     known: tuple[Known, ...] = ()
     signature_name: str = DEFAULT_SIGNATURE
+    aliases: tuple[str, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -145,6 +147,7 @@ class Manifest:
         return {
             "version": VERSION,
             "signature_name": self.signature_name,
+            "aliases": list(self.aliases),
             "method": self.signature.method,
             "definition": base64.b64encode(self.signature.definition).decode(),
             "inputs": [_spec_json(each) for each in self.signature.inputs.values()],
@@ -221,6 +224,7 @@ class Manifest:
                 for each in told["known"]
             ),
             signature_name=str(told["signature_name"]),
+            aliases=tuple(map(str, told.get("aliases", ()))),
             made_from=dict(told["made_from"]),
         )
 

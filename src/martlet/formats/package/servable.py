@@ -62,7 +62,8 @@ class PackageServable:
             part.cast_from({name: spec.dtype for name, spec in signature.inputs.items()})
         self._outputs = manifest.main.outputs
         self._user_outputs = manifest.user.outputs if manifest.user is not None else ()
-        self.signatures: Mapping[str, Signature] = {manifest.signature_name: signature}
+        names = (manifest.signature_name, *manifest.aliases)
+        self.signatures: Mapping[str, Signature] = dict.fromkeys(names, signature)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
