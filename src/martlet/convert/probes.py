@@ -15,6 +15,8 @@ from martlet.tensors import DType, Spec, Tensor
 _ODD_TEXTS = ("", " ", "no such word", "\u00e9\u4e16\U0001f600", "0", "-1", "NaN", "x" * 300)
 _SCALES = (1.0, 1.0, 10.0, 1000.0, 1e5)
 _MOST_REFUSED = 64
+_JUMP = 1e-3
+"""Of the difference between two far values, which neighbours must show to be called a jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Probe:
     Rows to ask both with.
 
     Args:
-        kind: ``random``, ``edge``, ``logged``; ``not finite``: edges with NaN or infinity in an
+        kind: ``random``, ``edge``, ``logged``; ``jump``: the two neighbouring floats between
+            which an answer changes at once; ``not finite``: edges with NaN or infinity in an
             input that declares no missing values; ``refused``: rows that the original refuses,
             each to be asked alone.
         inputs: By name, all with the same number of rows.
@@ -67,7 +70,7 @@ def probes_for(
 
     There are *rows* random rows, the same in batches of 1 and 7 (a rewritten graph may depend on
     how many come), each input's edges (its least and greatest, one beyond, -1, NaN, unknown
-    words, the two neighbouring floats between which the answer jumps), rows that come twice,
+    words), the two neighbouring floats between which an answer jumps, rows that come twice,
     and *logged* ones if given.
     """
     random = np.random.default_rng(seed)
@@ -77,7 +80,7 @@ def probes_for(
     for count in (len(kept), 1, 7):
         if 0 < count <= len(kept):
             probes.append(Probe("random", take(drawn, kept[:count])))
-    edges = concatenate(list(edge_rows(servable, domain, random)))
+    edges = concatenate(list(edge_rows(domain, random)))
     refusing = [take(drawn, refused)]
     if edges:
         odd = _not_finite(domain, edges)
@@ -91,6 +94,11 @@ def probes_for(
         good, _ = _sorted_out(servable, domain, strange)
         if len(good):
             probes.append(Probe("not finite", take(strange, good)))
+    jumps = concatenate(list(jump_rows(servable, domain, random)))
+    if jumps:
+        good, _ = _sorted_out(servable, domain, jumps)
+        if len(good):
+            probes.append(Probe("jump", take(jumps, good)))
     refusals = concatenate([each for each in refusing if count_rows(each)])
     if refusals:
         few = np.linspace(0, count_rows(refusals) - 1, _MOST_REFUSED).astype(int)
@@ -199,10 +207,8 @@ def edge_values(spec: Spec, known: Range) -> list[Any]:
     return [*ends, np.inf, -np.inf, np.nan]
 
 
-def edge_rows(
-    servable: Servable, domain: Domain, random: np.random.Generator
-) -> Iterator[dict[str, Tensor]]:
-    """Give rows that differ from random ones in one input, which is at an edge; and jumps."""
+def edge_rows(domain: Domain, random: np.random.Generator) -> Iterator[dict[str, Tensor]]:
+    """Give rows that differ from random ones in one input, which is at an edge."""
     specs = [spec for spec in domain.signature.inputs.values() if spec.name in domain.ranges]
     for spec in specs:
         values = edge_values(spec, domain.ranges[spec.name])
@@ -215,11 +221,10 @@ def edge_rows(
                 column.reshape(-1, *[1] * (len(shape) - 1)), shape
             ).copy()
             yield rows
-    yield from _jumps(servable, domain, specs, random)
 
 
-def _jumps(
-    servable: Servable, domain: Domain, specs: Sequence[Spec], random: np.random.Generator
+def jump_rows(
+    servable: Servable, domain: Domain, random: np.random.Generator
 ) -> Iterator[dict[str, Tensor]]:
     """
     Give, for each float input, pairs of rows with neighbouring floats that are answered apart.
@@ -228,6 +233,7 @@ def _jumps(
     where a tree splits or a bucket ends, that is the threshold itself, which a converter that
     rounds it puts elsewhere.
     """
+    specs = [spec for spec in domain.signature.inputs.values() if spec.name in domain.ranges]
     for dtype in (DType.FLOAT32, DType.FLOAT64):
         cells = [
             (spec, at)
@@ -257,8 +263,15 @@ def _jumps(
                 break
             same = (found == first).all(axis=1)
             low, high = np.where(same, middle, low), np.where(same, high, middle)
+        after = _outputs(servable, domain, _with(rows, where, _floats_of(high, dtype)))
+        if after is None:
+            continue
+        # What is smooth hardly moves from one float to the next; what is chosen moves at once.
+        at_once, in_all = (np.abs(each - first).max(axis=1) for each in (after, last))
+        jumps = np.flatnonzero(differs & (at_once > _JUMP * in_all))
         for ends in (low, high):
-            yield take(_with(rows, where, _floats_of(ends, dtype)), np.flatnonzero(differs))
+            if len(jumps):
+                yield take(_with(rows, where, _floats_of(ends, dtype)), jumps)
 
 
 def _ordered(values: Tensor) -> Tensor:

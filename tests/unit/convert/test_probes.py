@@ -41,8 +41,8 @@ def test_edges_hold_each_end_and_one_beyond_is_refused(lookup, opened):
 def test_a_threshold_is_found_to_the_last_bit():
     for dtype, threshold in ((DType.FLOAT32, np.float32(0.3)), (DType.FLOAT64, 1 / 3)):
         servable = Step(threshold, dtype)
-        edge = next(p for p in probes_for(servable, domain_of(servable)) if p.kind == "edge")
-        found = edge.inputs["x"][:, 1]
+        jump = next(p for p in probes_for(servable, domain_of(servable)) if p.kind == "jump")
+        found = jump.inputs["x"][:, 1]
         assert threshold in found
         assert np.nextafter(threshold, found.dtype.type(np.inf)) in found
 

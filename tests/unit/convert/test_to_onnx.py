@@ -60,7 +60,7 @@ class TestRealModels:
         path = shared / "models/sklearn/own_movielens_gbc/model.skops"
         found = converted(path, tmp_path / "m.onnx")
         assert not found.passed
-        assert any(fault.startswith("edge: ") for fault in found.faults)
+        assert any(fault.startswith("jump: ") for fault in found.faults)
 
 
 class TestItsProcess:
