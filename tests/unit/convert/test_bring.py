@@ -78,6 +78,13 @@ class TestAModel:
         assert list(report.package.glob("tables/*.table"))
 
     def test_of_a_format_without_a_converter_is_served_as_it_is(self, brought, tmp_path):
+        document = {"input": "double", "output": "double", "action": [{"+": ["input", 1]}]}
+        (tmp_path / "model.pfa").write_text(json.dumps(document))
+        report = brought(tmp_path / "model.pfa")
+        assert report.serves == "original" and "no converter from pfa" in report.why
+        assert report.audit is not None and report.steps == ()
+
+    def test_that_is_called_in_several_ways_is_served_as_it_is(self, brought, tmp_path):
         lightgbm = pytest.importorskip("lightgbm")
         random = np.random.default_rng(0)
         x = random.random((200, 3))
@@ -86,7 +93,7 @@ class TestAModel:
             str(tmp_path / "model.txt")
         )
         report = brought(tmp_path / "model.txt")
-        assert report.serves == "original" and "no converter" in report.why
+        assert report.serves == "original" and "a package has one" in report.why
         assert report.audit is not None and report.steps == ()
 
     def test_whose_conversion_fails_is_served_as_it_is(self, brought, lookup, monkeypatch):

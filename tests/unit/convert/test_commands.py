@@ -13,6 +13,7 @@ from martlet.convert import bring as bringing
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(bringing, "GAIN", 0.0)
+    monkeypatch.setattr(bringing, "NO_LOSS", 0.0)
     return tmp_path / "registry"
 
 
