@@ -1,3 +1,4 @@
 .PHONY: bench-formats
-bench-formats: $(VENV)/.test ## Cost of a call beside each format's own library
+bench-formats: $(VENV)/.test ## Cost of a call beside each format's own library, and of the formats read here
 	$(BIN)/python benchmarks/formats/hosted.py
+	$(BIN)/python benchmarks/formats/readers.py
