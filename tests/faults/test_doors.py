@@ -168,6 +168,18 @@ def test_streams_that_say_nothing_hold_up_no_call(tmp_path, log):
         asyncio.run(run(server))
 
 
+def test_a_stream_ends_at_bytes_that_are_no_message(tmp_path, log):
+    async def run(server: Server) -> None:
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            path = "/inference.GRPCInferenceService/ModelStreamInfer"
+            stream = channel.stream_stream(path)()
+            await stream.write(b"\xff\xff\xff")
+            assert await stream.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    with serving(*models(tmp_path, ""), log=log) as server:
+        asyncio.run(run(server))
+
+
 # -- deadlines -----------------------------------------------------------------------------------
 
 

@@ -75,8 +75,14 @@ def stream(
                 raw = next(requests, None)
             if raw is None:
                 return
-            with deadline.within(time_left(context)):
-                yield bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+            try:
+                with deadline.within(time_left(context)):
+                    found = bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+            except MartletError as exc:
+                abort(context, exc, None)
+            except Gone:
+                return
+            yield found
 
     return grpc.stream_stream_rpc_method_handler(call)
 
