@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "audit": "martlet.cli.bring:audit",
     "convert": "martlet.cli.bring:convert",
     "compare": "martlet.cli.bring:compare",
+    "shrink": "martlet.cli.shrink:shrink",
     "models": "martlet.cli.registry:models",
     "label": "martlet.cli.registry:label",
     "inspect": "martlet.cli.inspect:inspect",

@@ -27,7 +27,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def _rows_options(function: Function) -> Function:
+def rows_options(function: Function) -> Function:
+    """Add the options of what logged rows are, and which of their columns say what."""
     for option in (
         click.option(
             "--segment", "segments", multiple=True, help="A column to tell apart; may be repeated."
@@ -81,7 +82,7 @@ def _limit_option(function: Function) -> Function:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Every item (CSV, JSON lines, Parquet, a feature table): their part is computed now.",
 )
-@_rows_options
+@rows_options
 @_limit_option
 @click.option(
     "--original",
@@ -132,7 +133,7 @@ def import_(
     told = dict(map(_pair, notes))
     report = None
     if original is not None:
-        logged = _logged(rows, label_column, group, segments)
+        logged = logged_rows(rows, label_column, group, segments)
         found = _compared(original, path, None, format_, trusted, logged, _limits(limits))
         found.demand(str(path))
         told["certified_against"] = str(original.absolute())
@@ -156,7 +157,7 @@ def import_(
             from martlet.convert.bring import Wanted
 
             wanted = Wanted(
-                _logged(rows, label_column, group, segments),
+                logged_rows(rows, label_column, group, segments),
                 user_inputs,
                 items,
                 _limits(limits),
@@ -215,7 +216,7 @@ def report(name: str, root: Path, as_json: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--format", "format_", help="The model's format.  [default: found by content]")
 @click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
-@_rows_options
+@rows_options
 @json_option
 def audit(
     path: Path,
@@ -239,7 +240,7 @@ def audit(
     from martlet.convert.ranges import default_signature, domain_of
     from martlet.convert.words import can_read, words_of
 
-    logged = _logged(rows, label_column, group, segments)
+    logged = logged_rows(rows, label_column, group, segments)
     name = format_ or formats.sniff(path).name
     with (
         stages(path.name) as say,
@@ -300,7 +301,7 @@ def convert(
 @click.option("--original-format", help="The original's format.  [default: found by content]")
 @click.option("--format", "format_", help="The candidate's.  [default: found by content]")
 @click.option("--trusted", is_flag=True, help="The files may run code that they contain (pickle).")
-@_rows_options
+@rows_options
 @_limit_option
 @json_option
 def compare(
@@ -326,7 +327,7 @@ def compare(
       martlet compare saved_model/ converted.onnx
       martlet compare model.onnx int8.onnx --limit relative=inf --limit absolute=inf --rows log.csv
     """
-    logged = _logged(rows, label_column, group, segments)
+    logged = logged_rows(rows, label_column, group, segments)
     with stages(candidate.name) as say:
         say("comparing")
         found = _compared(
@@ -378,9 +379,10 @@ def _compared(
         )
 
 
-def _logged(
+def logged_rows(
     rows: Path | None, label: str | None, group: str | None, segments: tuple[str, ...]
 ) -> Logged | None:
+    """Return what those options say; None without ``--rows``."""
     from martlet.convert.rows import read_rows
 
     if rows is None:

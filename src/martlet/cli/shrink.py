@@ -1,0 +1,187 @@
+"""``martlet shrink``: fewer bits, weights or units, and what each does to the ranking."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from martlet.cli.bring import logged_rows, rows_options
+from martlet.cli.output import json_option, print_json, print_table, size, stages
+
+if TYPE_CHECKING:
+    from martlet.convert.rows import Logged
+    from martlet.convert.shrink import Trial
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--format", "format_", help="The model's format.  [default: found by content]")
+@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="int8, int8-static, fp16, prune-weights:SHARE or prune-units:SHARE; may be repeated."
+    "  [default: all, with usual shares]",
+)
+@rows_options
+@click.option("--rank-correlation", default=0.999, help="The least that is allowed (Spearman's).")
+@click.option("--top-k-overlap", default=0.99, help="The least share of the ten best that stays.")
+@click.option("--auc", default=1e-3, help="The most that the AUC may change, where labels are.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the chosen one here."
+)
+@json_option
+def shrink(
+    path: Path,
+    format_: str | None,
+    trusted: bool,
+    methods: tuple[str, ...],
+    rows: Path | None,
+    label_column: str | None,
+    group: str | None,
+    segments: tuple[str, ...],
+    rank_correlation: float,
+    top_k_overlap: float,
+    auc: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the net at PATH smaller in each way, and show its size, speed and damage to ranking.
+
+    The judge is the model at PATH in its own library, over logged rows, or random ones where none
+    are given. The fastest within the damage that is allowed is chosen.
+
+    \b
+    Examples:
+      martlet shrink ranker.onnx --rows logged.csv --group userId
+      martlet shrink saved_model/ --method int8 --method prune-units:0.25 --out small.onnx
+      martlet import small.onnx --name ctr --original saved_model/ --limit relative=inf ...
+    """
+    from martlet.convert.shrink import allowing, chosen
+    from martlet.convert.shrinking import USUAL, Method
+
+    wanted = tuple(map(Method.parse, methods)) or USUAL
+    logged = logged_rows(rows, label_column, group, segments)
+    limits = allowing(rank_correlation, top_k_overlap, auc)
+    with stages(path.name) as say, tempfile.TemporaryDirectory(prefix="martlet-") as scratch:
+        found = _tried(path, format_, trusted, logged, wanted, limits, Path(scratch), say)
+        best = chosen(found)
+        if out is not None and best.path is not None:
+            shutil.copyfile(best.path, out)
+    if as_json:
+        print_json({"chosen": best.method, "trials": [_json(each) for each in found]})
+        return
+    _print(found, best)
+    if out is not None:
+        click.echo(f"written to {out}")
+
+
+def _tried(
+    path: Path,
+    format_: str | None,
+    trusted: bool,
+    logged: Logged | None,
+    methods: Any,
+    limits: Any,
+    scratch: Path,
+    say: Any,
+) -> list[Trial]:
+    import numpy as np
+    import onnx
+
+    from martlet import formats
+    from martlet.certificate import Limits
+    from martlet.convert.parity import certify
+    from martlet.convert.probes import probes_for
+    from martlet.convert.ranges import default_signature, domain_of
+    from martlet.convert.shrink import trials
+    from martlet.convert.to_onnx import to_onnx
+    from martlet.convert.words import words_of
+
+    kind = format_ or formats.sniff(path).name
+    with closing(formats.load(path, formats.LoadOptions(trusted), kind)) as original:
+        say("finding what it takes")
+        name = default_signature(original)
+        real = None if logged is None else logged.probe(original.signatures[name])
+        inputs = None if real is None else real.inputs
+        domain = domain_of(original, words=words_of(path, kind), logged=inputs)
+        probes = probes_for(original, domain, real)
+        model = path
+        if kind != "onnx":
+            say("converting it to ONNX")
+            model = scratch / "converted.onnx"
+            sample = {n: np.repeat(v, 3, axis=0) if v.ndim else v for n, v in domain.base.items()}
+            model = to_onnx(
+                path, kind, name, domain.signature, model, sample=sample, trusted=trusted
+            )
+            with closing(formats.load(model, format="onnx")) as converted:
+                certify(
+                    "convert",
+                    original,
+                    converted,
+                    probes,
+                    signature_name=name,
+                    files=(path, model),
+                    # Converters lose assertions; what a graph may be asked is no size of it.
+                    limits=Limits(same_refusals=False),
+                ).demand(f"its conversion from {kind}")
+        # What is allowed is damage to what is asked in practice: edges are for exact steps.
+        kinds = ("random",) if real is None else ("logged",)
+        probes = [each for each in probes if each.kind in kinds]
+        request = probes[0].inputs
+        few = {n: v[:200] if v.ndim else v for n, v in request.items()}
+        return trials(
+            original,
+            onnx.load(str(model)),
+            probes,
+            few,
+            scratch,
+            signature_name=name,
+            methods=methods,
+            limits=limits,
+            progress=say,
+        )
+
+
+def _print(found: list[Trial], best: Trial) -> None:
+    rows = []
+    for each in found:
+        made = each.path is not None and each.comparisons
+        auc = each.auc_change
+        rows.append(
+            (
+                each.method,
+                "*" if each is best else "",
+                size(each.bytes) if each.path is not None else "-",
+                f"{each.microseconds:.0f}" if made else "-",
+                f"{each.absolute:.2g}" if made else "-",
+                f"{each.rank_correlation:.5f}" if made else "-",
+                f"{each.top_k_overlap:.4f}" if made else "-",
+                "-" if auc is None else f"{auc:+.5f}",
+                each.reason,
+            )
+        )
+    columns = ["method", "", "#size", "#us", "#off by", "#rank", "#top k", "#auc", "not allowed"]
+    print_table(columns, rows)
+    click.secho(f"chosen: {best.method}", bold=True)
+
+
+def _json(trial: Trial) -> dict[str, object]:
+    if trial.path is None:
+        return {"method": trial.method, "reason": trial.reason}
+    return {
+        "method": trial.method,
+        "bytes": trial.bytes,
+        "microseconds": trial.microseconds,
+        "absolute": trial.absolute,
+        "rank_correlation": trial.rank_correlation,
+        "top_k_overlap": trial.top_k_overlap,
+        "auc_change": trial.auc_change,
+        "reason": trial.reason,
+    }
