@@ -42,6 +42,8 @@ class Program:
         """The slots that the caller fills."""
         self.as_given: dict[int, int] = {}
         """Fields that are what the caller gave, if that is a float; by slot, the caller's slot."""
+        self.cheap: set[int] = set()
+        """Slots that cost a record no more to compute than to keep."""
         self.whole: set[int] = set()
         """Slots that need all rows in their order, even where only some are asked for (Lag)."""
 
@@ -54,6 +56,8 @@ class Program:
     def reader(self, slot: int) -> Single:
         """Return what reads *slot* of a record, computing it at the first reading."""
         singles = self.singles
+        if slot in self.cheap:
+            return singles[slot]
 
         def read(record: Record) -> Any:
             value = record[slot]

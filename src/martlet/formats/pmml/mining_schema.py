@@ -243,6 +243,8 @@ def input_field(data: DataField, mining: MiningField, scope: Scope, raw: int) ->
     slot = program.slot(column, _single(treatment, data, raw))
     if _is_as_given(treatment, data):
         program.as_given[slot] = raw
+        if data.type is DOUBLE:
+            program.cheap.add(slot)
     return Field(data.name, slot, data.type, mining.optype or data.optype, data.valid)
 
 
@@ -280,6 +282,15 @@ def _single(treatment: Treatment, data: DataField, raw: int) -> Single:
         given = record[raw]
         return treated(read(given), given)
 
+    if data.type is DOUBLE and _is_as_given(treatment, data):
+
+        def as_given(record: Record) -> Value:
+            given = record[raw]
+            if type(given) is float:
+                return given if given == given else None
+            return full(record)
+
+        return as_given
     # A text that is listed as valid is what it is; most are.
     listed = frozenset(data.valid) - data.missing - data.invalid if data.type.is_text else None
     if listed and treatment.mining.outliers == "asIs":

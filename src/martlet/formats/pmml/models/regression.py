@@ -100,11 +100,21 @@ class Table:
         errors = all_errors(used) if any(c.errors is not None for c in used) else None
         return total, errors
 
-    def single(self) -> Callable[[Record], float | None]:
-        """Return a closure that sums one record: None where a number is missing."""
+    def single(self, alone: bool = False) -> Callable[[Record], float | None]:
+        """
+        Return a closure that sums one record: None where a number is missing.
+
+        Args:
+            alone: Whether no other table is likely to ask for the same fields: they are computed
+                where they are read, and not kept.
+        """
         plain: list[tuple[Single, float]] = []
         parts: list[Callable[[Record], float | None]] = []
-        reader = self.scope.reader
+        singles, kept = self.scope.world.program.singles, self.scope.reader
+
+        def reader(field: Field) -> Single:
+            return singles[field.slot] if alone else kept(field)
+
         if self.kind is FLOAT:
             return self._single32()
         for term in self.terms:
@@ -272,7 +282,7 @@ class Regression:
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
         """A closure that answers one record."""
-        total, inverse = self.table.single(), links.INVERSE[self.method][1]
+        total, inverse = self.table.single(alone=True), links.INVERSE[self.method][1]
         held: Callable[[float], float] = float
         if self.table.kind is FLOAT:
             inverse, held = links.single32(self.method), round32
@@ -311,7 +321,8 @@ class Classification:
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
         """A closure that answers one record."""
-        totals = [table.single() for table in self.tables]
+        alone = sum(bool(table.terms) for table in self.tables) == 1
+        totals = [table.single(alone) for table in self.tables]
         classes, method, ordinal = self.classes, self.method, self.ordinal
         binary = len(classes) == 2 and not ordinal
         inverse = links.INVERSE[method][1] if binary and method in links.INVERSE else None
