@@ -29,7 +29,7 @@ def martlet(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 
 
 def import_(root: Path, version: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return martlet("import", str(version), "--name", "m", "--root", str(root), **options)
+    return martlet("import", str(version), "--name", "m", "--root", str(root), "--as-is", **options)
 
 
 @contextlib.contextmanager
