@@ -23,7 +23,7 @@ from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
 from martlet.convert.converted import Renamed, repeated
 from martlet.convert.parity import certify, compare, first_line
-from martlet.convert.probes import Probe, count_rows, probes_for
+from martlet.convert.probes import Probe, count_rows, probes_for, random_rows
 from martlet.convert.ranges import Domain, default_signature, domain_of
 from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
 from martlet.convert.rows import Logged
@@ -130,10 +130,12 @@ class _Work:
                 self._catalogue = read_catalogue(wanted.items, signature, wanted.user_inputs)
         try:
             self._ask(logged)
+            unfit = self._unfit()
+            if not unfit:
+                self._measure(logged)
         except Exception as exc:  # whatever a model makes of made rows: it serves as it came
             log.debug("asking %s", self._path, exc_info=True)
             return self._original_serves(f"it cannot be asked: {first_line(exc)}")
-        unfit = self._unfit()
         if unfit:
             return self._original_serves(unfit)
         packages: Sequence[tuple[Path, Step]] = ()
@@ -165,6 +167,10 @@ class _Work:
             readable=can_read(self._format),
             seed=self._wanted.seed,
         )
+
+    def _measure(self, logged: Probe | None) -> None:
+        """Find what it is compared by, and how fast it is."""
+        self._say("finding where its answers change")
         self._probes = probes_for(self._original, self._domain, logged, seed=self._wanted.seed)
         self._us = microseconds(self._original, self._domain.name, self._some_rows())
 
@@ -187,12 +193,12 @@ class _Work:
         own, other = self._domain.signature, self._original.signatures[name]
         if (own.inputs, own.outputs) != (other.inputs, other.outputs):
             return False
-        probe = [each for each in self._probes if each.kind == "random"][:1]
+        some = random_rows(self._domain, 64, np.random.default_rng(self._wanted.seed))
         limits = Limits(relative=0.0, absolute=0.0)
         judged = compare(
             self._original,
             Renamed(self._original, name, self._domain.name),
-            probe,
+            [Probe("random", some)],
             limits,
             self._domain.name,
         )
