@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -329,3 +332,16 @@ def test_no_more_leave_than_must_and_the_longest_unused_do(found, need):
     assert not left or sum(sizes[:-1]) < need
     stay = [found[n][0] for n in range(len(found)) if n not in left]
     assert all(found[n][0] <= other for n in left for other in stay)
+
+
+def test_what_a_child_holds_counts_until_it_has_gone():
+    us = os.getpid()
+    code = "x = bytearray(b'x' * (64 << 20)); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert memory.held_with_children(us) - memory.held_by(us) > 60 << 20
+        child.kill()
+    assert memory.held_by(child.pid) == 0
