@@ -26,17 +26,16 @@ typedef enum { IDENTITY, RELU, SIGMOID, TANH, LEAKY, ACTIVATIONS } Activation;
 
 typedef struct {
     Py_ssize_t inputs, outputs, padded;
-    float *weights; /* [inputs, padded]; of the last layer [outputs, inputs] */
+    float *weights; /* [inputs, padded]; of the last layer [outputs, padded inputs] */
     float *bias;    /* [padded] */
     Activation activation;
     float slope; /* of LEAKY */
 } Layer;
 
 typedef struct {
-    void (*dense)(const float *in, Py_ssize_t stride, const Layer *layer, float *out);
+    void (*dense)(const float *in, Py_ssize_t stride, const Layer *layer, float *out, int relu);
     float (*dot)(const float *a, const float *b, Py_ssize_t count);
     void (*add)(const float *a, const float *b, float *out, Py_ssize_t count, int relu);
-    void (*relu)(float *values, Py_ssize_t count);
 } Kernel;
 
 #if defined(__x86_64__)
@@ -46,12 +45,23 @@ typedef struct {
 #define VEC __m512
 #define COLUMNS 4
 #define LOAD _mm512_loadu_ps
+#define SOME(p, n) _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p)
 #define STORE _mm512_storeu_ps
 #define SET1 _mm512_set1_ps
 #define ADD _mm512_add_ps
 #define FMA _mm512_fmadd_ps
 #define MAX _mm512_max_ps
+#define TOTAL _mm512_reduce_add_ps
 #include "cross_kernel.h"
+
+static const int32_t first_few[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+__attribute__((target("avx2,fma"))) static inline float total_avx2(__m256 sums)
+{
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
 
 #define NAME(x) x##_avx2
 #define TARGET __attribute__((target("avx2,fma")))
@@ -59,11 +69,13 @@ typedef struct {
 #define VEC __m256
 #define COLUMNS 2
 #define LOAD _mm256_loadu_ps
+#define SOME(p, n) _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(first_few + 8 - (n))))
 #define STORE _mm256_storeu_ps
 #define SET1 _mm256_set1_ps
 #define ADD _mm256_add_ps
 #define FMA _mm256_fmadd_ps
 #define MAX _mm256_max_ps
+#define TOTAL total_avx2
 #include "cross_kernel.h"
 #endif
 
@@ -81,17 +93,27 @@ static inline Four larger(Four a, Four b)
     return b;
 }
 
+static inline Four few(const float *from, Py_ssize_t count)
+{
+    Four found = splat(0.0f);
+    for (int k = 0; k < count; k++)
+        found[k] = from[k];
+    return found;
+}
+
 #define NAME(x) x##_plain
 #define TARGET
 #define WIDTH 4
 #define VEC Four
 #define COLUMNS 4
 #define LOAD(p) (*(const Four *)(p))
+#define SOME few
 #define STORE(p, v) (*(Four *)(p) = (v))
 #define SET1 splat
 #define ADD(a, b) ((a) + (b))
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define MAX larger
+#define TOTAL(v) (((v)[0] + (v)[1]) + ((v)[2] + (v)[3]))
 #include "cross_kernel.h"
 
 static const Kernel *chosen = &kernel_plain;
@@ -129,6 +151,11 @@ typedef struct {
     char *memory; /* of all weights, as it was allocated */
 } Plan;
 
+static Py_ssize_t padded(Py_ssize_t count)
+{
+    return (count + PAD - 1) / PAD * PAD;
+}
+
 static float activated(Activation activation, float slope, float value)
 {
     switch (activation) {
@@ -145,19 +172,14 @@ static float activated(Activation activation, float slope, float value)
     }
 }
 
+/* What follows a sum, but for relu, which the kernel has done. */
 static void activate(Activation activation, float slope, float *rows, Py_ssize_t stride,
                      Py_ssize_t padded)
 {
-    if (activation == IDENTITY)
-        return;
-    for (int r = 0; r < ROWS; r++) {
-        float *row = rows + r * stride;
-        if (activation == RELU)
-            chosen->relu(row, padded);
-        else
+    if (activation > RELU)
+        for (int r = 0; r < ROWS; r++)
             for (Py_ssize_t i = 0; i < padded; i++)
-                row[i] = activated(activation, slope, row[i]);
-    }
+                rows[r * stride + i] = activated(activation, slope, rows[r * stride + i]);
 }
 
 /* Scores up to ROWS candidates; scratch holds two times ROWS rows of stride floats. */
@@ -174,14 +196,16 @@ static void score_block(const Plan *plan, const float **users, const float **ite
     }
     for (int k = 0; k + 1 < plan->count; k++) {
         const Layer *layer = &plan->layers[k];
-        chosen->dense(in, plan->stride, layer, next);
+        chosen->dense(in, plan->stride, layer, next, layer->activation == RELU);
         activate(layer->activation, layer->slope, next, plan->stride, layer->padded);
         float *swapped = in;
         in = next;
         next = swapped;
     }
     for (int r = 0; r < rows; r++) {
-        float extra = chosen->dot(users[r] + plan->hidden, items[r] + plan->hidden, plan->dot);
+        float extra = 0.0f;
+        if (plan->dot)
+            extra = chosen->dot(users[r] + plan->hidden, items[r] + plan->hidden, plan->dot);
         if (plan->linear)
             extra += users[r][plan->width - 1] + items[r][plan->width - 1];
         if (!plan->count) {
@@ -190,8 +214,8 @@ static void score_block(const Plan *plan, const float **users, const float **ite
         }
         const Layer *last = &plan->layers[plan->count - 1];
         for (Py_ssize_t o = 0; o < last->outputs; o++) {
-            const float *weights = last->weights + o * last->inputs;
-            float sum = chosen->dot(in + r * plan->stride, weights, last->inputs);
+            Py_ssize_t inputs = padded(last->inputs);
+            float sum = chosen->dot(in + r * plan->stride, last->weights + o * inputs, inputs);
             out[r * plan->outputs + o] =
                 activated(last->activation, last->slope, sum + last->bias[o] + extra);
         }
@@ -313,11 +337,6 @@ done:
     return answer;
 }
 
-static Py_ssize_t padded(Py_ssize_t count)
-{
-    return (count + PAD - 1) / PAD * PAD;
-}
-
 /* Copies one layer: (weights float32 [inputs, outputs], bias float32 [outputs], activation, slope). */
 static int read_layer(PyObject *given, Layer *layer, Py_ssize_t inputs, Py_ssize_t outputs, int last,
                       char **free)
@@ -345,13 +364,13 @@ static int read_layer(PyObject *given, Layer *layer, Py_ssize_t inputs, Py_ssize
     else {
         const float *from = weights.buf;
         layer->weights = (float *)*free;
-        *free += (last ? padded(inputs * layer->outputs) : inputs * layer->padded) * sizeof(float);
+        *free += (last ? padded(inputs) * layer->outputs : inputs * layer->padded) * sizeof(float);
         layer->bias = (float *)*free;
         *free += layer->padded * sizeof(float);
         memcpy(layer->bias, bias.buf, bias.len);
         for (Py_ssize_t i = 0; i < inputs; i++)
             for (Py_ssize_t o = 0; o < layer->outputs; o++)
-                layer->weights[last ? o * inputs + i : i * layer->padded + o] =
+                layer->weights[last ? o * padded(inputs) + i : i * layer->padded + o] =
                     from[i * layer->outputs + o];
     }
     PyBuffer_Release(&weights);
@@ -387,7 +406,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                 PyErr_SetString(PyExc_ValueError, "a layer is (weights, bias, activation, slope)");
             return NULL;
         }
-        bytes += (padded(inputs * padded(outputs)) + padded(outputs)) * (Py_ssize_t)sizeof(float);
+        bytes += (padded(inputs) + 1) * padded(outputs) * (Py_ssize_t)sizeof(float);
         if (k + 1 < count && padded(outputs) > widest)
             widest = padded(outputs);
         inputs = sizes[k] = outputs;
