@@ -2,8 +2,9 @@
 
 python benchmarks/bring/compare.py FOLDER [NAME ...]
 
-For each model of models.py: microseconds of one request (one user, its candidates) by the
-original library, the naive conversion, and what the steps of ``martlet import`` make of it, timed
+For each model of models.py: microseconds of one request (one user, its candidates) by the library's
+own call (``library``, for SavedModels), as martlet hosts that library (``original``), by the naive
+conversion, and by what the steps of ``martlet import`` make of it, timed
 by turns in one process with one thread; the largest difference from the original over the
 certificate's probes; and what ``martlet import`` chose. A form that is not proved equal stands in
 brackets: it is timed, and would not be served.
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,19 +32,22 @@ from rich.table import Table
 from martlet import formats
 from martlet.convert.bring import Wanted, bring
 from martlet.convert.report import Report
+from martlet.convert.rows import Logged
 from martlet.convert.timing import side_by_side
 from martlet.errors import MartletError
 from martlet.formats.package.servable import PackageServable
-from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs
+from martlet.servable import DEFAULT_SIGNATURE, check_inputs
 from martlet.stores import write_features
 
-FORMS = ("original", "convert", "rewrite", "extract", "split", "cross (pure)", "cross")
+FORMS = ("library", "original", "convert", "rewrite", "extract", "split", "cross (pure)", "cross")
 
 
-def opened(model: models.Model, scratch: Path) -> Iterator[tuple[str, Servable]]:
+def opened(model: models.Model, scratch: Path) -> Iterator[tuple[str, Any]]:
     """Open the original and all that bringing it online left in *scratch*."""
     options = formats.LoadOptions()
     yield "original", formats.load(model.path, options)
+    if formats.sniff(model.path).name == "savedmodel":
+        yield "library", TensorFlowCall(model.path)
     for name, file in (("convert", "converted.onnx"), ("rewrite", "rewritten.onnx")):
         if (scratch / file).exists():
             try:
@@ -60,6 +65,26 @@ def opened(model: models.Model, scratch: Path) -> Iterator[tuple[str, Servable]]
             del os.environ["MARTLET_NATIVE"]
 
 
+class TensorFlowCall:
+    """A SavedModel as TensorFlow's users call it: the loaded signature, with tensors."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+        import tf_keras  # noqa: F401  what older files' objects are made of
+
+        self._tensor = tf.constant
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        self._model = tf.saved_model.load(str(path))
+        self._call = self._model.signatures["serving_default"]
+
+    def predict(self, inputs: models.Arrays, _: str) -> models.Arrays:
+        found = self._call(**{name: self._tensor(values) for name, values in inputs.items()})
+        return {name: value.numpy() for name, value in found.items()}
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+
 def items_of(model: models.Model, folder: Path) -> Path | None:
     """Write the catalogue as the feature table that a recommender would have of it."""
     if model.catalogue is None:
@@ -75,7 +100,8 @@ def items_of(model: models.Model, folder: Path) -> Path | None:
 
 def measured(model: models.Model, scratch: Path) -> tuple[Report, dict[str, float]]:
     """Bring *model* online in *scratch*, and time every form with its request."""
-    wanted = Wanted(user_inputs=model.user_inputs, items=items_of(model, scratch))
+    rows = Logged({name: np.asarray(values).tolist() for name, values in model.request.items()})
+    wanted = Wanted(rows, user_inputs=model.user_inputs, items=items_of(model, scratch))
     report = bring(model.path, formats.sniff(model.path).name, scratch, wanted, lambda _: None)
     with ExitStack() as stack:
         servables = {
@@ -104,7 +130,8 @@ def main() -> None:
         passed = {
             step.name for step in report.steps if step.certificate and step.certificate.passed
         }
-        cells = [cell(name, took, name.split()[0] in {"original", *passed}) for name in FORMS]
+        proved = {"library", "original", *passed}
+        cells = [cell(name, took, name.split()[0] in proved) for name in FORMS]
         proofs = [step.certificate for step in report.steps if step.name in passed]
         off = max((c.absolute for p in proofs if p for c in p.comparisons), default=0.0)
         ranks = [c.rank_correlation for p in proofs if p for c in p.comparisons]
