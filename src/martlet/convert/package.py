@@ -118,7 +118,7 @@ def write_package(
     if item is not None:
         items = Items(write("item.onnx", item.model), item.shapes, _ITEMS, item.key)
         items = _computed(folder, items, item.inputs, manifest, catalogue, generation)
-        manifest = replace(manifest, items=items)
+        manifest = _with_optional(replace(manifest, items=items))
     manifest.write(folder)
     copy_original(source, folder / "model")
     return Written(folder, tuple(manifest.files), tuple(kept))
@@ -127,6 +127,22 @@ def write_package(
 def _cross_part(folder: Path, cross: Cross, signature: Signature) -> Part:
     cross.save(folder / "cross.npz")
     return Part("cross.npz", (), (), tuple(signature.outputs))
+
+
+def _with_optional(manifest: Manifest) -> Manifest:
+    """Let an item's inputs be left out where only the items' side takes them: its id says all."""
+    assert manifest.items is not None
+    elsewhere = {
+        name
+        for part in (manifest.main, manifest.user)
+        if part is not None
+        for name in (*part.inputs, *(each.input for each in part.gathers))
+    }
+    inputs = {
+        name: replace(spec, required=name not in manifest.items.columns or name in elsewhere)
+        for name, spec in manifest.signature.inputs.items()
+    }
+    return replace(manifest, signature=replace(manifest.signature, inputs=inputs))
 
 
 def refresh_items(folder: Path, catalogue: Tensors) -> Manifest:

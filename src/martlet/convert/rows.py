@@ -86,6 +86,8 @@ class Logged:
         try:
             found = _objects(made) if spec.dtype is DType.STRING else np.array(made)
             array: Tensor = found.astype(spec.dtype.numpy)
+            if spec.shape is None:
+                return array  # the rows say how many numbers one has
             shape = [len(values), *(spec.shape or (-1,))[1:]]
             return array.reshape([-1 if size == -1 else size for size in shape])
         except (ValueError, TypeError, OverflowError) as exc:

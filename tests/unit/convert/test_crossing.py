@@ -20,7 +20,7 @@ from martlet.convert.crossing import Crossing, crossing
 from martlet.convert.package import write_package
 from martlet.convert.rewrite import rewrite
 from martlet.convert.split import split
-from martlet.errors import UnsupportedModel
+from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.cross import Activation, Cross
 from martlet.formats.package.servable import PackageServable
@@ -67,10 +67,12 @@ def parts_of(model: Original, folder: Path) -> tuple[Crossing, list]:
     return crossing(found, model.rows(8)), rewritten.lookups
 
 
-def served(model: Original, folder: Path) -> tuple[PackageServable, dict[str, np.ndarray]]:
+def served(
+    model: Original, folder: Path, items: int = ITEMS
+) -> tuple[PackageServable, dict[str, np.ndarray]]:
     made, lookups = parts_of(model, folder)
-    catalogue = {name: model.rows(ITEMS, seed=9)[name] for name in made.item.inputs}
-    catalogue["item"] = np.arange(ITEMS)
+    catalogue = {name: model.rows(items, seed=9)[name] for name in made.item.inputs}
+    catalogue["item"] = np.arange(items)
     write_package(
         folder / "package", onnx.ModelProto(), model.signatures["serving_default"],
         folder / "m.onnx", lookups=lookups, user=made.user, item=made.item, cross=made.cross,
@@ -171,3 +173,36 @@ class TestItsFile:
             (tmp_path / "c.npz").write_bytes(whole[:end])
             with pytest.raises(UnsupportedModel):
                 Cross.load(tmp_path / "c.npz")
+
+
+class TestAnItemThatIsInTheCatalogue:
+    """Its id is all that need come: what its part was computed from is in the table."""
+
+    def made(self, folder):
+        model = original("wide and deep")
+        found, catalogue = served(model, folder)
+        rows = model.rows(20, seed=5, one_user=True)
+        known = {name: each[rows["item"]] for name, each in catalogue.items()}
+        return model, found, rows | known
+
+    def test_is_scored_by_its_id_alone(self, tmp_path):
+        model, found, rows = self.made(tmp_path)
+        few = {name: rows[name] for name in ("user", "item")}
+        required = {n for n, s in found.signatures["serving_default"].inputs.items() if s.required}
+        assert required == {"user", "item"}
+        expected = model.predict(rows)["score"]
+        np.testing.assert_allclose(found.predict(few)["score"], expected, 1e-5, 1e-6)
+
+    def test_keeps_the_rest_where_one_input_is_another(self, tmp_path):
+        model, found, rows = self.made(tmp_path)
+        other = {**rows, "kind": (rows["kind"] + 1) % 12}
+        few = {name: other[name] for name in ("user", "item", "kind")}
+        expected = model.predict(other)["score"]
+        np.testing.assert_allclose(found.predict(few)["score"], expected, 1e-5, 1e-6)
+
+    def test_one_that_is_not_is_refused_with_what_to_give(self, tmp_path):
+        model = original("wide and deep")
+        found, _ = served(model, tmp_path, items=40)
+        rows = {"user": np.zeros(2, np.int64), "item": np.array([3, 41])}
+        with pytest.raises(InvalidInput, match=r"item=41 is not in the catalogue: give its kind"):
+            found.predict(rows)

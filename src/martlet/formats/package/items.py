@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from time import monotonic
@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.errors import UnsupportedModel
+from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.package.manifest import Items
 from martlet.formats.package.part import OpenPart
 from martlet.stores.embeddings import Embeddings
 from martlet.stores.features import Features
 from martlet.stores.keys import Rows
-from martlet.tensors import Tensor, Tensors
+from martlet.tensors import Spec, Tensor, Tensors
 
 
 class OpenItems:
@@ -27,7 +27,11 @@ class OpenItems:
 
     An item is looked up where it was computed before and nothing it was computed from has
     changed; else the graph runs for it. So the answer is the same always, and only the time
-    depends on the table.
+    depends on the table. An item's inputs other than its id may be left out where it is in the
+    catalogue: what the table was computed from is taken.
+
+    Args:
+        specs: The package's inputs.
 
     Raises:
         UnsupportedModel: the table is not that of the graph.
@@ -39,8 +43,10 @@ class OpenItems:
         items: Items,
         tables: Callable[[str], Embeddings],
         options: LoadOptions,
+        specs: Mapping[str, Spec],
     ) -> None:
         self.items = items
+        self._specs = specs
         self.part = OpenPart(folder, items.part, tables, options)
         self._table = Features(folder / items.table)
         self._set_rows = [(rows_of, SetRows(t)) for rows_of, t, _ in self.part.gathers]
@@ -59,7 +65,8 @@ class OpenItems:
             InvalidInput: the model refuses an id.
         """
         rows = self._rows_of(inputs)
-        return self._found(inputs, rows, self._to_compute(inputs, rows))
+        anew = self._to_compute(inputs, rows)
+        return self._found(inputs, rows, anew)
 
     def located(self, inputs: Tensors) -> tuple[Tensor, Rows]:
         """
@@ -86,7 +93,8 @@ class OpenItems:
         for name, shape in self._deep:
             found[name] = found[name].reshape(len(rows), *shape)
         if anew is not None:
-            only = {name: value[anew] for name, value in inputs.items() if len(value) == len(rows)}
+            whole = self._completed(inputs, rows)
+            only = {name: value[anew] for name, value in whole.items() if len(value) == len(rows)}
             outputs = self.part.run(self.part.feed(only))
             for name, values in zip(self.items.part.outputs, outputs, strict=True):
                 found[name][anew] = values
@@ -96,15 +104,34 @@ class OpenItems:
         """Return the numbers of the items for which the table does not speak; None for none."""
         anew = rows < 0
         for name in self.items.columns:
+            if name not in inputs:
+                continue  # left out: the table speaks for it
             known = self._table.take(rows, (name,))[name]
             same = inputs[name].reshape(known.shape) == known
             if not same.all():
                 anew |= ~(same if same.ndim == 1 else same.all(axis=1))
         for rows_of, set_rows in self._set_rows:
             if set_rows.any_set():
-                used, shape = rows_of(inputs)
+                used, shape = rows_of(self._completed(inputs, rows))
                 anew |= set_rows[used].reshape(shape[0], -1).any(axis=1)
         return np.flatnonzero(anew) if anew.any() else None
+
+    def _completed(self, inputs: Tensors, rows: Rows) -> Tensors:
+        """Return *inputs* with what was left out, as the table has it."""
+        absent = [name for name in self.items.columns if name not in inputs]
+        if not absent:
+            return inputs
+        if rows.size and rows.min() < 0:
+            unknown = inputs[self.items.key].reshape(-1)[int(rows.argmin())]
+            raise InvalidInput(
+                f"the item {self.items.key}={unknown} is not in the catalogue: give its "
+                f"{', '.join(absent)} too"
+            )
+        taken = self._table.take(rows, absent)
+        shaped = {
+            n: v.reshape(len(rows), *(self._specs[n].shape or ())[1:]) for n, v in taken.items()
+        }
+        return {**inputs, **shaped}
 
 
 class SetRows:

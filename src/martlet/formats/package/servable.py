@@ -45,7 +45,11 @@ class PackageServable:
         try:
             self._main = None if manifest.cross else OpenPart(folder, manifest.main, table, options)
             self._user = None if user is None else OpenPart(folder, user, table, options)
-            self._items = None if items is None else OpenItems(folder, items, table, options)
+            self._items = (
+                None
+                if items is None
+                else OpenItems(folder, items, table, options, manifest.signature.inputs)
+            )
         except UnsupportedModel:
             raise
         except MartletError as exc:
@@ -83,6 +87,8 @@ class PackageServable:
         except InvalidInput:
             # A graph's own refusal names its nodes; who called wants the input and its range.
             for known in self.manifest.known:
+                if known.input not in inputs:
+                    continue
                 ids = inputs[known.input]
                 column = ids if known.column is None else ids[:, known.column]
                 known.ids.demand(known.input, column)
