@@ -159,6 +159,11 @@ class _Work:
         self._domain = domain_of(
             self._original, words=words, logged=None if logged is None else logged.inputs
         )
+        specs = self._domain.signature.inputs
+        self._catalogue = self._catalogue and {
+            name: value.reshape(self._domain.shape(specs[name], len(value)))
+            for name, value in self._catalogue.items()
+        }
         self._say("auditing it")
         self._audit = audit(
             self._original,

@@ -175,8 +175,10 @@ def _vectors(ids: Ids, table: Array) -> Array:
 
 
 def _vectors_info(graph: Graph, lookup: Lookup) -> Any:
-    shape = graph.inputs[lookup.input].type.tensor_type.shape.dim
-    sizes: list[int | str] = [each.dim_value or each.dim_param or "n" for each in shape]
+    given = graph.inputs[lookup.input].type.tensor_type
+    if not given.HasField("shape") and lookup.column is None:
+        return helper.make_tensor_value_info(lookup.vectors, TensorProto.FLOAT, None)
+    sizes: list[int | str] = [each.dim_value or each.dim_param or "n" for each in given.shape.dim]
     if lookup.column is not None:
         sizes = sizes[:1]
     dim = _table_of(graph, lookup).shape[1]

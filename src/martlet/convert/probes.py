@@ -17,6 +17,8 @@ _SCALES = (1.0, 1.0, 10.0, 1000.0, 1e5)
 _MOST_REFUSED = 64
 _JUMP = 1e-3
 """Of the difference between two far values, which neighbours must show to be called a jump."""
+_ROUNDINGS = 8.0
+"""How many times what rounding its other inputs does; less is no jump but a sum's last digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +270,42 @@ def jump_rows(
             continue
         # What is smooth hardly moves from one float to the next; what is chosen moves at once.
         at_once, in_all = (np.abs(each - first).max(axis=1) for each in (after, last))
-        jumps = np.flatnonzero(differs & (at_once > _JUMP * in_all))
+        sure = at_once > _ROUNDINGS * _rounding(servable, domain, rows, where, low, dtype, random)
+        jumps = np.flatnonzero(differs & sure & (at_once > _JUMP * in_all))
         for ends in (low, high):
             if len(jumps):
                 yield take(_with(rows, where, _floats_of(ends, dtype)), jumps)
+
+
+def _rounding(
+    servable: Servable,
+    domain: Domain,
+    rows: Mapping[str, Tensor],
+    where: Sequence[tuple[Spec, int]],
+    low: Tensor,
+    dtype: DType,
+    random: np.random.Generator,
+) -> Tensor:
+    """Return by how much each row's answers move when its other floats are rounded otherwise."""
+    found = np.zeros(len(low))
+    still = _outputs(servable, domain, _with(rows, where, _floats_of(low, dtype)))
+    for _ in range(3):
+        moved = {name: nudged(value, random) for name, value in rows.items()}
+        other = _outputs(servable, domain, _with(moved, where, _floats_of(low, dtype)))
+        if still is not None and other is not None:
+            with np.errstate(invalid="ignore", over="ignore"):
+                off = np.abs(other - still).max(axis=1)
+            found = np.maximum(found, np.where(np.isfinite(off), off, 0.0))
+    return found
+
+
+def nudged(values: Tensor, random: np.random.Generator) -> Tensor:
+    """Return floats moved by a unit in the last place, up or down; all else as it is."""
+    if values.dtype.kind != "f":
+        return values
+    ends = np.where(random.random(values.shape) < 0.5, -np.inf, np.inf).astype(values.dtype)
+    found: Tensor = np.nextafter(values, ends)
+    return found
 
 
 def _ordered(values: Tensor) -> Tensor:

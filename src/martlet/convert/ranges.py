@@ -63,7 +63,9 @@ class Domain:
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def shape(self, spec: Spec, rows: int) -> tuple[int, ...]:
-        """Return the shape of *rows* rows of the input *spec*."""
+        """Return the shape of *rows* rows of *spec*; where it declares none, as a row it took."""
+        if spec.shape is None and spec.name in self.base:
+            return (rows, *self.base[spec.name].shape[1:])
         return shape_of(spec, rows, self.inner)
 
 
@@ -156,16 +158,18 @@ def _candidates(
     specs = [spec for spec in signature.inputs.values() if spec.required]
     free = any(-1 in (spec.shape or ())[1:] for spec in specs)
     has_text = any(spec.dtype is DType.STRING for spec in specs)
-    for inner, text, number in product(
-        _INNER if free else (1,), texts if has_text else ("",), (1, 0)
+    # What declares no shape takes a number a row, or a column of them.
+    ranks = (1, 2) if any(spec.shape is None for spec in specs) else (1,)
+    for rank, inner, text, number in product(
+        ranks, _INNER if free else (1,), texts if has_text else ("",), (1, 0)
     ):
-        yield (
-            inner,
-            {
-                spec.name: filled(spec, text if spec.dtype is DType.STRING else number, 1, inner)
-                for spec in specs
-            },
-        )
+        row = {
+            spec.name: filled(spec, text if spec.dtype is DType.STRING else number, 1, inner)
+            for spec in specs
+        }
+        if rank == 2:
+            row |= {spec.name: row[spec.name][:, None] for spec in specs if spec.shape is None}
+        yield inner, row
 
 
 def filled(spec: Spec, value: object, rows: int, inner: int) -> Tensor:
