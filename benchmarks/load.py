@@ -93,19 +93,27 @@ def family_cpu_s(root: int) -> float:
         family |= children
 
 
-def post(url: str, body: bytes) -> bytes:
+def post(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     """Return what *url* answers to *body*."""
-    request = urllib.request.Request(url, data=body)
+    request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
     with urllib.request.urlopen(request, timeout=20) as response:
         found: bytes = response.read()
         return found
 
 
-def measure(pid: int, url: str, body: bytes, connections: int, seconds: int) -> Sample:
+def measure(
+    pid: int,
+    url: str,
+    body: bytes,
+    connections: int,
+    seconds: int,
+    headers: Mapping[str, str] | None = None,
+) -> Sample:
     """Load *url* in a closed loop from *connections* clients of one thread."""
+    more = "".join(f'wrk.headers["{k}"] = "{v}"\n' for k, v in (headers or {}).items())
     with tempfile.TemporaryDirectory() as scratch:
         script, content = Path(scratch, "post.lua"), Path(scratch, "body")
-        script.write_text(_SCRIPT)
+        script.write_text(_SCRIPT + more)
         content.write_bytes(body)
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
         before = family_cpu_s(pid)

@@ -81,7 +81,7 @@ def extract(
     lookups: Sequence[Lookup],
     tables: Tables,
     *,
-    threshold_bytes: int = THRESHOLD_BYTES,
+    threshold_bytes: int | None = None,
 ) -> Extracted:
     """
     Write the tables of *lookups* to files, and return the graph that is fed from them.
@@ -90,11 +90,12 @@ def extract(
         model: As ``rewrite`` gave it, or a part of that.
         lookups: As ``rewrite`` gave them; those that are not in *model* are passed over.
         tables: Where the tables go.
-        threshold_bytes: Smaller tables stay in the graph.
+        threshold_bytes: Smaller tables stay in the graph; None: THRESHOLD_BYTES.
 
     Raises:
         NotAvailable: the disk is full, or refuses.
     """
+    least = THRESHOLD_BYTES if threshold_bytes is None else threshold_bytes
     graph = Graph(model)
     live = graph.live()
     inputs = dict(graph.inputs)
@@ -104,7 +105,7 @@ def extract(
         if lookup.vectors not in live or lookup.input not in graph.inputs:
             continue
         table = _table_of(graph, lookup)
-        if table.nbytes < threshold_bytes:
+        if table.nbytes < least:
             continue
         reason = _why_not(graph, lookup)
         if reason:

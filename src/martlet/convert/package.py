@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from martlet.convert.extract import THRESHOLD_BYTES, Tables, extract
+from martlet.convert.extract import Tables, extract
 from martlet.convert.lookups import Lookup
 from martlet.convert.split import ItemPart, UserPart
 from martlet.errors import InvalidInput, UnsupportedModel
@@ -60,7 +60,7 @@ def write_package(
     signature_name: str = DEFAULT_SIGNATURE,
     aliases: Sequence[str] = (),
     made_from: Mapping[str, str] | None = None,
-    threshold_bytes: int = THRESHOLD_BYTES,
+    threshold_bytes: int | None = None,
     generation: str = "",
 ) -> Written:
     """
