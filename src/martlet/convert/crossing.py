@@ -181,14 +181,14 @@ class _Reader:
         self._joined: dict[str, _Joined] = {}
         for side, graph in enumerate(graphs):
             for name in graph.outputs:
-                shape = few[name].shape
-                if len(shape) > 2:
-                    raise UnsupportedModel(f"{name!r} is of rank {len(shape)}")
-                if len(shape) == 1:
+                rank, *_, width = few[name].ndim, *few[name].shape
+                if rank > 2:
+                    raise UnsupportedModel(f"{name!r} is of rank {rank}")
+                if rank == 1:
                     continue  # a column without an axis: read only where it is given one
-                self._widths[side][name] = shape[1]
+                self._widths[side][name] = width
                 pair = (name, None) if side == USER else (None, name)
-                self._forms[name] = _Form(shape[1], (pair,))
+                self._forms[name] = _Form(width, (pair,))
         self._sides = [_Side(g, w) for g, w in zip(graphs, self._widths, strict=True)]
         self._columns = {
             name: side

@@ -44,7 +44,8 @@ def from_sklearn(task: Task) -> ModelProto:
         types = [(MATRIX, DoubleTensorType([None, len(names)]))]
         inputs = dict.fromkeys(names, MATRIX)
     options = {"zipmap": False} if hasattr(model, "predict_proba") else {}
-    made = to_onnx(model, initial_types=types, options={id(model): options} if options else None)
+    named = {id(model): options} if options else None
+    made: Any = to_onnx(model, initial_types=types, options=named)
     given = {each.name for each in made.graph.output}
     outputs = {}
     for name in task.signature.outputs:

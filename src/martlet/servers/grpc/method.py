@@ -80,6 +80,7 @@ def stream(
                     found = bytes(answer(_parsed(request_type, raw), context).SerializeToString())
             except MartletError as exc:
                 abort(context, exc, None)
+                return
             except Gone:
                 return
             yield found
@@ -93,7 +94,7 @@ _NAMING = ("x-request-id", "traceparent")
 def identified(context: grpc.ServicerContext) -> str:
     """Return the call's id, as REST's; it goes back as trailing metadata, and into the logs."""
     headers = {
-        key.encode(): value.encode()
+        key.encode(): value if isinstance(value, bytes) else value.encode()
         for key, value in context.invocation_metadata()
         if key in _NAMING
     }

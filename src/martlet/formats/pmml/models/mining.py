@@ -99,6 +99,7 @@ class Chain:
                 break
         if merged is None:
             merged = frame[order[0].slot]
+        assert merged is not None, "a segment that ran has left what it says"
         if left.any():
             # Rows that no segment answers for have nothing, whatever the first merged one said.
             rows = np.flatnonzero(~left)
