@@ -139,8 +139,11 @@ def import_(
         told["certified_against"] = str(original.absolute())
     with Registry.open(root) as registry:
         if as_is or original is not None or not is_model(path, format_):
-            if rows is not None and original is None:
-                raise InvalidInput("--rows is for bringing a model online; leave --as-is out")
+            if (rows is not None and original is None) or user_inputs or items or live_tables:
+                raise InvalidInput(
+                    "--rows, --user-input, --items and --live-tables are for bringing a model "
+                    f"online, and {path} is registered as it is"
+                )
             with progress(f"importing {path.name}") as update:
                 made = import_path(
                     registry,

@@ -62,4 +62,6 @@ def _fitted(spec: Spec, values: Tensor) -> Tensor:
         made: Tensor = values.astype(spec.dtype.numpy).reshape(shape)
     except (ValueError, TypeError) as exc:
         raise InvalidInput(f"the column for {spec.name!r} does not fit {spec}: {exc}") from None
+    if spec.dtype.is_integer and (made != values.reshape(made.shape)).any():
+        raise InvalidInput(f"the column for {spec.name!r} has values that {spec.dtype.value} lacks")
     return made

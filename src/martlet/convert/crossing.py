@@ -70,8 +70,10 @@ def crossing(found: Split, rows: Tensors) -> Crossing:
         raise UnsupportedModel("one side has no part of its own")
     if len(found.main.graph.output) != 1:
         raise UnsupportedModel("it has several outputs")
-    reader = _Reader(found, rows)
-    made = reader.read()
+    try:
+        made = _Reader(found, rows).read()
+    except ValueError as exc:  # numpy's, of shapes that do not go together, and the part's own
+        raise UnsupportedModel(str(exc)) from exc
     _check(found, made, rows)
     return made
 
@@ -239,7 +241,7 @@ class _Reader:
             case "Gemm" if node.input[1] in self._main.constants:
                 return self._layer(forms[0], *self._gemm(node))
             case "BatchNormalization":
-                return self._normalised(forms)
+                return self._normalised(forms, attribute(node, "epsilon", 1e-5))
         if kind in _ACTIVATIONS:
             return self._activated(forms[0], _ACTIVATIONS[kind], attribute(node, "alpha", 0.01))
         raise UnsupportedModel(f"it has a {kind}")
@@ -408,12 +410,12 @@ class _Reader:
         forms = [self._layer(*each) for each in zip(joined.forms, parts, strict=True)]
         return _sum([*forms, _Form(weights.shape[1], constant=bias)])
 
-    def _normalised(self, forms: list[_Form]) -> _Form:
+    def _normalised(self, forms: list[_Form], epsilon: float) -> _Form:
         values = [np.asarray(each.constant, float) for each in forms[1:] if each.is_constant]
         if len(values) != 4:
             raise UnsupportedModel("it normalises by what is no constant")
         gain, shift, mean, variance = values
-        gain = gain / np.sqrt(variance + 1e-5)
+        gain = gain / np.sqrt(variance + epsilon)
         return _sum(
             [self._scaled(forms[0], gain), _Form(forms[0].width, constant=shift - mean * gain)]
         )

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from martlet import native
 from martlet.errors import UnsupportedModel
 
+MOST_LAYERS, MOST_WIDTH = 16, 65_536
+"""Of one cross part; as native/cross.c has them."""
+
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
@@ -65,7 +68,7 @@ class Cross:
         slope: Of *first*, where it is LEAKY.
 
     Raises:
-        ValueError: the sizes do not fit together.
+        ValueError: the sizes do not fit together, or are more than MOST_LAYERS and MOST_WIDTH.
     """
 
     def __init__(
@@ -79,6 +82,12 @@ class Cross:
     ) -> None:
         if bool(layers) != bool(hidden) or hidden + dot + linear == 0:
             raise ValueError("the sizes of a cross part do not fit together")
+        widest = max(hidden, dot, *(len(each.bias) for each in layers))
+        if len(layers) > MOST_LAYERS or widest > MOST_WIDTH:
+            raise ValueError(
+                f"a cross part has {MOST_LAYERS} layers of {MOST_WIDTH} at most, not {len(layers)} "
+                f"of up to {widest}"
+            )
         self.hidden, self.dot, self.linear = hidden, dot, linear
         self.first, self.slope, self.layers = first, slope, tuple(map(_contiguous, layers))
         inputs = hidden

@@ -55,6 +55,14 @@ def test_a_table_that_lacks_an_input_says_which(tmp_path):
         read_catalogue(tmp_path / "t.table", SIGNATURE, ["user"])
 
 
+@pytest.mark.parametrize("values", [[1.5, 2.0], [float("inf"), 1.0]])
+def test_a_column_that_an_input_cannot_hold_is_refused(values, tmp_path):
+    columns = {"kinds": np.repeat(values, 2).reshape(2, 2), "price": np.ones(2)}
+    write_features(tmp_path / "t.table", [7, 9], columns, defaults={"kinds": 0.0})
+    with pytest.raises(InvalidInput, match="int64 lacks"):
+        read_catalogue(tmp_path / "t.table", SIGNATURE, ["user"])
+
+
 def test_rows_that_lack_an_input_say_which(tmp_path):
     (tmp_path / "t.csv").write_text("item,price\n7,0.5\n")
     with pytest.raises(InvalidInput, match="kinds"):

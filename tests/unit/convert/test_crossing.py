@@ -51,7 +51,7 @@ class Layers(nn.Module):
         for width in widths:
             parts += [nn.Linear(below, width), activation()]
             if normalised:
-                norm = nn.BatchNorm1d(width)
+                norm = nn.BatchNorm1d(width, eps=1e-2)
                 norm.running_mean, norm.running_var = torch.randn(width), torch.rand(width) + 0.5
                 parts.append(norm)
             below = width
@@ -142,6 +142,11 @@ def test_any_stack_of_layers_is_read(widths, activation, normalised, tmp_path_fa
     model = net(Layers(widths, activation, normalised))
     found, _ = served(model, tmp_path_factory.mktemp("net"))
     assert_as_original(model, found, model.rows(20, seed=4))
+
+
+def test_more_layers_than_it_takes_are_left_to_onnxruntime(tmp_path):
+    with pytest.raises(UnsupportedModel, match="16 layers"):
+        parts_of(net(Layers([2] * 18, nn.Tanh, False)), tmp_path)
 
 
 def test_attention_over_a_history_is_left_to_onnxruntime(tmp_path):

@@ -18,7 +18,7 @@ def run(*arguments: object):
 
 
 def test_each_way_has_its_row_and_the_chosen_one_is_written(tmp_path):
-    onnx.save(net(hidden=256), tmp_path / "net.onnx")
+    onnx.save(net(hidden=256, idle=128), tmp_path / "net.onnx")
     out = tmp_path / "small.onnx"
     found = run(
         tmp_path / "net.onnx", "--method", "fp16", "--method", "prune-units:0.5",
@@ -32,7 +32,9 @@ def test_each_way_has_its_row_and_the_chosen_one_is_written(tmp_path):
     chosen = next(each for each in told["trials"] if each["method"] == told["chosen"])
     expected = martlet.load(tmp_path / "net.onnx").predict({"x": x})["score"]
     off = np.abs(martlet.load(out).predict({"x": x})["score"] - expected).max()
-    assert out.stat().st_size == chosen["bytes"] and off <= chosen["absolute"] + 1
+    assert out.stat().st_size == chosen["bytes"]
+    # Half of the units pass nothing on: without them it answers the same, and fp16 by 11 bits.
+    assert off <= (2**-9 if told["chosen"] == "fp16" else 1e-6)
 
 
 def test_damage_past_what_is_allowed_is_named_on_the_terminal(tmp_path):

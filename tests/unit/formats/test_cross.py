@@ -178,6 +178,11 @@ class TestWhatDoesNotFitIsRefused:
         with pytest.raises(ValueError, match="takes 4"):
             Cross(4, layers=(layer,))
 
+    def test_more_layers_than_are_taken(self, kernel):
+        layer = Dense(np.ones((4, 4), np.float32), np.zeros(4, np.float32))
+        with pytest.raises(ValueError, match="16 layers"):
+            Cross(4, layers=(layer,) * 17)
+
     @pytest.mark.parametrize("sizes", [(0, 0, False), (4, 0, False), (0, 0, True, True)])
     def test_sizes_without_sense(self, kernel, sizes):
         layers = self.part.layers if len(sizes) == 4 else ()
