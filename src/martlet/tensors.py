@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, TypeGuard
 
@@ -130,6 +130,22 @@ class Spec:
                 if size != found and size != -1:
                     raise self._misfit(array)
         return array
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        shape = None if self.shape is None else list(self.shape)
+        return {**asdict(self), "dtype": self.dtype.value, "shape": shape}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Spec:
+        """
+        Return what ``to_json`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such thing.
+        """
+        shape = None if told["shape"] is None else tuple(told["shape"])
+        return cls(**{**told, "dtype": DType(told["dtype"]), "shape": shape})
 
     def _array(self, value: ArrayLike) -> Tensor:
         """Return Python values, which have no width of their own, as an array of this dtype."""

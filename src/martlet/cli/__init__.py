@@ -13,9 +13,9 @@ from martlet.errors import Code, MartletError
 COMMANDS: dict[str, str] = {
     "import": "martlet.cli.bring:import_",
     "report": "martlet.cli.bring:report",
-    "audit": "martlet.cli.bring:audit",
-    "convert": "martlet.cli.bring:convert",
-    "compare": "martlet.cli.bring:compare",
+    "audit": "martlet.cli.compare:audit",
+    "convert": "martlet.cli.compare:convert",
+    "compare": "martlet.cli.compare:compare",
     "shrink": "martlet.cli.shrink:shrink",
     "models": "martlet.cli.registry:models",
     "label": "martlet.cli.registry:label",

@@ -76,19 +76,8 @@ def _row(spec: Spec) -> tuple[str, str, str, str]:
 def _signatures(servable: Servable) -> dict[str, Any]:
     return {
         name: {
-            "inputs": [_spec(spec) for spec in signature.inputs.values()],
-            "outputs": [_spec(spec) for spec in signature.outputs.values()],
+            "inputs": [spec.to_json() for spec in signature.inputs.values()],
+            "outputs": [spec.to_json() for spec in signature.outputs.values()],
         }
         for name, signature in servable.signatures.items()
-    }
-
-
-def _spec(spec: Spec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "dtype": spec.dtype.value,
-        "shape": None if spec.shape is None else list(spec.shape),
-        "required": spec.required,
-        "nullable": spec.nullable,
-        "description": spec.description,
     }

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.bring import logged_rows, rows_options
 from martlet.cli.output import json_option, print_json, print_table, size, stages
+from martlet.cli.rows import logged_rows, rows_options
 
 if TYPE_CHECKING:
-    from martlet.convert.rows import Logged
+    from martlet.certificate import Limits
+    from martlet.convert.judge import Judge
     from martlet.convert.shrink import Trial
+    from martlet.convert.shrinking import Method
 
 
 @click.command(context_settings={"show_default": True})
@@ -63,6 +65,7 @@ def shrink(
       martlet shrink saved_model/ --method int8 --method prune-units:0.25 --out small.onnx
       martlet import small.onnx --name ctr --original saved_model/ --limit relative=inf ...
     """
+    from martlet.convert.judge import judging
     from martlet.convert.shrink import allowing, chosen
     from martlet.convert.shrinking import USUAL, Method
 
@@ -70,7 +73,9 @@ def shrink(
     logged = logged_rows(rows, label_column, group, segments)
     limits = allowing(rank_correlation, top_k_overlap, auc)
     with stages(path.name) as say, tempfile.TemporaryDirectory(prefix="martlet-") as scratch:
-        found = _tried(path, format_, trusted, logged, wanted, limits, Path(scratch), say)
+        say("finding what it takes")
+        with judging(path, format_, logged, trusted=trusted) as judge:
+            found = _tried(judge, wanted, limits, Path(scratch), say)
         best = chosen(found)
         if out is not None and best.path is not None:
             shutil.copyfile(best.path, out)
@@ -83,70 +88,41 @@ def shrink(
 
 
 def _tried(
-    path: Path,
-    format_: str | None,
-    trusted: bool,
-    logged: Logged | None,
-    methods: Any,
-    limits: Any,
+    judge: Judge,
+    methods: Sequence[Method],
+    limits: Limits,
     scratch: Path,
-    say: Any,
+    say: Callable[[str], None],
 ) -> list[Trial]:
-    import numpy as np
     import onnx
 
-    from martlet import formats
     from martlet.certificate import Limits
-    from martlet.convert.parity import certify
-    from martlet.convert.probes import probes_for
-    from martlet.convert.ranges import default_signature, domain_of
+    from martlet.convert.converted import conversion
     from martlet.convert.shrink import trials
-    from martlet.convert.to_onnx import to_onnx
-    from martlet.convert.words import words_of
 
-    kind = format_ or formats.sniff(path).name
-    with closing(formats.load(path, formats.LoadOptions(trusted), kind)) as original:
-        say("finding what it takes")
-        name = default_signature(original)
-        real = None if logged is None else logged.probe(original.signatures[name])
-        inputs = None if real is None else real.inputs
-        domain = domain_of(original, words=words_of(path, kind), logged=inputs)
-        probes = probes_for(original, domain, real)
-        model = path
-        if kind != "onnx":
-            say("converting it to ONNX")
-            model = scratch / "converted.onnx"
-            sample = {n: np.repeat(v, 3, axis=0) if v.ndim else v for n, v in domain.base.items()}
-            model = to_onnx(
-                path, kind, name, domain.signature, model, sample=sample, trusted=trusted
-            )
-            with closing(formats.load(model, format="onnx")) as converted:
-                certify(
-                    "convert",
-                    original,
-                    converted,
-                    probes,
-                    signature_name=name,
-                    files=(path, model),
-                    # Converters lose assertions; what a graph may be asked is no size of it.
-                    limits=Limits(same_refusals=False),
-                ).demand(f"its conversion from {kind}")
-        # What is allowed is damage to what is asked in practice: edges are for exact steps.
-        kinds = ("random",) if real is None else ("logged",)
-        probes = [each for each in probes if each.kind in kinds]
-        request = probes[0].inputs
-        few = {n: v[:200] if v.ndim else v for n, v in request.items()}
-        return trials(
-            original,
-            onnx.load(str(model)),
-            probes,
-            few,
-            scratch,
-            signature_name=name,
-            methods=methods,
-            limits=limits,
-            progress=say,
-        )
+    model = scratch / "converted.onnx"
+    if judge.format == "onnx":
+        model = judge.to_onnx(model)
+    else:
+        say("converting it to ONNX")
+        # Converters lose assertions; what a graph may be asked is no size of it.
+        found = conversion(judge, model, Limits(same_refusals=False))
+        found.demand(f"its conversion from {judge.format}")
+    # What is allowed is damage to what is asked in practice: edges are for exact steps.
+    kind = "random" if judge.logged is None else "logged"
+    probes = [each for each in judge.probes if each.kind == kind]
+    few = {n: v[:200] if v.ndim else v for n, v in probes[0].inputs.items()}
+    return trials(
+        judge.servable,
+        onnx.load(str(model)),
+        probes,
+        few,
+        scratch,
+        signature_name=judge.domain.name,
+        methods=methods,
+        limits=limits,
+        progress=say,
+    )
 
 
 def _print(found: list[Trial], best: Trial) -> None:

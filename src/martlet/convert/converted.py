@@ -1,4 +1,4 @@
-"""A conversion for its own sake: an ONNX file, and the certificate that says how good it is."""
+"""Comparisons for their own sake: of a conversion to ONNX, and of any two models."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
 from martlet import formats
 from martlet.certificate import Certificate, Limits
-from martlet.convert.parity import certify
-from martlet.convert.probes import probes_for
-from martlet.convert.ranges import domain_of
-from martlet.convert.to_onnx import to_onnx
-from martlet.convert.words import words_of
+from martlet.convert.judge import Judge, judging
+from martlet.errors import InvalidInput
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import Signature, Tensor, Tensors
 
 
 def converted(
-    path: Path, format: str, made: Path, signature_name: str, limits: Limits, trusted: bool = False
+    path: Path,
+    format: str | None,
+    made: Path,
+    signature_name: str,
+    limits: Limits,
+    trusted: bool = False,
 ) -> Certificate:
     """
     Convert one signature of the model at *path* to the ONNX file *made*, and compare the two.
@@ -31,34 +31,36 @@ def converted(
         UnsupportedModel: it does not convert, or cannot be asked.
         MissingExtra: the converters are not installed.
     """
-    options = formats.LoadOptions(trusted)
-    with (
-        closing(formats.load(path, options, format)) as original,
-        tempfile.TemporaryDirectory(prefix="martlet-") as scratch,
-    ):
-        domain = domain_of(original, signature_name, words=words_of(path, format))
-        file = to_onnx(
-            path,
-            format,
-            domain.name,
-            domain.signature,
-            Path(scratch) / made.name,
-            sample=repeated(domain.base),
-            trusted=trusted,
-        )
-        for each in sorted(file.parent.glob(f"{file.name}*")) if format != "onnx" else [file]:
+    with judging(path, format, signature_name=signature_name, trusted=trusted) as judge:
+        return conversion(judge, made, limits)
+
+
+def conversion(judge: Judge, made: Path, limits: Limits) -> Certificate:
+    """Convert what *judge* judges to the ONNX file *made*, and compare the two."""
+    with tempfile.TemporaryDirectory(prefix="martlet-") as scratch:
+        file = judge.to_onnx(Path(scratch) / made.name)
+        for each in sorted(file.parent.glob(f"{file.name}*")) if judge.format != "onnx" else [file]:
             if each.name in (file.name, f"{file.name}.data"):
                 shutil.copyfile(each, made.with_name(each.name.replace(file.name, made.name, 1)))
-        with closing(formats.load(made, format="onnx")) as candidate:
-            return certify(
-                "convert",
-                original,
-                Renamed(candidate, DEFAULT_SIGNATURE, domain.name),
-                probes_for(original, domain),
-                signature_name=domain.name,
-                files=(path, made),
-                limits=limits,
-            )
+    with closing(formats.load(made, format="onnx")) as candidate:
+        named = Renamed(candidate, DEFAULT_SIGNATURE, judge.domain.name)
+        return judge.certify("convert", named, made, limits)
+
+
+def compared(judge: Judge, path: Path, format: str | None, limits: Limits) -> Certificate:
+    """
+    Compare the model at *path* with what *judge* judges.
+
+    Raises:
+        InvalidInput: it has no signature of that name.
+        MartletError: it does not open.
+    """
+    name = judge.domain.name
+    options = formats.LoadOptions(trusted=judge.trusted)
+    with closing(formats.load(path, options, format)) as candidate:
+        if name not in candidate.signatures:
+            raise InvalidInput(f"{path} has no signature {name!r}, which {judge.path} has")
+        return judge.certify("compare", candidate, path, limits)
 
 
 class Renamed:
@@ -78,8 +80,3 @@ class Renamed:
     def close(self) -> None:
         """Close the servable within."""
         self._servable.close()
-
-
-def repeated(base: Tensors) -> dict[str, Tensor]:
-    """Three rows: an exporter that follows a call with one takes it for a constant."""
-    return {n: np.repeat(v, 3, axis=0) if v.ndim else v for n, v in base.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from martlet.convert.probes import count_rows
 from martlet.servable import Servable
 from martlet.tensors import Tensors
@@ -39,6 +41,12 @@ def microseconds(servable: Servable, name: str, inputs: Tensors) -> dict[int, fl
                 break
         found[rows] = best * 1e6
     return found
+
+
+def gain(before: Mapping[int, float], after: Mapping[int, float]) -> float:
+    """Return how many times faster, as the geometric mean over the numbers of rows."""
+    both = [before[rows] / after[rows] for rows in before if rows in after]
+    return float(np.exp(np.mean(np.log(both)))) if both else 0.0
 
 
 def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 from martlet import formats
 from martlet.certificate import Limits, read_certificates
 from martlet.convert import bring as bringing
+from martlet.convert import judge as judging
 from martlet.convert import to_onnx as converting
-from martlet.convert.bring import Wanted, bring, gain
+from martlet.convert.bring import Wanted, bring
+from martlet.convert.judge import Judge
 from martlet.convert.rows import read_rows
+from martlet.convert.timing import gain
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.importing import bring_path, import_path, report_of
 from martlet.registry import Registry
@@ -100,7 +104,7 @@ class TestAModel:
         def fail(*args, **more):
             raise UnsupportedModel("its conversion crashed (signal 11)")
 
-        monkeypatch.setattr(bringing, "to_onnx", fail)
+        monkeypatch.setattr(judging, "to_onnx", fail)
         report = brought(lookup())
         assert report.serves == "original" and "signal 11" in report.why
 
@@ -117,21 +121,14 @@ class TestATamperedModel:
     """Changed on purpose by one weight: refused, with where and by how much."""
 
     def test_between_conversion_and_certificate(self, brought, lookup, monkeypatch):
-        import onnx
+        written = Judge.certify
 
-        written = bringing._Work._certified
-
-        def tamper(self, name, candidate, made, limits, names=None):
+        def tamper(judge, name, candidate, made, limits, names=None):
             if name == "extract":
-                self._original, kept = formats.load(lookup("changed", change=0.25)), self._original
-                try:
-                    return written(self, name, candidate, made, limits, names)
-                finally:
-                    self._original = kept
-            return written(self, name, candidate, made, limits, names)
+                judge = replace(judge, servable=formats.load(lookup("changed", change=0.25)))
+            return written(judge, name, candidate, made, limits, names)
 
-        monkeypatch.setattr(bringing._Work, "_certified", tamper)
-        assert onnx
+        monkeypatch.setattr(Judge, "certify", tamper)
         report = brought(lookup())
         assert report.serves == "original"
         assert "item=" in report.why and "off by" in report.why

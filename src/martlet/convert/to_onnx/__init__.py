@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +83,8 @@ def to_onnx(
         "converter": CONVERTERS[format],
         "path": str(path.absolute()),
         "name": name,
-        "inputs": [_spec(spec) for spec in signature.inputs.values()],
-        "outputs": [_spec(spec) for spec in signature.outputs.values()],
+        "inputs": [spec.to_json() for spec in signature.inputs.values()],
+        "outputs": [spec.to_json() for spec in signature.outputs.values()],
         "made": str(made.absolute()),
         "trusted": trusted,
     }
@@ -92,12 +92,6 @@ def to_onnx(
     np.savez(made.with_suffix(".npz"), **numeric)  # type: ignore[arg-type]
     _run(task, bounds, made)
     return made
-
-
-def _spec(spec: object) -> dict[str, object]:
-    document: dict[str, object] = asdict(spec)  # type: ignore[call-overload]
-    document["dtype"] = document["dtype"].value  # type: ignore[attr-defined]
-    return document
 
 
 def _run(task: dict[str, object], bounds: Bounds, made: Path) -> None:

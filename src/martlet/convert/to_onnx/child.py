@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from martlet.convert.to_onnx.task import Task
-from martlet.tensors import DType, Signature, Spec
+from martlet.tensors import Signature, Spec
 
 
 def main(told: Path) -> None:
@@ -20,7 +20,8 @@ def main(told: Path) -> None:
     try:
         module, _, function = task["converter"].partition(":")
         convert = getattr(importlib.import_module(module), function)
-        signature = Signature.of(_specs(task["inputs"]), _specs(task["outputs"]))
+        inputs, outputs = (list(map(Spec.from_json, task[side])) for side in ("inputs", "outputs"))
+        signature = Signature.of(inputs, outputs)
         made = Path(task["made"])
         with np.load(made.with_suffix(".npz")) as arrays:
             sample = dict(arrays)
@@ -33,14 +34,6 @@ def main(told: Path) -> None:
         first = str(exc).strip().partition("\n")[0]
         answer = {"error": f"{type(exc).__name__}: {first}"[:500]}
     told.write_text(json.dumps(answer), encoding="utf-8")
-
-
-def _specs(documents: list[dict[str, Any]]) -> list[Spec]:
-    found = []
-    for each in documents:
-        shape = None if each["shape"] is None else tuple(each["shape"])
-        found.append(Spec(**{**each, "dtype": DType(each["dtype"]), "shape": shape}))
-    return found
 
 
 def _save(model: Any, made: Path) -> None:

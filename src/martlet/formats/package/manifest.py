@@ -12,7 +12,7 @@ from typing import Any, Final
 from martlet.errors import UnsupportedModel
 from martlet.formats.package.ids import Ids
 from martlet.servable import DEFAULT_SIGNATURE
-from martlet.tensors import DType, Signature, Spec
+from martlet.tensors import Signature, Spec
 
 NAME: Final = "martlet-package.json"
 CERTIFICATE: Final = "certificate.json"
@@ -150,8 +150,8 @@ class Manifest:
             "aliases": list(self.aliases),
             "method": self.signature.method,
             "definition": base64.b64encode(self.signature.definition).decode(),
-            "inputs": [_spec_json(each) for each in self.signature.inputs.values()],
-            "outputs": [_spec_json(each) for each in self.signature.outputs.values()],
+            "inputs": [each.to_json() for each in self.signature.inputs.values()],
+            "outputs": [each.to_json() for each in self.signature.outputs.values()],
             "main": _part_json(self.main),
             "cross": self.cross,
             "user": None if self.user is None else _part_json(self.user),
@@ -196,8 +196,8 @@ class Manifest:
 
     @classmethod
     def _from_json(cls, told: Mapping[str, Any]) -> Manifest:
-        inputs = [_spec(each) for each in told["inputs"]]
-        outputs = [_spec(each) for each in told["outputs"]]
+        inputs = [Spec.from_json(each) for each in told["inputs"]]
+        outputs = [Spec.from_json(each) for each in told["outputs"]]
         items = told["items"]
         return cls(
             signature=Signature(
@@ -227,26 +227,6 @@ class Manifest:
             aliases=tuple(map(str, told.get("aliases", ()))),
             made_from=dict(told["made_from"]),
         )
-
-
-def _spec_json(spec: Spec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "dtype": spec.dtype.value,
-        "shape": None if spec.shape is None else list(spec.shape),
-        "required": spec.required,
-        "nullable": spec.nullable,
-        "description": spec.description,
-        "enforced": spec.enforced,
-        "takes_numbers": spec.takes_numbers,
-    }
-
-
-def _spec(told: Mapping[str, Any]) -> Spec:
-    fields = dict(told)
-    fields["dtype"] = DType(fields["dtype"])
-    fields["shape"] = None if fields["shape"] is None else tuple(fields["shape"])
-    return Spec(**fields)
 
 
 def _part_json(part: Part) -> dict[str, Any]:
