@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from martlet.convert.draws import concatenate, count_rows, random_rows, random_values, take
 from martlet.convert.leaks import Leak, leaks_in
-from martlet.convert.probes import concatenate, count_rows, random_rows, random_values, take
 from martlet.convert.ranges import Domain, Range, answers
 from martlet.convert.rows import Logged
 from martlet.servable import Servable

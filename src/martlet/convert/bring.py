@@ -20,9 +20,10 @@ from martlet.certificate import Limits
 from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
 from martlet.convert.converted import Renamed
+from martlet.convert.draws import count_rows, random_rows
 from martlet.convert.judge import Judge
 from martlet.convert.parity import compare, first_line
-from martlet.convert.probes import Probe, count_rows, random_rows
+from martlet.convert.probes import Probe
 from martlet.convert.ranges import default_signature
 from martlet.convert.rebuild import Package, Rebuilding
 from martlet.convert.report import ORIGINAL, PACKAGE, Report

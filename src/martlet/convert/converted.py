@@ -20,8 +20,8 @@ def converted(
     path: Path,
     format: str | None,
     made: Path,
-    signature_name: str,
-    limits: Limits,
+    signature_name: str = "",
+    limits: Limits = Limits(),
     trusted: bool = False,
 ) -> Certificate:
     """

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from martlet import certificate
 from martlet.certificate import Certificate, Comparison, Difference, Limits
 from martlet.convert import ordering
-from martlet.convert.probes import Probe, nudged
+from martlet.convert.jumps import nudged
+from martlet.convert.probes import Probe
 from martlet.convert.ranges import answers
 from martlet.errors import MartletError
 from martlet.servable import Servable
@@ -94,7 +95,8 @@ def compare(
             )
             continue
         # Beside a threshold another rounding is another answer: that is what a jump asks for.
-        rounding = None if probe.kind == "jump" else Rounding(original, signature_name)
+        beside = probe.kind in ("jump", "each branch")
+        rounding = None if beside else Rounding(original, signature_name)
         whole = judged(probe, expected, found, limits, rounding=rounding)
         if probe.kind == "not finite" and not limits.not_finite:
             whole = replace(whole, faults=())
