@@ -88,8 +88,8 @@ def _two_classes(node: Node, width: int, margin: models.Score, choose: classes.C
         names(node),
         width,
         2,
-        lambda x: classes.mirrored(margin(x)),
-        lambda raw: classes.complemented(classes.sigmoid(raw[:, 1])),
+        classes.Mirrored(margin),
+        classes.Logistic(),
         choose,
     )
 

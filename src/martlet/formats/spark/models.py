@@ -65,8 +65,8 @@ def logistic_regression(saved: Saved, columns: Columns) -> list[Stage]:
             names(saved),
             width,
             2,
-            lambda x: classes.mirrored(margin(x)),
-            lambda raw: classes.complemented(classes.sigmoid(raw[:, 1])),
+            classes.Mirrored(margin),
+            classes.Logistic(),
             classes.margin_choice(classes.logit_limit(_threshold(saved))),
         )
     ]
@@ -132,7 +132,7 @@ def linear_svc(saved: Saved, columns: Columns) -> list[Stage]:
             names(saved),
             len(coefficients),
             2,
-            lambda x: classes.mirrored(margin(x)),
+            classes.Mirrored(margin),
             None,
             classes.margin_choice(saved.number("threshold", 0.0)),
         )
@@ -183,8 +183,8 @@ def factorisation_classifier(saved: Saved, columns: Columns) -> list[Stage]:
             names(saved),
             width,
             2,
-            lambda x: classes.mirrored(margin(x)),
-            lambda raw: classes.complemented(classes.sigmoid(raw[:, 1])),
+            classes.Mirrored(margin),
+            classes.Logistic(),
             chooser(saved),
         )
     ]

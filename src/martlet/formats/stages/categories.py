@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,44 @@ def label_table(labels: Sequence[str]) -> dict[object, float]:
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class StringIndexer:
+    """The place of each value in its column's *labels*."""
+
+    labels: Sequence[Sequence[str]]
+    invalid: Invalid
+    inputs: Sequence[str]
+    _tables: Sequence[dict[object, float]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_tables", [label_table(each) for each in self.labels])
+
+    def __call__(self, *columns: Any) -> Any:
+        if self.invalid is Invalid.KEEP:
+            found = self._index(columns, [float(len(each)) for each in self.labels])
+        else:
+            found = self._index(columns, [-1.0] * len(columns))
+            for column, codes, source in zip(columns, found, self.inputs, strict=True):
+                if codes.size and codes.min() < 0:
+                    value = column[int(np.argmin(codes))]
+                    raise InvalidInput(
+                        f"column {source!r} holds {value!r}, which the model has not seen"
+                    )
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def keep(self, *columns: Any) -> Bools:
+        """Return the rows all of whose values have a place."""
+        codes = self._index(columns, [-1.0] * len(columns))
+        return np.asarray(np.logical_and.reduce([each >= 0 for each in codes]))
+
+    def _index(self, columns: tuple[Any, ...], missing: Sequence[float]) -> list[Floats]:
+        found = []
+        for column, table, other in zip(columns, self._tables, missing, strict=True):
+            find = table.get
+            found.append(np.array([find(v, other) for v in column.tolist()], dtype=np.float64))
+        return found
+
+
 def string_indexer(
     name: str,
     inputs: Sequence[str],
@@ -67,53 +106,70 @@ def string_indexer(
     invalid: Invalid,
 ) -> Stage:
     """Return the stage that gives each value its place in *labels*, float64."""
-    tables = [label_table(each) for each in labels]
-    spare = [float(len(each)) for each in labels]
-
-    def index(columns: tuple[Any, ...], missing: Sequence[float]) -> list[Floats]:
-        found = []
-        for column, table, other in zip(columns, tables, missing, strict=True):
-            find = table.get
-            found.append(np.array([find(v, other) for v in column.tolist()], dtype=np.float64))
-        return found
-
-    def run(*columns: Any) -> Any:
-        if invalid is Invalid.KEEP:
-            found = index(columns, spare)
-        else:
-            found = index(columns, [-1.0] * len(columns))
-            for column, codes, source in zip(columns, found, inputs, strict=True):
-                if codes.size and codes.min() < 0:
-                    value = column[int(np.argmin(codes))]
-                    raise InvalidInput(
-                        f"column {source!r} holds {value!r}, which the model has not seen"
-                    )
-        return found[0] if len(found) == 1 else tuple(found)
-
-    def keep(*columns: Any) -> Bools:
-        codes = index(columns, [-1.0] * len(columns))
-        return np.asarray(np.logical_and.reduce([each >= 0 for each in codes]))
-
+    run = StringIndexer(labels, invalid, inputs)
     return Stage(
         name,
         tuple(Port(each, Kind.CATEGORY) for each in inputs),
         tuple(Port(each, Kind.NUMBER) for each in outputs),
         run,
-        keep if invalid is Invalid.SKIP else None,
+        run.keep if invalid is Invalid.SKIP else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexToString:
+    """The label at each index."""
+
+    labels: Text
+    source: str
+
+    def __call__(self, column: Floats) -> Text:
+        codes, labels = column.astype(np.int64), self.labels
+        if codes.size and not (codes.min() >= 0 and codes.max() < len(labels)):
+            raise InvalidInput(
+                f"column {self.source!r} holds an index outside 0..{len(labels) - 1}"
+            )
+        return np.asarray(labels[codes])
 
 
 def index_to_string(name: str, source: str, output: str, labels: Sequence[str]) -> Stage:
     """Return the stage that gives the label at each index."""
-    table = np.array([*labels, None], dtype=object)[:-1]
-
-    def run(column: Floats) -> Text:
-        codes = column.astype(np.int64)
-        if codes.size and not (codes.min() >= 0 and codes.max() < len(table)):
-            raise InvalidInput(f"column {source!r} holds an index outside 0..{len(table) - 1}")
-        return np.asarray(table[codes])
-
+    run = IndexToString(np.array([*labels, None], dtype=object)[:-1], source)
     return Stage(name, (Port(source, Kind.NUMBER),), (Port(output, Kind.TEXT),), run)
+
+
+@dataclass(frozen=True, slots=True)
+class OneHotEncoder:
+    """A 1 in the place of each index, of *widths*; what is none of *sizes* is kept, or refused."""
+
+    sizes: Sequence[int]
+    widths: Sequence[int]
+    keeps: bool
+    inputs: Sequence[str]
+
+    def __call__(self, *columns: Floats) -> Any:
+        found = []
+        for column, size, width, source in zip(
+            columns, self.sizes, self.widths, self.inputs, strict=True
+        ):
+            # The usual case: every index is a place in the vector (NaN is less than nothing).
+            if column.size and column.min() >= 0 and column.max() < min(size, width):
+                found.append(OneHot(column.astype(np.int64), None, width))
+                continue
+            codes = np.full(len(column), -1, dtype=np.int64)
+            np.copyto(codes, column, where=np.isfinite(column), casting="unsafe")
+            outside = (codes < 0) | (codes >= size)
+            if outside.any():
+                if not self.keeps:
+                    value = column[int(np.argmax(outside))]
+                    raise InvalidInput(
+                        f"column {source!r} holds {value}, outside the {size} categories known"
+                    )
+                codes[outside] = size
+            here = codes < width
+            codes[~here] = -1
+            found.append(OneHot(codes, here.astype(np.float64), width))
+        return found[0] if len(found) == 1 else tuple(found)
 
 
 def one_hot(
@@ -132,34 +188,11 @@ def one_hot(
     """
     keeps = invalid is Invalid.KEEP
     widths = [size + keeps - drop_last for size in sizes]
-
-    def run(*columns: Floats) -> Any:
-        found = []
-        for column, size, width, source in zip(columns, sizes, widths, inputs, strict=True):
-            # The usual case: every index is a place in the vector (NaN is less than nothing).
-            if column.size and column.min() >= 0 and column.max() < min(size, width):
-                found.append(OneHot(column.astype(np.int64), None, width))
-                continue
-            codes = np.full(len(column), -1, dtype=np.int64)
-            np.copyto(codes, column, where=np.isfinite(column), casting="unsafe")
-            outside = (codes < 0) | (codes >= size)
-            if outside.any():
-                if not keeps:
-                    value = column[int(np.argmax(outside))]
-                    raise InvalidInput(
-                        f"column {source!r} holds {value}, outside the {size} categories known"
-                    )
-                codes[outside] = size
-            here = codes < width
-            codes[~here] = -1
-            found.append(OneHot(codes, here.astype(np.float64), width))
-        return found[0] if len(found) == 1 else tuple(found)
-
     return Stage(
         name,
         tuple(Port(each, Kind.NUMBER) for each in inputs),
         tuple(Port(each, Kind.VECTOR, width) for each, width in zip(outputs, widths, strict=True)),
-        run,
+        OneHotEncoder(sizes, widths, keeps, inputs),
     )
 
 

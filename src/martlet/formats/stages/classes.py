@@ -55,6 +55,26 @@ def complemented(p: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirrored:
+    """The scores of two classes, of the *margin* between them."""
+
+    margin: Callable[[Vector], Floats]
+
+    def __call__(self, x: Vector) -> Floats:
+        return mirrored(self.margin(x))
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """The probabilities of two classes: the sigmoid of *slope* times the second's score."""
+
+    slope: float = 1.0
+
+    def __call__(self, raw: Floats) -> Floats:
+        return complemented(sigmoid(self.slope * raw[:, 1]))
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """The columns a classifier takes and gives; "" where it gives none."""
 
@@ -73,14 +93,15 @@ def argmax_choice(raw: Floats, probability: Floats | None) -> Floats:
     return np.asarray(raw.argmax(axis=1), dtype=np.float64)
 
 
-def threshold_choice(name: str, thresholds: Sequence[float]) -> Chooser:
-    """Return the choice of the class whose probability over its threshold is highest."""
-    limits = np.asarray(thresholds, dtype=np.float64)
-    if (limits < 0).any() or np.count_nonzero(limits == 0) > 1:
-        raise UnsupportedModel(f"{name}: thresholds {list(thresholds)} are not usable")
+@dataclass(frozen=True, slots=True)
+class ThresholdChoice:
+    """The class whose probability over its limit is highest."""
 
-    def choose(raw: Floats, probability: Floats | None) -> Floats:
+    limits: Floats
+
+    def __call__(self, raw: Floats, probability: Floats | None) -> Floats:
         assert probability is not None
+        limits = self.limits
         with np.errstate(divide="ignore", invalid="ignore"):
             scaled = np.where(
                 limits == 0, np.where(probability == 0, 0.0, np.inf), probability / limits
@@ -88,12 +109,28 @@ def threshold_choice(name: str, thresholds: Sequence[float]) -> Chooser:
         scaled[np.isnan(scaled)] = -np.inf  # no class wins by a probability that is missing
         return np.asarray(scaled.argmax(axis=1), dtype=np.float64)
 
-    return choose
+
+def threshold_choice(name: str, thresholds: Sequence[float]) -> Chooser:
+    """Return the choice of the class whose probability over its threshold is highest."""
+    limits = np.asarray(thresholds, dtype=np.float64)
+    if (limits < 0).any() or np.count_nonzero(limits == 0) > 1:
+        raise UnsupportedModel(f"{name}: thresholds {list(thresholds)} are not usable")
+    return ThresholdChoice(limits)
+
+
+@dataclass(frozen=True, slots=True)
+class MarginChoice:
+    """Class 1 where its score is above *limit*."""
+
+    limit: float
+
+    def __call__(self, raw: Floats, probability: Floats | None) -> Floats:
+        return np.asarray(raw[:, 1] > self.limit, dtype=np.float64)
 
 
 def margin_choice(limit: float) -> Chooser:
     """Return the choice of class 1 where its score is above *limit*."""
-    return lambda raw, probability: np.asarray(raw[:, 1] > limit, dtype=np.float64)
+    return MarginChoice(limit)
 
 
 def logit_limit(threshold: float) -> float:
@@ -101,6 +138,37 @@ def logit_limit(threshold: float) -> float:
     if threshold <= 0:
         return -np.inf
     return np.inf if threshold >= 1 else float(np.log(threshold / (1.0 - threshold)))
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """
+    Scores, probabilities and the class that wins, then what *more* gives.
+
+    Args:
+        gives: Whether it gives the scores, the probabilities, the class.
+    """
+
+    score: Callable[[Vector], Floats]
+    probability: Callable[[Floats], Floats] | None
+    choose: Chooser
+    gives: tuple[bool, ...]
+    more: Callable[[Vector], tuple[Any, ...]] | None = None
+
+    def __call__(self, features: Vector) -> Any:
+        raw = self.score(features)
+        chances = None if self.probability is None else self.probability(raw)
+        gives_raw, gives_probability, gives_class = self.gives
+        found: list[Any] = []
+        if gives_raw:
+            found.append(Dense(raw))
+        if gives_probability and chances is not None:
+            found.append(Dense(chances))
+        if gives_class:
+            found.append(self.choose(raw, chances))
+        if self.more is not None:
+            found.extend(self.more(features))
+        return found[0] if len(found) == 1 else tuple(found)
 
 
 def classifier(
@@ -134,23 +202,28 @@ def classifier(
         outputs.append(Port(names.prediction, Kind.NUMBER))
     outputs.extend(extra)
 
-    def run(features: Vector) -> Any:
-        raw = score(features)
-        chances = None if probability is None else probability(raw)
-        found: list[Any] = []
-        if names.raw:
-            found.append(Dense(raw))
-        if names.probability and chances is not None:
-            found.append(Dense(chances))
-        if names.prediction:
-            found.append(choose(raw, chances))
-        if more is not None:
-            found.extend(more(features))
-        return found[0] if len(found) == 1 else tuple(found)
-
+    run = Classifier(
+        score,
+        probability,
+        choose,
+        tuple(map(bool, (names.raw, names.probability, names.prediction))),
+        more,
+    )
     return Stage(
         name, (Port(names.features, Kind.VECTOR, width),), tuple(outputs), run, predicts=True
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Regressor:
+    """One number a row, then what *more* gives."""
+
+    score: Callable[[Vector], Floats]
+    more: Callable[[Vector], tuple[Any, ...]] | None = None
+
+    def __call__(self, column: Vector) -> Any:
+        found = self.score(column)
+        return found if self.more is None else (found, *self.more(column))
 
 
 def regressor(
@@ -163,15 +236,10 @@ def regressor(
     more: Callable[[Vector], tuple[Any, ...]] | None = None,
 ) -> Stage:
     """Return a model stage that gives one number a row."""
-
-    def run(column: Vector) -> Any:
-        found = score(column)
-        return found if more is None else (found, *more(column))
-
     return Stage(
         name,
         (Port(features, Kind.VECTOR, width),),
         (Port(prediction, Kind.NUMBER), *extra),
-        run,
+        Regressor(score, more),
         predicts=True,
     )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.forest import Forest
+from martlet.formats.forest import Forest, TreeSum
 from martlet.formats.stages.classes import (
     Chooser,
+    Logistic,
+    Mirrored,
     Names,
     argmax_choice,
     classifier,
-    complemented,
-    mirrored,
     regressor,
-    sigmoid,
 )
 from martlet.formats.stages.plan import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Ints, Vector
@@ -149,15 +148,38 @@ class Ensemble:
         out[entries.at[here], at[here]] = entries.values[here]
         return out
 
-    def adder(self, values: Floats, weights: Sequence[float] | None) -> Callable[[Vector], Floats]:
+    @property
+    def columns(self) -> Ints | None:
+        """The columns of the vectors that the forest's are; None: all, in order."""
+        return self._columns
+
+    def adder(self, values: Floats, weights: Sequence[float] | None) -> Added:
         """Return what sums *values* [leaves, k], each tree times its weight. [rows, k]."""
-        add = self.forest.sum(values, weights=weights)
-        return lambda x: add(self.matrix(x))
+        return Added(self, self.forest.sum(values, weights=weights))
 
     def leaf_numbers(self, x: Vector) -> Floats:
         """Return the number of the leaf, counted from the left in its tree. [rows, trees]."""
         number = np.array(self._number, dtype=np.float64)
         return np.asarray(number[self.forest.leaves(self.matrix(x))])
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The sums of an ensemble's trees; [rows, outputs], or of one output [rows] where *flat*."""
+
+    trees: Ensemble
+    sum: TreeSum
+    flat: bool = False
+
+    def __call__(self, x: Vector) -> Floats:
+        found: Floats = self.sum(self.trees.matrix(x))
+        return found[:, 0] if self.flat else found
+
+
+def shares(raw: Floats) -> Floats:
+    """Return each row's numbers over their sum; of a row of zeros, zeros."""
+    total = raw.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(raw, total, out=np.zeros_like(raw), where=total != 0))
 
 
 def _leaf_column(
@@ -202,13 +224,9 @@ def voting(
     if not single:
         stats = np.divide(stats, totals, out=np.zeros_like(stats), where=totals != 0)
 
-    def probability(raw: Floats) -> Floats:
-        total = raw.sum(axis=1, keepdims=True)
-        return np.asarray(np.divide(raw, total, out=np.zeros_like(raw), where=total != 0))
-
     extra, more = _leaf_column(trees, leaf, single)
     score = trees.adder(stats, weights)
-    return classifier(name, names, trees.width, classes, score, probability, choose, extra, more)
+    return classifier(name, names, trees.width, classes, score, shares, choose, extra, more)
 
 
 def boosted_classifier(
@@ -221,16 +239,16 @@ def boosted_classifier(
     leaf: str = "",
 ) -> Stage:
     """Return the two-class classifier whose margin is the trees' weighted sum."""
-    add = trees.adder(_predictions(trees), weights)
+    margin = replace(trees.adder(_predictions(trees), weights), flat=True)
     extra, more = _leaf_column(trees, leaf, single=False)
     return classifier(
         name,
         names,
         trees.width,
         2,
-        lambda x: mirrored(add(x)[:, 0]),
+        Mirrored(margin),
         # The logistic loss that Spark boosts with is log(1 + exp(-2 y m)).
-        lambda raw: complemented(sigmoid(2.0 * raw[:, 1])),
+        Logistic(2.0),
         choose,
         extra,
         more,
@@ -249,7 +267,7 @@ def tree_regressor(
     variance: str = "",
 ) -> Stage:
     """Return the regressor that adds the trees' answers times *weights*."""
-    add = trees.adder(_predictions(trees), weights)
+    score = replace(trees.adder(_predictions(trees), weights), flat=True)
     extra, more = _leaf_column(trees, leaf, single)
     if variance:
         spread = trees.adder(np.array([[node.impurity] for node in trees.leaves]), None)
@@ -259,9 +277,7 @@ def tree_regressor(
             return (spread(x)[:, 0], *(() if leaf_more is None else leaf_more(x)))
 
         extra, more = (Port(variance, Kind.NUMBER), *extra), both
-    return regressor(
-        name, features, trees.width, prediction, lambda x: np.asarray(add(x)[:, 0]), extra, more
-    )
+    return regressor(name, features, trees.width, prediction, score, extra, more)
 
 
 def _predictions(trees: Ensemble) -> Floats:

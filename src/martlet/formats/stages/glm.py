@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -13,7 +14,26 @@ from martlet.formats.stages.classes import sigmoid
 from martlet.formats.stages.plan import Kind, Port, Stage
 from martlet.formats.stages.vectors import Floats
 
-Inverse = Callable[[Floats], Floats]
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """
+    From a linear predictor to the mean, which is held between *low* and *high*.
+
+    Args:
+        link: A link of generalised linear models, or ``power``.
+        power: Of the link ``power``; 0 is the logarithm.
+    """
+
+    link: str
+    low: float
+    high: float
+    power: float = 1.0
+
+    def __call__(self, eta: Floats) -> Floats:
+        function = _power(self.power) if self.link == "power" else _INVERSES[self.link]
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.clip(function(eta), self.low, self.high)
 
 
 def normal_cdf(x: Floats) -> Floats:
@@ -22,7 +42,7 @@ def normal_cdf(x: Floats) -> Floats:
     return np.array([cdf(v) for v in x.tolist()], dtype=np.float64)
 
 
-def _power(power: float) -> Inverse:
+def _power(power: float) -> Callable[[Floats], Floats]:
     if power == 0:
         return lambda eta: np.asarray(np.exp(eta))
     if power == 1:
@@ -30,7 +50,7 @@ def _power(power: float) -> Inverse:
     return lambda eta: np.asarray(np.power(eta, 1.0 / power))
 
 
-_INVERSES: Mapping[str, Inverse] = {
+_INVERSES: Mapping[str, Callable[[Floats], Floats]] = {
     "identity": lambda eta: eta,
     "log": lambda eta: np.asarray(np.exp(eta)),
     "inverse": lambda eta: np.asarray(1.0 / eta),
@@ -65,19 +85,27 @@ def inverse_link(
         UnsupportedModel: no such family or link.
     """
     if family == "tweedie":
-        inverse = _power(1.0 - variance_power if link_power is None else link_power)
         low = -_MOST if variance_power == 0 else _EPSILON
-        return lambda eta: np.clip(inverse(eta), low, _MOST)
+        power = 1.0 - variance_power if link_power is None else link_power
+        return Inverse("power", low, _MOST, power)
     chosen = link or _CANONICAL.get(family, "")
     if family not in _CANONICAL or chosen not in _INVERSES:
         raise UnsupportedModel(f"{name}: family {family!r} with link {chosen!r} is not supported")
-    found, (low, high) = _INVERSES[chosen], _CLIPS[family]
+    return Inverse(chosen, *_CLIPS[family])
 
-    def clipped(eta: Floats) -> Floats:
-        with np.errstate(divide="ignore", over="ignore"):
-            return np.clip(found(eta), low, high)
 
-    return clipped
+@dataclass(frozen=True, slots=True)
+class Generalised:
+    """The mean of a linear predictor, an offset added; then that itself, where it is *given*."""
+
+    eta: Callable[[Any], Floats]
+    inverse: Inverse
+    given: bool
+
+    def __call__(self, x: Any, *offsets: Floats) -> Any:
+        found = self.eta(x) + offsets[0] if offsets else self.eta(x)
+        mean = self.inverse(found)
+        return (mean, found) if self.given else mean
 
 
 def regressor(
@@ -91,16 +119,12 @@ def regressor(
     inverse: Inverse,
 ) -> Stage:
     """Return the model stage; *linear* and *offset* are columns, "" for none."""
-
-    def run(x: Any, *offsets: Floats) -> Any:
-        found = eta(x) + offsets[0] if offsets else eta(x)
-        mean = inverse(found)
-        return (mean, found) if linear else mean
-
     inputs = [Port(features, Kind.VECTOR, width)]
     if offset:
         inputs.append(Port(offset, Kind.NUMBER))
     outputs = [Port(prediction, Kind.NUMBER)]
     if linear:
         outputs.append(Port(linear, Kind.NUMBER))
-    return Stage(name, tuple(inputs), tuple(outputs), run, predicts=True)
+    return Stage(
+        name, tuple(inputs), tuple(outputs), Generalised(eta, inverse, bool(linear)), predicts=True
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,16 +18,36 @@ from martlet.formats.stages.vectors import Blocks, Dense, Floats, Vector
 Score = Callable[[Vector], Floats]
 
 
-def linear(coefficients: Floats, intercept: float) -> Score:
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """``x @ weights + intercept``, [rows]; *weights* are [width, 1]."""
+
+    weights: Floats
+    intercept: float
+
+    def __call__(self, x: Vector) -> Floats:
+        return np.asarray(x.dot(self.weights)[:, 0] + self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``x @ weights + intercepts``, [rows, classes]; *weights* are [width, classes]."""
+
+    weights: Floats
+    intercepts: Floats
+
+    def __call__(self, x: Vector) -> Floats:
+        return np.asarray(x.dot(self.weights) + self.intercepts)
+
+
+def linear(coefficients: Floats, intercept: float) -> Linear:
     """Return ``x . coefficients + intercept``, [rows]."""
-    weights = np.ascontiguousarray(coefficients)[:, None]
-    return lambda x: np.asarray(x.dot(weights)[:, 0] + intercept)
+    return Linear(np.ascontiguousarray(coefficients)[:, None], intercept)
 
 
-def affine(matrix: Floats, intercepts: Floats) -> Score:
+def affine(matrix: Floats, intercepts: Floats) -> Affine:
     """Return ``matrix @ x + intercepts``, [rows, classes], of *matrix* [classes, width]."""
-    weights = np.ascontiguousarray(matrix.T)
-    return lambda x: np.asarray(x.dot(weights) + intercepts)
+    return Affine(np.ascontiguousarray(matrix.T), intercepts)
 
 
 def naive_bayes(name: str, kind: str, pi: Floats, theta: Floats, sigma: Floats | None) -> Score:
@@ -87,6 +108,20 @@ def _zero_or_one(x: Vector) -> Vector:
     return x
 
 
+@dataclass(frozen=True, slots=True)
+class Perceptron:
+    """Layers of a matrix [in, out] and its biases, sigmoids between them."""
+
+    layers: tuple[tuple[Floats, Floats], ...]
+
+    def __call__(self, x: Vector) -> Floats:
+        matrix, bias = self.layers[0]
+        found = x.dot(matrix) + bias
+        for matrix, bias in self.layers[1:]:
+            found = sigmoid(found) @ matrix + bias
+        return found
+
+
 def perceptron(name: str, layers: Sequence[int], weights: Floats) -> Score:
     """
     Return the last layer's sums, [rows, classes], of a perceptron with sigmoids between layers.
@@ -102,15 +137,36 @@ def perceptron(name: str, layers: Sequence[int], weights: Floats) -> Score:
         at += out
     if at != len(weights) or not steps:
         raise UnsupportedModel(f"{name}: {len(weights)} weights do not fit layers {list(layers)}")
+    return Perceptron(tuple(steps))
 
-    def score(x: Vector) -> Floats:
-        matrix, bias = steps[0]
-        found = x.dot(matrix) + bias
-        for matrix, bias in steps[1:]:
-            found = sigmoid(found) @ matrix + bias
-        return found
 
-    return score
+@dataclass(frozen=True, slots=True)
+class FactorisationMachine:
+    """
+    A factorisation machine's score, [rows].
+
+    Args:
+        weights: The linear weights and the factors side by side, [width, 1 + k].
+        squares: The sums of each feature's squared factors, [width, 1].
+    """
+
+    intercept: float
+    weights: Floats
+    squares: Floats
+
+    def __call__(self, x: Vector) -> Floats:
+        sums = x.dot(self.weights)
+        pairs = np.square(sums[:, 1:]).sum(axis=1) - _squared(x).dot(self.squares)[:, 0]
+        return np.asarray(self.intercept + sums[:, 0] + 0.5 * pairs)
+
+
+def _squared(x: Vector) -> Vector:
+    if isinstance(x, Blocks):
+        return Blocks([_squared(part) for part in x.parts])
+    if isinstance(x, Dense):
+        return Dense(x.values * x.values)
+    entries = x.sparse()
+    return type(entries)(entries.at, entries.column, entries.values**2, entries.rows, entries.width)
 
 
 def factorisation_machine(intercept: float, linear: Floats, factors: Floats) -> Score:
@@ -122,25 +178,32 @@ def factorisation_machine(intercept: float, linear: Floats, factors: Floats) -> 
 
     Source: Rendle, "Factorization Machines", ICDM 2010, lemma 3.1.
     """
-    weights = np.ascontiguousarray(np.column_stack([linear, factors]))
-    squares = np.ascontiguousarray((factors * factors).sum(axis=1)[:, None])
+    return FactorisationMachine(
+        intercept,
+        np.ascontiguousarray(np.column_stack([linear, factors])),
+        np.ascontiguousarray((factors * factors).sum(axis=1)[:, None]),
+    )
 
-    def squared(x: Vector) -> Vector:
-        if isinstance(x, Blocks):
-            return Blocks([squared(part) for part in x.parts])
-        if isinstance(x, Dense):
-            return Dense(x.values * x.values)
-        entries = x.sparse()
-        return type(entries)(
-            entries.at, entries.column, entries.values**2, entries.rows, entries.width
-        )
 
-    def score(x: Vector) -> Floats:
-        sums = x.dot(weights)
-        pairs = np.square(sums[:, 1:]).sum(axis=1) - squared(x).dot(squares)[:, 0]
-        return np.asarray(intercept + sums[:, 0] + 0.5 * pairs)
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The number of the nearest of *centres*, which are of length 1 where *cosine* is meant."""
 
-    return score
+    centres: Floats
+    cosine: bool
+
+    def __call__(self, x: Vector) -> NDArray[np.int32]:
+        values = x.dense()
+        if np.isnan(values).any():
+            raise InvalidInput("a vector holds a missing value, which is near to nothing")
+        if self.cosine:
+            size = np.sqrt(np.square(values).sum(axis=1))
+            if not size.all():
+                raise InvalidInput("the cosine to a vector of zeros is not defined")
+            return np.asarray((values @ self.centres.T).argmax(axis=1), dtype=np.int32)
+        # The differences, not the expanded square: no digits lost far from the origin.
+        away = values[:, None, :] - self.centres
+        return np.asarray(np.square(away).sum(axis=2).argmin(axis=1), dtype=np.int32)
 
 
 def nearest(centres: Floats, cosine: bool) -> Callable[[Vector], NDArray[np.int32]]:
@@ -152,21 +215,7 @@ def nearest(centres: Floats, cosine: bool) -> Callable[[Vector], NDArray[np.int3
     if cosine:
         lengths = np.sqrt(np.square(centres).sum(axis=1, keepdims=True))
         centres = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths != 0)
-
-    def find(x: Vector) -> NDArray[np.int32]:
-        values = x.dense()
-        if np.isnan(values).any():
-            raise InvalidInput("a vector holds a missing value, which is near to nothing")
-        if cosine:
-            size = np.sqrt(np.square(values).sum(axis=1))
-            if not size.all():
-                raise InvalidInput("the cosine to a vector of zeros is not defined")
-            return np.asarray((values @ centres.T).argmax(axis=1), dtype=np.int32)
-        # The differences, not the expanded square: no digits lost far from the origin.
-        away = values[:, None, :] - centres
-        return np.asarray(np.square(away).sum(axis=2).argmin(axis=1), dtype=np.int32)
-
-    return find
+    return Nearest(centres, cosine)
 
 
 def gaussian_mixture(weights: Floats, means: Floats, covariances: Floats) -> Score:
@@ -271,6 +320,20 @@ def isotonic(boundaries: Floats, predictions: Floats) -> Callable[[Floats], Floa
     return lambda x: np.asarray(np.interp(x, boundaries, predictions))
 
 
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """A user's factors times an item's; ids rise, NaN for an id that is not there."""
+
+    users: tuple[NDArray[np.int64], NDArray[np.float32]]
+    items: tuple[NDArray[np.int64], NDArray[np.float32]]
+
+    def __call__(self, users: Any, items: Any) -> NDArray[np.float32]:
+        i, known_users = _places(self.users[0], users)
+        j, known_items = _places(self.items[0], items)
+        scores = np.einsum("ij,ij->i", self.users[1][i], self.items[1][j], dtype=np.float32)
+        return np.where(known_users & known_items, scores, np.float32(np.nan))
+
+
 def factors(
     name: str,
     user: str,
@@ -285,20 +348,11 @@ def factors(
     Args:
         users, items: Ids [n] and factors [n, rank]. An id outside them answers NaN.
     """
-    user_ids, user_table = _by_id(name, users)
-    item_ids, item_table = _by_id(name, items)
-
-    def run(users: Any, items: Any) -> NDArray[np.float32]:
-        i, known_users = _places(user_ids, users)
-        j, known_items = _places(item_ids, items)
-        scores = np.einsum("ij,ij->i", user_table[i], item_table[j], dtype=np.float32)
-        return np.where(known_users & known_items, scores, np.float32(np.nan))
-
     return Stage(
         name,
         (Port(user, Kind.LONG), Port(item, Kind.LONG)),
         (Port(prediction, Kind.SINGLE),),
-        run,
+        Factors(_by_id(name, users), _by_id(name, items)),
         predicts=True,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,34 @@ from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.stages.invalid import Invalid
 from martlet.formats.stages.plan import Kind, Port, Stage
 from martlet.formats.stages.vectors import Bools, Dense, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Bucketizer:
+    """The number of the interval of *edges* that a value is in, for each column."""
+
+    edges: Sequence[Floats]
+    invalid: Invalid
+    inputs: Sequence[str]
+
+    def __call__(self, *columns: Floats) -> Any:
+        found = []
+        for column, edge, source in zip(columns, self.edges, self.inputs, strict=True):
+            bucket = np.searchsorted(edge, column, side="right") - 1.0
+            bucket[column == edge[-1]] = len(edge) - 2
+            missing = np.isnan(column)
+            outside = (column < edge[0]) | (column > edge[-1])
+            if outside.any():
+                value = column[int(np.argmax(outside))]
+                raise InvalidInput(
+                    f"column {source!r} holds {value}, outside the splits {edge[0]} to {edge[-1]}"
+                )
+            if missing.any():
+                if self.invalid is Invalid.ERROR:
+                    raise InvalidInput(f"column {source!r} holds a missing value")
+                bucket[missing] = len(edge) - 1
+            found.append(bucket)
+        return found[0] if len(found) == 1 else tuple(found)
 
 
 def bucketizer(
@@ -31,36 +60,33 @@ def bucketizer(
         if len(each) < 2 or not (np.diff(each) > 0).all():
             raise UnsupportedModel(f"{name}: its splits are not two or more rising numbers")
 
-    def run(*columns: Floats) -> Any:
-        found = []
-        for column, edge, source in zip(columns, edges, inputs, strict=True):
-            bucket = np.searchsorted(edge, column, side="right") - 1.0
-            bucket[column == edge[-1]] = len(edge) - 2
-            missing = np.isnan(column)
-            outside = (column < edge[0]) | (column > edge[-1])
-            if outside.any():
-                value = column[int(np.argmax(outside))]
-                raise InvalidInput(
-                    f"column {source!r} holds {value}, outside the splits {edge[0]} to {edge[-1]}"
-                )
-            if missing.any():
-                if invalid is Invalid.ERROR:
-                    raise InvalidInput(f"column {source!r} holds a missing value")
-                bucket[missing] = len(edge) - 1
-            found.append(bucket)
-        return found[0] if len(found) == 1 else tuple(found)
-
     return Stage(
         name,
         tuple(Port(each, Kind.NUMBER) for each in inputs),
         tuple(Port(each, Kind.NUMBER) for each in outputs),
-        run,
+        Bucketizer(edges, invalid, inputs),
         _no_nan if invalid is Invalid.SKIP else None,
     )
 
 
 def _no_nan(*columns: Floats) -> Bools:
     return np.asarray(~np.logical_or.reduce([np.isnan(each) for each in columns]))
+
+
+@dataclass(frozen=True, slots=True)
+class Binarizer:
+    """1 above the column's threshold, else 0."""
+
+    thresholds: Sequence[float]
+
+    def __call__(self, *columns: Any) -> Any:
+        found: list[Any] = []
+        for column, threshold in zip(columns, self.thresholds, strict=True):
+            if isinstance(column, np.ndarray):
+                found.append((column > threshold).astype(np.float64))
+            else:
+                found.append(Dense((column.dense() > threshold).astype(np.float64)))
+        return found[0] if len(found) == 1 else tuple(found)
 
 
 def binarizer(
@@ -77,22 +103,30 @@ def binarizer(
         vectors: Of each input its width if it is a vector (-1: not known), None if a number.
     """
 
-    def run(*columns: Any) -> Any:
-        found: list[Any] = []
-        for column, threshold in zip(columns, thresholds, strict=True):
-            if isinstance(column, np.ndarray):
-                found.append((column > threshold).astype(np.float64))
-            else:
-                found.append(Dense((column.dense() > threshold).astype(np.float64)))
-        return found[0] if len(found) == 1 else tuple(found)
-
     def ports(names: Sequence[str]) -> tuple[Port, ...]:
         return tuple(
             Port(each, Kind.NUMBER) if width is None else Port(each, Kind.VECTOR, width)
             for each, width in zip(names, vectors, strict=True)
         )
 
-    return Stage(name, ports(inputs), ports(outputs), run)
+    return Stage(name, ports(inputs), ports(outputs), Binarizer(thresholds))
+
+
+@dataclass(frozen=True, slots=True)
+class Imputer:
+    """The column's surrogate where a value is *missing* or NaN."""
+
+    surrogates: Sequence[float]
+    missing: float
+
+    def __call__(self, *columns: Floats) -> Any:
+        found = []
+        for column, surrogate in zip(columns, self.surrogates, strict=True):
+            absent = np.isnan(column)
+            if self.missing == self.missing:
+                absent |= column == self.missing
+            found.append(np.where(absent, surrogate, column))
+        return found[0] if len(found) == 1 else tuple(found)
 
 
 def imputer(
@@ -103,19 +137,9 @@ def imputer(
     missing: float,
 ) -> Stage:
     """Return the stage that puts *surrogates* in the place of *missing*, and of NaN in any case."""
-
-    def run(*columns: Floats) -> Any:
-        found = []
-        for column, surrogate in zip(columns, surrogates, strict=True):
-            absent = np.isnan(column)
-            if missing == missing:
-                absent |= column == missing
-            found.append(np.where(absent, surrogate, column))
-        return found[0] if len(found) == 1 else tuple(found)
-
     return Stage(
         name,
         tuple(Port(each, Kind.NUMBER) for each in inputs),
         tuple(Port(each, Kind.NUMBER) for each in outputs),
-        run,
+        Imputer(surrogates, missing),
     )

@@ -84,7 +84,8 @@ class Stage:
     Args:
         name: Its id and class, for messages.
         inputs, outputs: Its columns, in the order in which *run* takes and gives them.
-        run: Computes the outputs (one, or a tuple of them). Raises InvalidInput.
+        run: Computes the outputs (one, or a tuple of them). Raises InvalidInput. Where it is a
+            formula it is an object that shows it (`StandardScaler`), for who writes it elsewhere.
         keep: Says which rows stay; None: all. A row that goes answers NaN (text: None).
         predicts: Whether it is a model, not a step that prepares for one.
         same_width: Its first output is as wide as its first input.
@@ -102,7 +103,9 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
+    """A stage as it runs: the columns that it takes and gives, by name."""
+
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -114,7 +117,7 @@ class _Step:
 class _Plan:
     signature: Signature
     readers: list[tuple[str, Callable[[Tensor], Column]]]
-    steps: list[_Step]
+    steps: list[Step]
     writers: list[tuple[str, Callable[[Column], Tensor], DType]]
 
 
@@ -149,6 +152,10 @@ class Plan:
         self.signatures: Mapping[str, Signature] = {
             name: plan.signature for name, plan in self._plans.items()
         }
+
+    def steps(self, signature_name: str) -> list[Step]:
+        """Return what a call of *signature_name* runs, in order."""
+        return self._plans[signature_name].steps
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -293,7 +300,7 @@ def _plan(where: str, stages: list[Stage], answers: list[Port]) -> _Plan:
         signature,
         [(port.name, _READERS.get(port.kind, np.asarray)) for port in asked.values()],
         [
-            _Step(
+            Step(
                 stage.name,
                 tuple(port.name for port in stage.inputs),
                 tuple(port.name for port in stage.outputs),

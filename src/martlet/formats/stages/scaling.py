@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +26,19 @@ def elementwise(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class StandardScaler:
+    """``(x - mean) * factors``; None leaves that part out."""
+
+    mean: Floats | None
+    factors: Floats | None
+
+    def __call__(self, column: Vector) -> Vector:
+        if self.mean is not None:
+            column = Dense(column.dense() - self.mean)
+        return column if self.factors is None else column.scale(self.factors)
+
+
 def standard_scaler(
     name: str, source: str, output: str, mean: Floats | None, std: Floats | None
 ) -> Stage:
@@ -33,13 +47,24 @@ def standard_scaler(
     factors = None
     if std is not None:
         factors = np.divide(1.0, std, out=np.zeros_like(std), where=std != 0)
+    return elementwise(name, source, output, width, StandardScaler(mean, factors))
 
-    def run(column: Vector) -> Vector:
-        if mean is not None:
-            column = Dense(column.dense() - mean)
-        return column if factors is None else column.scale(factors)
 
-    return elementwise(name, source, output, width, run)
+@dataclass(frozen=True, slots=True)
+class MinMaxScaler:
+    """``(x - low) * factors + least``; *middle* in the columns that are *constant*."""
+
+    low: Floats
+    factors: Floats
+    least: float
+    constant: Bools
+    middle: float
+
+    def __call__(self, column: Vector) -> Vector:
+        values = column.dense()
+        scaled = (values - self.low) * self.factors + self.least
+        # NaN stays NaN, in a constant column too.
+        return Dense(np.where(self.constant & ~np.isnan(values), self.middle, scaled))
 
 
 def min_max_scaler(
@@ -49,27 +74,23 @@ def min_max_scaler(
     span = high - low
     constant = span == 0
     factors = np.divide(to_max - to_min, span, out=np.zeros_like(span), where=~constant)
-    middle = 0.5 * (to_max + to_min)
-
-    def run(column: Vector) -> Vector:
-        values = column.dense()
-        scaled = (values - low) * factors + to_min
-        # NaN stays NaN, in a constant column too.
-        return Dense(np.where(constant & ~np.isnan(values), middle, scaled))
-
+    run = MinMaxScaler(low, factors, to_min, constant, 0.5 * (to_max + to_min))
     return elementwise(name, source, output, len(low), run)
 
 
 def scaler(name: str, source: str, output: str, factors: Floats) -> Stage:
     """Return the stage that multiplies each column by its factor."""
-    return elementwise(name, source, output, len(factors), lambda column: column.scale(factors))
+    return elementwise(name, source, output, len(factors), StandardScaler(None, factors))
 
 
-def normalizer(name: str, source: str, output: str, p: float) -> Stage:
-    """Return the stage that divides each row by its p-norm; a row of zeros stays."""
+@dataclass(frozen=True, slots=True)
+class Normalizer:
+    """Each row over its p-norm; a row of zeros stays."""
 
-    def run(column: Vector) -> Vector:
-        values = column.dense()
+    p: float
+
+    def __call__(self, column: Vector) -> Vector:
+        values, p = column.dense(), self.p
         size = np.abs(values)
         if p == 2:
             norm = np.sqrt(np.square(values).sum(axis=1))
@@ -82,7 +103,10 @@ def normalizer(name: str, source: str, output: str, p: float) -> Stage:
         inverse = np.divide(1.0, norm, out=np.ones_like(norm), where=norm != 0)
         return Dense(values * inverse[:, None])
 
-    return elementwise(name, source, output, -1, run)
+
+def normalizer(name: str, source: str, output: str, p: float) -> Stage:
+    """Return the stage that divides each row by its p-norm."""
+    return elementwise(name, source, output, -1, Normalizer(p))
 
 
 def vector_indexer(

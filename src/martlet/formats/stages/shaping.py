@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,39 @@ from martlet.formats.stages.plan import Kind, Port, Stage
 from martlet.formats.stages.vectors import Blocks, Bools, Dense, Floats, Ints, OneHot, Vector
 
 _MAX_WIDTH = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """Numbers and vectors side by side; *refuses* a missing number among *inputs*."""
+
+    inputs: Sequence[str]
+    refuses: bool
+
+    def __call__(self, *columns: Any) -> Vector:
+        parts: list[Vector] = []
+        start = 0
+        for j, column in enumerate(columns):
+            if isinstance(column, np.ndarray):
+                continue
+            if start < j:
+                parts.append(self._packed(columns[start:j], start))
+            parts.append(column)
+            start = j + 1
+        if start < len(columns):
+            parts.append(self._packed(columns[start:], start))
+        return parts[0] if len(parts) == 1 else Blocks(parts)
+
+    def _packed(self, columns: Sequence[Any], first: int) -> Dense:
+        out = np.empty((len(columns[0]), len(columns)))
+        for j, column in enumerate(columns):
+            out[:, j] = column
+        if self.refuses:
+            missing = np.isnan(out)
+            if missing.any():
+                bad = first + int(np.argmax(missing.any(axis=0)))
+                raise InvalidInput(f"column {self.inputs[bad]!r} holds a missing value")
+        return Dense(out)
 
 
 def assembler(
@@ -33,32 +67,6 @@ def assembler(
     Args:
         kinds: What each input is known to be; ``Kind.ANY`` where only the caller knows.
     """
-    refuse = invalid is Invalid.ERROR
-
-    def packed(columns: Sequence[Any], first: int) -> Dense:
-        out = np.empty((len(columns[0]), len(columns)))
-        for j, column in enumerate(columns):
-            out[:, j] = column
-        if refuse:
-            missing = np.isnan(out)
-            if missing.any():
-                bad = first + int(np.argmax(missing.any(axis=0)))
-                raise InvalidInput(f"column {inputs[bad]!r} holds a missing value")
-        return Dense(out)
-
-    def run(*columns: Any) -> Vector:
-        parts: list[Vector] = []
-        start = 0
-        for j, column in enumerate(columns):
-            if isinstance(column, np.ndarray):
-                continue
-            if start < j:
-                parts.append(packed(columns[start:j], start))
-            parts.append(column)
-            start = j + 1
-        if start < len(columns):
-            parts.append(packed(columns[start:], start))
-        return parts[0] if len(parts) == 1 else Blocks(parts)
 
     def keep(*columns: Any) -> Bools:
         numbers = [np.isnan(each) for each in columns if isinstance(each, np.ndarray)]
@@ -75,29 +83,47 @@ def assembler(
         name,
         tuple(kinds),
         (Port(output, Kind.VECTOR, width),),
-        run,
+        Assembler(inputs, invalid is Invalid.ERROR),
         keep if invalid is Invalid.SKIP else None,
         parts=True,
     )
 
 
-def slicer(name: str, source: str, output: str, indices: Sequence[int], width: int = -1) -> Stage:
-    """Return the stage that keeps the elements at *indices*, in that order."""
-    at = np.asarray(indices, dtype=np.int64)
+@dataclass(frozen=True, slots=True)
+class Slicer:
+    """The elements at *at*, in that order."""
 
-    def run(column: Vector) -> Vector:
+    at: Ints
+    source: str
+
+    def __call__(self, column: Vector) -> Vector:
+        at = self.at
         if at.size and at.max() >= column.width:
             raise InvalidInput(
-                f"column {source!r} has {column.width} elements; {at.max() + 1} are wanted"
+                f"column {self.source!r} has {column.width} elements; {at.max() + 1} are wanted"
             )
         return Dense(column.dense()[:, at])
 
+
+def slicer(name: str, source: str, output: str, indices: Sequence[int], width: int = -1) -> Stage:
+    """Return the stage that keeps the elements at *indices*, in that order."""
+    run = Slicer(np.asarray(indices, dtype=np.int64), source)
     return Stage(
         name,
         (Port(source, Kind.VECTOR, width),),
-        (Port(output, Kind.VECTOR, len(at)),),
+        (Port(output, Kind.VECTOR, len(run.at)),),
         run,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Each row times *matrix* [width, k]."""
+
+    matrix: Floats
+
+    def __call__(self, column: Vector) -> Vector:
+        return Dense(column.dot(self.matrix))
 
 
 def projection(name: str, source: str, output: str, matrix: Floats) -> Stage:
@@ -106,7 +132,7 @@ def projection(name: str, source: str, output: str, matrix: Floats) -> Stage:
         name,
         (Port(source, Kind.VECTOR, matrix.shape[0]),),
         (Port(output, Kind.VECTOR, matrix.shape[1]),),
-        lambda column: Dense(column.dot(matrix)),
+        Projection(matrix),
     )
 
 
