@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# Scripts that made fixtures; they need what only their maker has installed.
-collect_ignore_glob = ["fixtures/*"]
+# Scripts that made fixtures need what only their maker has installed; files of one name, imported
+# for doctests that they have not, would clash.
+collect_ignore_glob = ["fixtures/*", "*/conftest.py"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

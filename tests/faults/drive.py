@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import Any
 
 import martlet
 
-PLUGIN = Path(__file__).parent / "plugin"
+HERE = Path(__file__).parent
+PLUGIN = HERE / "plugin"
 ENV = {
     **os.environ,
     "PYTHONPATH": f"{Path(martlet.__file__).parent.parent}:{PLUGIN}",
@@ -213,6 +215,32 @@ class Load:
         return p99_ms([self])
 
 
+class Asking:
+    """``asking.py``: a client in a process of its own, which asks *rate* times a second."""
+
+    def __init__(self, port: int, model: str, rate: float, connections: int = 1) -> None:
+        self._told = [str(HERE / "asking.py"), *map(str, (port, model, rate, connections))]
+
+    async def __aenter__(self) -> Asking:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, *self._told, stdin=PIPE, stdout=PIPE, limit=1 << 26
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+    async def ask(self, seconds: float) -> list[tuple[int, int]]:
+        """Return the status of each request, and how long after it was due it was answered, us."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{seconds}\n".encode())
+        found: list[tuple[int, int]] = json.loads(await self._process.stdout.readline())
+        return found
+
+
 @dataclass
 class Stalls:
     """How much later than asked the load's own process goes on: what is the machine's doing."""
@@ -288,6 +316,24 @@ def folder(tmp_path: Path, *numbers: int) -> Path:
 def from_folder(path: Path, workers: int = 2) -> list[str]:
     flags = ["--model_name=m", f"--model_base_path={path}"]
     return ["--workers", str(workers), "--log-level", "info", *flags]
+
+
+def two_models(tmp_path: Path, settings: str, **told: Any) -> list[str]:
+    """A good model ``m``, and ``bad``, which is run as *settings* say."""
+    write_version(tmp_path / "m", 1)
+    write_version(tmp_path / "bad", 1, **told)
+    file = tmp_path / "settings.toml"
+    file.write_text(f"[bad]\n{settings}\n")
+    config = tmp_path / "models.config"
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "{tmp_path / name}" model_platform: "tensorflow" }}'
+        for name in ("m", "bad")
+    )
+    config.write_text(f"model_config_list {{ {entries} }}")
+    return [
+        "--workers", "1", "--log-level", "info", "--model-settings", str(file),
+        f"--model_config_file={config}",
+    ]  # fmt: skip
 
 
 async def until(load: Load, version: int, limit_s: float = 20.0) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drive import Client, Server, serving, write_version
+from drive import Client, Server, serving, two_models
 from faulty import CRASH, HANG, HOLD_GIL, LOOP, RAISE
 
 grpc = pytest.importorskip("grpc")
@@ -21,24 +21,6 @@ from martlet.wire.tfserving import messages  # noqa: E402
 DEADLINE_S = 0.3
 MANY = 24
 """Calls at once: more than a worker has gRPC threads."""
-
-
-def models(tmp_path: Path, settings: str, **told: Any) -> list[str]:
-    """A good model ``m``, and ``bad``, which is run as *settings* say."""
-    write_version(tmp_path / "m", 1)
-    write_version(tmp_path / "bad", 1, **told)
-    file = tmp_path / "settings.toml"
-    file.write_text(f"[bad]\n{settings}\n")
-    config = tmp_path / "models.config"
-    entries = "".join(
-        f'config {{ name: "{name}" base_path: "{tmp_path / name}" model_platform: "tensorflow" }}'
-        for name in ("m", "bad")
-    )
-    config.write_text(f"model_config_list {{ {entries} }}")
-    return [
-        "--workers", "1", "--log-level", "info", "--model-settings", str(file),
-        f"--model_config_file={config}",
-    ]  # fmt: skip
 
 
 def of_open_inference(model: str, x: float) -> tuple[str, bytes, Callable[[bytes], float]]:
@@ -119,7 +101,7 @@ def test_a_model_that_misbehaves_apart_stalls_no_grpc_call(
         return alone, beside, codes
 
     settings = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
-    with serving(*models(tmp_path, settings), log=log) as server:
+    with serving(*two_models(tmp_path, settings), log=log) as server:
         alone, beside, codes = asyncio.run(run(server))
     longest = 1000 * max(beside)
     figures(longest_alone_ms=1000 * max(alone), longest_beside_ms=longest, bad_calls=len(codes))
@@ -145,7 +127,7 @@ def test_calls_that_hang_in_the_worker_stall_no_grpc_call(
             }
         return took
 
-    with serving(*models(tmp_path, settings), log=log) as server:
+    with serving(*two_models(tmp_path, settings), log=log) as server:
         took = asyncio.run(run(server))
     figures(longest_beside_ms=1000 * max(took))
     assert max(took) < 1.0
@@ -164,7 +146,7 @@ def test_streams_that_say_nothing_hold_up_no_call(tmp_path, log):
             for each in streams:
                 await each.done_writing()
 
-    with serving(*models(tmp_path, ""), log=log) as server:
+    with serving(*two_models(tmp_path, ""), log=log) as server:
         asyncio.run(run(server))
 
 
@@ -176,7 +158,7 @@ def test_a_stream_ends_at_bytes_that_are_no_message(tmp_path, log):
             await stream.write(b"\xff\xff\xff")
             assert await stream.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    with serving(*models(tmp_path, ""), log=log) as server:
+    with serving(*two_models(tmp_path, ""), log=log) as server:
         asyncio.run(run(server))
 
 
@@ -205,7 +187,7 @@ def test_grpc_calls_whose_deadline_passed_as_they_waited_are_not_begun(
             # What follows is answered when its turn comes: it waits for nobody who has left.
             assert await call(channel, door, "bad", 8.0) == 1008.0
 
-    arguments = models(tmp_path, settings, wait_ms=500, begun=str(file))
+    arguments = two_models(tmp_path, settings, wait_ms=500, begun=str(file))
     with serving(*arguments, log=log) as server:
         asyncio.run(run(server))
     assert begun(file).count("[9.0]") <= 3
@@ -233,7 +215,9 @@ def test_rest_requests_whose_deadline_passed_as_they_waited_are_not_begun(tmp_pa
         assert set(found) == {200, 504}
         assert found.count(200) <= 2
 
-    arguments = models(tmp_path, 'isolation = "thread"\nthreads = 1', wait_ms=500, begun=str(file))
+    arguments = two_models(
+        tmp_path, 'isolation = "thread"\nthreads = 1', wait_ms=500, begun=str(file)
+    )
     with serving(*arguments, log=log) as server:
         asyncio.run(run(server))
     assert begun(file).count("[9.0]") <= 3
@@ -264,7 +248,7 @@ def test_a_grpc_call_has_an_id_in_its_trailers_and_in_the_log(tmp_path, log, doo
             assert await failing.code() is grpc.StatusCode.INTERNAL
             assert dict(await failing.trailing_metadata())["x-request-id"] == "abc-2"
 
-    with serving(*models(tmp_path, 'isolation = "process"'), log=log) as server:
+    with serving(*two_models(tmp_path, 'isolation = "process"'), log=log) as server:
         asyncio.run(run(server))
     line = next(each for each in log.read_text().splitlines() if "abc-2" in each)
     assert "this model raises when asked to [request abc-2]" in line

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
+import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from drive import Answer, Client, Load, Server, Stalls, p99_ms, serving, write_version
+from drive import Answer, Asking, Client, Load, Server, Stalls, serving, two_models
 from faulty import CRASH, HOLD_GIL, LOOP, RAISE
 
 DEADLINE_S = 0.3
 
 
-def two_models(tmp_path: Path, settings: str) -> list[str]:
-    """A good model ``m``, and ``bad``, which is run as *settings* say."""
-    write_version(tmp_path / "m", 1)
-    write_version(tmp_path / "bad", 1)
-    file = tmp_path / "settings.toml"
-    file.write_text(f"[bad]\n{settings}\n")
-    config = tmp_path / "models.config"
-    entries = "".join(
-        f'config {{ name: "{name}" base_path: "{tmp_path / name}" model_platform: "tensorflow" }}'
-        for name in ("m", "bad")
-    )
-    config.write_text(f"model_config_list {{ {entries} }}")
-    return [
-        "--workers", "1", "--log-level", "info", "--model-settings", str(file),
-        f"--model_config_file={config}",
-    ]  # fmt: skip
+RATE, TURN_S = 300.0, 0.8
+"""Of the requests that others make, one by one, and how long they do before it changes."""
+
+
+def p99_ms(found: list[tuple[int, int]]) -> float:
+    return sorted(took for _, took in found)[int(0.99 * len(found))] / 1000
+
+
+def rotated(values: list[str], by: int) -> list[str]:
+    return [*values[by % len(values) :], *values[: by % len(values)]]
 
 
 APART = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
@@ -42,7 +35,8 @@ APART = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
     "how", [LOOP, HOLD_GIL, CRASH], ids=["loops", "holds the interpreter", "crashes"]
 )
 def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figures, how):
-    rounds, stalls = times(1, 8), Stalls()
+    """By turns alone, beside it, and alone again, since a machine is not the same for a minute."""
+    rounds, stalls = times(1, 20), Stalls()
 
     async def misbehave(server: Server, end: float) -> list[Answer]:
         client, answers = Client(server.port), []
@@ -61,26 +55,26 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
             await asyncio.sleep(0.02)
         return took
 
-    async def load(server: Server, seed: int, *more: Any) -> tuple[Load, list[Any]]:
-        end = time.monotonic() + 2
-        async with Load(server.port, connections=2, pause_s=0.002, seed=seed) as found:
-            beside = await asyncio.gather(*(each(server, end) for each in (probe, *more)))
-        return found, beside
-
-    async def run(server: Server) -> tuple[list[Load], list[Load], list[Answer], list[float]]:
-        alone, beside, bad, probes = [], [], [], []
-        # By turns, since the machine is not the same from one minute to the next.
-        for number in range(rounds):
-            for _ in range(2):
-                alone.append((await load(server, 7 + number))[0])
-            async with stalls:
-                found, (took, answers) = await load(server, 8 + number, misbehave)
-            beside.append(found)
-            bad += answers
-            probes += took
+    async def run(server: Server) -> tuple[dict[str, list[float]], list[Answer], list[float]]:
+        p99: dict[str, list[float]] = {"alone": [], "beside": [], "again": []}
+        bad, probes = [], []
+        async with Asking(server.port, "m", RATE) as others, stalls:
+            await others.ask(0.5)
+            for number in range(rounds):
+                for when in rotated(list(p99), number):
+                    end = time.monotonic() + TURN_S
+                    beside = [misbehave(server, end)] if when == "beside" else []
+                    found, took, *answers = await asyncio.gather(
+                        others.ask(TURN_S), probe(server, end), *beside
+                    )
+                    assert {status for status, _ in found} == {200}
+                    p99[when].append(p99_ms(found))
+                    if answers:
+                        bad += answers[0]
+                        probes += took
         recovered = await recovers(Client(server.port))
         assert recovered.score == 1005
-        return alone, beside, bad, probes
+        return p99, bad, probes
 
     async def recovers(client: Client) -> Answer:
         # Who dies again and again rests ever longer.
@@ -94,15 +88,21 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
             await asyncio.sleep(0.1)
 
     with serving(*two_models(tmp_path, APART), log=log) as server:
-        alone, beside, bad, probes = asyncio.run(run(server))
-    figures(p99_alone_ms=p99_ms(alone[::2]), p99_alone_again_ms=p99_ms(alone[1::2]),
-            p99_beside_ms=p99_ms(beside), bad_calls=len(bad), longest_probe_ms=1000 * max(probes),
+        p99, bad, probes = asyncio.run(run(server))
+    middle = {when: statistics.median(each) for when, each in p99.items()}
+    ratios = sorted(b / a for b, a in zip(p99["beside"], p99["alone"], strict=True))
+    figures(p99_alone_ms=middle["alone"], p99_alone_again_ms=middle["again"],
+            p99_beside_ms=middle["beside"], ratio=middle["beside"] / middle["alone"],
+            ratio_by_turn_quartiles=f"{ratios[rounds // 4]:.2f} to {ratios[3 * rounds // 4]:.2f}",
+            bad_calls=len(bad), longest_probe_ms=1000 * max(probes),
             longest_stall_of_the_machine_ms=1000 * stalls.longest_s,
             longest_bad_answer_s=max(a.got - a.sent for a in bad))  # fmt: skip
-    assert [each.failed for each in (*alone, *beside)] == [[]] * 3 * rounds
     assert {each.status for each in bad} <= {503, 504}
     assert max(each.got - each.sent for each in bad) < DEADLINE_S + 1.5
     assert max(probes) < 0.1 + 2 * stalls.longest_s
+    # How far alone and alone again are apart is the machine's doing.
+    if rounds > 1:
+        assert middle["beside"] <= 1.1 * max(middle["alone"], middle["again"])
 
 
 def test_a_killed_process_of_a_model_costs_the_call_in_flight(tmp_path, log, times, figures):
@@ -176,39 +176,41 @@ def test_a_poisoned_request_among_batches_fails_alone(tmp_path, log, times, figu
 
 
 def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, times, figures):
-    """Twenty connections that never pause ask a model that takes 10 ms and may queue four."""
+    """A flood, of five times what a model answers that takes 10 ms and may queue four calls."""
     seconds = times(3, 60)
-    arguments = two_models(tmp_path, 'isolation = "thread"\nthreads = 2\nmax_queue = 4')
-    for version in (tmp_path / "bad" / "1").iterdir():
-        told: dict[str, Any] = json.loads(version.read_text())
-        version.write_text(json.dumps({**told, "wait_ms": 10}))
-
+    settings = 'isolation = "thread"\nthreads = 2\nmax_queue = 4'
     stalls = Stalls()
 
-    async def run(server: Server) -> tuple[float, Load, float]:
+    async def peak(server: Server, seed: int) -> Load:
         # Six are what it may hold at once: two at work and four that wait.
-        async with Load(server.port, "bad", connections=6, seed=11) as peak:
-            await asyncio.sleep(seconds / 2)
-        async with stalls, Load(server.port, "bad", connections=30, pause_s=0.02, seed=12) as over:
-            await asyncio.sleep(seconds)
-        started = time.monotonic()
-        async with Load(server.port, "bad", connections=6, seed=13) as after:
-            await asyncio.sleep(seconds / 2)
-        healthy = next(a.got for a in sorted(after.answers, key=lambda a: a.got) if not a.failed)
-        assert not [each for each in after.answers if each.failed and each.sent > started + 0.5]
-        # The machine may be busier than it was: the peak is that of before or after.
-        least = min(len(each.answers) - len(each.failed) for each in (peak, after))
-        return least / (seconds / 2), over, healthy - started
+        async with Load(server.port, "bad", connections=6, seed=seed) as load:
+            await asyncio.sleep(seconds / 3)
+        return load
 
-    with serving(*arguments, log=log) as server:
-        at_peak, over, recovery = asyncio.run(run(server))
-    refused = [each for each in over.failed if each.status == 429]
-    good = (len(over.answers) - len(over.failed)) / seconds
-    slowest = sorted(each.got - each.sent for each in refused)[int(0.99 * len(refused))]
-    figures(offered_times=len(over.answers) / seconds / at_peak, peak_per_s=at_peak,
-            goodput_per_s=good, refused=len(refused), refused_p99_ms=1000 * slowest,
+    async def run(server: Server) -> tuple[Load, list[tuple[int, int]], float, Load]:
+        before = await peak(server, 11)
+        rate = 5.2 * len(before.answers) / (seconds / 3)
+        async with stalls, Asking(server.port, "bad", rate, connections=64) as flood:
+            started = time.monotonic()
+            found = await flood.ask(seconds)
+            took = time.monotonic() - started
+        return before, found, took, await peak(server, 13)
+
+    with serving(*two_models(tmp_path, settings, wait_ms=10), log=log) as server:
+        before, found, took, after = asyncio.run(run(server))
+    # The machine may be busier than it was: the peak is that of before or after.
+    at_peak = min(sum(not a.failed for a in each.answers) for each in (before, after))
+    at_peak /= seconds / 3
+    good = sum(status == 200 for status, _ in found) / took
+    refused = sorted(us / 1e6 for status, us in found if status == 429)
+    slowest = refused[int(0.99 * len(refused))]
+    started = min(each.sent for each in after.answers)
+    recovery = min(each.got for each in after.answers if not each.failed) - started
+    figures(offered_times=len(found) / took / at_peak, peak_per_s=at_peak, goodput_per_s=good,
+            goodput_of_peak=good / at_peak, refused=len(refused), refused_p99_ms=1000 * slowest,
             machine_p99_ms=1000 * stalls.p99_s, recovery_s=recovery)  # fmt: skip
-    assert len(refused) == len(over.failed)
+    assert {status for status, _ in found} == {200, 429}
     assert good >= 0.8 * at_peak
     assert slowest < 0.05 + stalls.p99_s
     assert recovery < 5
+    assert not [each for each in after.answers if each.failed and each.sent > started + 0.5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import logging
 import os
 import resource
 import signal
@@ -27,8 +28,11 @@ from martlet.errors import (
 from martlet.formats import LoadOptions
 from martlet.formats.channel import Channel, memory
 from martlet.formats.launcher import launcher_of
+from martlet.formats.priority import Priority, is_suspect, patience_s, usual_after
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+
+log = logging.getLogger(__name__)
 
 LEAVING_S = 0.2
 """How long a process may take to leave by itself."""
@@ -69,10 +73,13 @@ class Isolated:
         self._call_s = call_s
         self._format = format
         self._deaths: list[float] = []
+        self._troubles: list[float] = []
+        self._usual_s = 0.0
         self._lock = threading.Lock()
         self._closed = False
         self._launcher = launcher_of(options.threads)
         self._pid = 0
+        self._priority = Priority(0)
         self.signatures: Mapping[str, Signature] = _signatures(self._start())
 
     def predict(
@@ -96,17 +103,22 @@ class Isolated:
             if not self._pid:
                 self._rest()
                 self._start_anew()
-            return self._ask(inputs, signature_name, end, limit)
+            elif self._priority.idle and not is_suspect(self._troubles, time.monotonic()):
+                self._priority.restore()
+            return self._ask(inputs, signature_name, end)
         finally:
             self._lock.release()
 
-    def _ask(
-        self, inputs: Tensors, signature_name: str, end: float, limit: float
-    ) -> dict[str, Tensor]:
+    def _ask(self, inputs: Tensors, signature_name: str, end: float) -> dict[str, Tensor]:
+        begun = time.monotonic()
+        patience = patience_s(self._usual_s)
+        # A caller in a hurry does not end a process that may be as quick as ever.
+        limit = min(self._call_s, max(end - begun, patience))
         try:
             self._channel.send({"signature": signature_name}, inputs)
-            told, outputs = self._channel.receive(max(0.001, end - time.monotonic()))
+            told, outputs = self._answer(begun + patience, begun + limit)
         except TimeoutError as exc:
+            self._troubles = [*self._troubles[-9:], time.monotonic()]
             self._end(0.0)
             self._start_soon()
             raise DeadlineExceeded(
@@ -114,14 +126,24 @@ class Isolated:
             ) from exc
         except (EOFError, OSError) as exc:
             self._deaths = [*self._deaths[-9:], time.monotonic()]
+            self._troubles = [*self._troubles[-9:], self._deaths[-1]]
             how = self._end()
             self._start_soon()
             raise NotAvailable(
                 f"the model's process died while it answered: {how}; it is started anew"
             ) from exc
+        self._usual_s = usual_after(self._usual_s, time.monotonic() - begun)
         if "error" in told:
             raise _error(told)
         return {name: value.copy() for name, value in outputs.items()}
+
+    def _answer(self, patient_until: float, end: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what the process sends by *end*; after *patient_until* it has to yield."""
+        with contextlib.suppress(TimeoutError):
+            return self._channel.receive(_seconds_to(min(patient_until, end)))
+        if patient_until < end and self._priority.lower():
+            log.info("%s works longer than usual: it yields to everybody meanwhile", self._path)
+        return self._channel.receive(_seconds_to(end))
 
     def _start_soon(self) -> None:
         """Have a thread start the process, so that the next call need not."""
@@ -163,6 +185,9 @@ class Isolated:
         finally:
             theirs.close()
         self._channel = Channel(ours, given, taken)
+        self._priority = Priority(self._pid)
+        if is_suspect(self._troubles, time.monotonic()) and self._priority.lower():
+            log.info("%s was ended again and again: it yields to everybody for now", self._path)
         try:
             self._channel.tell(
                 {
@@ -194,6 +219,8 @@ class Isolated:
             return "it had ended"
         # It ends by itself when the channel closes, unless it hangs.
         self._channel.close()
+        # It has to be given a core to die on.
+        self._priority.restore()
         code = self._launcher.end(pid, patience_s)
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
@@ -202,6 +229,10 @@ class Isolated:
         with self._lock:
             self._closed = True
             self._end()
+
+
+def _seconds_to(moment: float) -> float:
+    return max(0.001, moment - time.monotonic())
 
 
 _MANY_DEATHS, _AMONG_S = 3, 60.0

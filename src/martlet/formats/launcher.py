@@ -21,8 +21,6 @@ import time
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _LONGEST = 64
-_NICER = 10
-"""What misbehaves apart must not take the core that the doors answer on."""
 
 
 class Launcher:
@@ -137,6 +135,7 @@ os.register_at_fork(after_in_child=_launchers.clear)
 def launch(fd: int) -> None:
     """Start and end processes as we are asked to, until who asks is gone: the launcher's life."""
     from martlet.formats.isolated import serve
+    from martlet.formats.priority import NICER
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asking = socket.socket(fileno=fd)
@@ -150,7 +149,7 @@ def launch(fd: int) -> None:
             if pid == 0:
                 asking.close()
                 try:
-                    os.nice(_NICER)
+                    os.nice(NICER)
                     serve(*crossing)
                 finally:
                     sys.stderr.flush()

@@ -71,6 +71,11 @@ class Timed:
                 table, lane = engine.table, engine.lane(ref)
                 here = lane is None or lane.on_loop
             if lane is not None and (pace.slow or not here):
+                if lane.full:
+                    # At once, and before the body is read: in an overload most go this way.
+                    refused = lane.overloaded()
+                    self._failed(api, model, refused, 0)
+                    raise refused
                 return self._later(call, api, ref, pace, request)
             started = perf_counter_ns()
             try:

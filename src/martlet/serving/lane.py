@@ -60,10 +60,8 @@ class Lane:
             Overloaded: too much waits already.
             LaneClosed: the version has been replaced, and closed; ask the table again.
         """
-        if self._room <= 0:
-            raise Overloaded(
-                f"{self._name!r} has {self.settings.max_queue} calls waiting, which is its limit"
-            )
+        if self.full:
+            raise self.overloaded()
         # The clock runs while it waits for a thread.
         end = time.monotonic() + self.limit_s(timeout_s)
 
@@ -125,6 +123,17 @@ class Lane:
     def _done(self, _: object) -> None:
         with self._lock:
             self._room += 1
+
+    @property
+    def full(self) -> bool:
+        """Whether one more call would be refused."""
+        return self._room <= 0
+
+    def overloaded(self) -> Overloaded:
+        """Return what is said of a call when it is full."""
+        return Overloaded(
+            f"{self._name!r} has {self.settings.max_queue} calls waiting, which is its limit"
+        )
 
     @property
     def under_way(self) -> int:

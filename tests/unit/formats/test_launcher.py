@@ -6,17 +6,21 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faulty import LOOP, SLOW
 
-from martlet.errors import NotAvailable, UnsupportedModel
+from martlet import deadline
+from martlet.errors import DeadlineExceeded, NotAvailable, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.isolated import Isolated
 from martlet.formats.launcher import Launcher, launcher_of
+from martlet.formats.priority import reversible
 
 PLUGIN = Path(__file__).parents[2] / "faults" / "plugin"
 THREADS = 7
@@ -106,3 +110,61 @@ def test_how_one_ended_is_told(path):
 
 def test_who_was_never_started_cannot_be_ended_by_it():
     assert Launcher(1).end(2**22 + 1, 0.0) == -signal.SIGKILL
+
+
+# -- what yields to everybody --------------------------------------------------------------------
+
+needs_right = pytest.mark.skipif(
+    not reversible(), reason="the system does not let a process have its priority back"
+)
+
+
+def policies(model: Isolated) -> set[int]:
+    """Of every thread of the model's process."""
+    return {os.sched_getscheduler(int(t.name)) for t in Path(f"/proc/{model._pid}/task").iterdir()}
+
+
+def policies_while(model: Isolated, x: float) -> list[set[int]]:
+    """Those of its process while it answers a call of *x*."""
+    found, calling = [], threading.Thread(target=score, args=(model, x))
+    calling.start()
+    while calling.is_alive():
+        found.append(policies(model))
+        time.sleep(0.005)
+    return found
+
+
+@needs_right
+def test_a_call_that_takes_unusually_long_yields_to_everybody_until_it_is_answered(path):
+    model = opened(path)
+    assert policies(model) == {os.SCHED_OTHER}
+    assert {os.SCHED_IDLE} in policies_while(model, SLOW)
+    assert score(model, 5) == 1005
+    assert policies(model) == {os.SCHED_OTHER}
+    # Now it is known that a call may take half a second.
+    assert {os.SCHED_IDLE} not in policies_while(model, SLOW)
+    model.close()
+
+
+@needs_right
+def test_a_model_that_was_ended_twice_yields_from_the_start(path):
+    model = opened(path)
+    for _ in range(2):
+        assert policies(model) == {os.SCHED_OTHER}
+        with deadline.within(0.2), pytest.raises(DeadlineExceeded):
+            score(model, LOOP)
+        assert score(model, 5) == 1005
+    assert policies(model) == {os.SCHED_IDLE}
+    assert score(model, 5) == 1005
+    assert policies(model) == {os.SCHED_IDLE}, "one answer does not clear it"
+    model.close()
+
+
+def test_a_caller_in_a_hurry_does_not_end_a_model_that_is_as_quick_as_ever(path):
+    model = opened(path)
+    score(model, SLOW)
+    pid = model._pid
+    with deadline.within(0.05):
+        score(model, SLOW)
+    assert model._pid == pid
+    model.close()
