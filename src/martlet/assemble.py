@@ -150,10 +150,10 @@ def _work(
     workers = Workers(partial(read_told, counted), partial(_residents, board))
     dialects: list[Dialect] = [
         Health(engine),
-        Recommendations(engine, counts, settings.timeout_s),
+        Recommendations(engine, counts, settings.timeout_s, shortcuts),
         _table_rows(config, engine),
         TFServing(engine, counts, settings.timeout_s, settings.cors, shortcuts),
-        OpenInference(engine, catalogue, counts, settings.timeout_s),
+        OpenInference(engine, catalogue, counts, settings.timeout_s, shortcuts),
         workers,
     ]
     for dialect in dialects:

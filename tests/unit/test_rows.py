@@ -11,6 +11,7 @@ import time
 import numpy as np
 import orjson
 import pytest
+from fuzzing import assert_same_tensors, mutations
 
 from martlet.errors import MartletError
 from martlet.native import find
@@ -56,14 +57,7 @@ def complete(signature, body):
 def assert_same(found, expected, body):
     assert isinstance(expected, tuple), (body, expected)
     assert found[1] == expected[1]
-    assert list(found[0]) == list(expected[0])
-    for name, tensor in found[0].items():
-        other = expected[0][name]
-        assert (tensor.dtype, tensor.shape) == (other.dtype, other.shape), body
-        if tensor.dtype == object:
-            assert tensor.tolist() == other.tolist(), body
-        else:
-            assert tensor.tobytes() == other.tobytes(), body
+    assert_same_tensors(found[0], expected[0], body)
 
 
 ROW = {"user": [7], "cat": [1, -2], "dense": [0.5, -1e-3, 3], "title": "Amélie\n☃", "seen": True}
@@ -128,6 +122,49 @@ class TestBodiesThatClientsSend:
         other = RowPlan.compile(one(DType.INT8), "other")
         assert other.decode(body)[0]["x"].tolist() == [1]
         assert other.decode(orjson.dumps({"inputs": [1]})) is None
+
+
+OPTIONAL = Signature.of(
+    [
+        Spec("user", DType.INT64, (-1, 1)),
+        Spec("item", DType.INT64, (-1, 1)),
+        Spec("cat", DType.INT32, (-1, 2), required=False),
+        Spec("dense", DType.FLOAT32, (-1, 1), required=False),
+    ],
+    [],
+)
+IDS = {"user": [7], "item": [1]}
+
+
+class TestInputsThatMayBeLeftOut:
+    @pytest.mark.parametrize("more", [{}, {"cat": [1, 2]}, {"cat": [1, 2], "dense": [0.5]}])
+    def test_are_read_where_they_came(self, more):
+        row = IDS | more
+        for body in (
+            {"instances": [row, row]},
+            {"inputs": {name: [value] for name, value in row.items()}},
+        ):
+            text = json.dumps(body).encode()
+            found = short(OPTIONAL, text)
+            assert_same(found, complete(OPTIONAL, text), text)
+            assert list(found[0]) == list(row)
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            [IDS, IDS | {"cat": [1, 2]}],
+            [IDS | {"cat": [1, 2]}, IDS],
+            [IDS | {"cat": [1, 2]}, IDS | {"dense": [1]}],
+            [{"user": [7]}],
+            [{"user": [7], "cat": [1, 2]}],
+        ],
+    )
+    def test_came_in_every_row_or_in_none(self, rows):
+        assert short(OPTIONAL, {"instances": rows}) is None
+
+    def test_must_come_where_another_form_may_be_meant(self):
+        other = Signature.of(list(OPTIONAL.inputs.values()), [], also="matrix")
+        assert short(other, {"instances": [IDS]}) is None
 
 
 class TestWhatIsLeftToTheCompleteReader:
@@ -235,30 +272,6 @@ class TestNumbers:
         assert found[0]["x"].tobytes() == expected.tobytes()
 
 
-def mutations(rng, body):
-    """Yield bodies a few bytes away from *body*."""
-    alphabet = b'[]{},:"\\ \n\t0123456789.-+eEnulltruefalsxNaInfity\x00\xff\x80\xc3\xa9'
-    for _ in range(60):
-        mutated = bytearray(body)
-        for _ in range(rng.randint(1, 4)):
-            at = rng.randrange(len(mutated) + 1)
-            match rng.randrange(5):
-                case 0:
-                    mutated[at : at + 1] = bytes([rng.choice(alphabet)])
-                case 1:
-                    mutated[at:at] = bytes([rng.choice(alphabet)])
-                case 2:
-                    del mutated[at : at + rng.randint(1, 3)]
-                case 3:
-                    begin = rng.randrange(len(mutated) + 1)
-                    mutated[at:at] = mutated[begin : begin + rng.randint(1, 12)]
-                case 4:
-                    del mutated[at:]
-            if not mutated:
-                mutated = bytearray(body)
-        yield bytes(mutated)
-
-
 def bodies(rng):
     def number():
         kind = rng.randrange(5)
@@ -297,6 +310,8 @@ def bodies(rng):
     for _ in range(20):
         rows = [ROW | {"user": [rng.getrandbits(33)]} for _ in range(rng.randint(1, 3))]
         yield WIDE, json.dumps({"instances": rows}).encode()
+        row = IDS | rng.choice([{}, {"dense": [0.5]}])
+        yield OPTIONAL, json.dumps({"instances": [row, row]}).encode()
 
 
 def fuzz(seed):

@@ -1,4 +1,5 @@
-/* A request that came whole, in the plain form that clients of an API send: its grammar.
+/* A request that came whole, in the plain form that clients of an API send: its grammar. And the
+ * little that writes the head of a reply.
  *
  * One HTTP/1.1 request in one piece, its body by Content-Length. Whatever else comes, valid or not,
  * is declined: the complete parser decides what that is. RFC 9110 (field names and values),
@@ -164,6 +165,59 @@ static int read_body_slice(const char *start, const char *at, const char *end,
     body->at = at + 2;
     body->length = (Py_ssize_t)length;
     return 1;
+}
+
+/* ---- ids of requests; as martlet.servers.identity ------------------------------------------- */
+
+#define LONGEST_ID 128
+
+static inline int is_id(Slice s) {
+    if (s.length < 1 || s.length > LONGEST_ID)
+        return 0;
+    for (Py_ssize_t i = 0; i < s.length; i++)
+        if ((unsigned char)s.at[i] < 0x21 || (unsigned char)s.at[i] > 0x7e)
+            return 0;
+    return 1;
+}
+
+/* Whether *length* digits are at *at*; *all_zero* where all of them are. */
+static inline int is_hex(const char *at, int length, int *all_zero) {
+    *all_zero = 1;
+    for (int i = 0; i < length; i++) {
+        if (!((at[i] >= '0' && at[i] <= '9') || (at[i] >= 'a' && at[i] <= 'f')))
+            return 0;
+        *all_zero &= at[i] == '0';
+    }
+    return 1;
+}
+
+/* The trace's id in a traceparent "00-<32 digits>-<16>-<2>"; its length is 0 where there is none. */
+static inline Slice trace_of(Slice s) {
+    Slice none = {NULL, 0}, found = {s.at + 3, 32};
+    int zero, ignored;
+    if (s.length < 55 || (s.length > 55 && s.at[55] != '-') || s.at[2] != '-' || s.at[35] != '-' ||
+        s.at[52] != '-' || !is_hex(s.at, 2, &ignored) || !is_hex(s.at + 3, 32, &zero) || zero ||
+        !is_hex(s.at + 36, 16, &ignored) || !is_hex(s.at + 53, 2, &ignored) ||
+        memcmp(s.at, "ff", 2) == 0)
+        return none;
+    return found;
+}
+
+/* ---- writing: the place behind what was put at *to* ---------------------------------------- */
+
+static inline char *put(char *to, const char *text, Py_ssize_t size) {
+    memcpy(to, text, (size_t)size);
+    return to + size;
+}
+
+#define PUT(to, literal) put(to, literal, (Py_ssize_t)sizeof(literal) - 1)
+
+static inline char *put_number(char *to, unsigned long long number, unsigned base) {
+    char digits[24], *const end = digits + sizeof digits, *at = end;
+    do
+        *--at = "0123456789abcdef"[number % base];
+    while (number /= base);
+    return put(to, at, end - at);
 }
 
 #endif

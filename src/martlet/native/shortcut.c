@@ -1,12 +1,14 @@
-/* The common predict in one call: from the bytes that came to the bytes that go.
+/* The common call in one: from the bytes that came to the bytes that go.
  *
- * answer(known, apart, current, prefix, head_limit, body_limit, data) -> None | bytes
+ * answer(known, current, prefix, head_limit, body_limit, data) -> None | bytes
  *
  * *known* says by target what is needed to answer there: a martlet.servers.shortcut.Short, which
  * is a tuple in the order of the enum below. None means that the long way must answer: the target
- * is not known, the request is not of the plain form of http.h, a field is among *apart*, another
- * table is in force, the body is not one that the plan reads, or the model raised. Until the model
- * has been called nothing has happened; and a model keeps nothing of a request.
+ * is not known, the request is not of the plain form of http.h, a field is among those that are
+ * read apart, another table is in force, the version drains, or the body is not one that its
+ * reader reads. Then nothing has happened. Once the model has been called nothing is declined:
+ * where what came of it is not common (it raised, it was slow, its outputs are not one array of
+ * plain numbers), FINISH makes the response of that outcome.
  *
  * The long way is the pure twin: what both answer, they answer the same.
  */
@@ -15,78 +17,39 @@
 #include <stdint.h>
 #include <time.h>
 
-enum { FORCE, NUMBER, VARIANT, NOTE, SLOW, SLOW_NS, LATE_NS, SIGNATURE, DECODE, ROWS, WRITE_ROWS,
-       COLUMNS, WRITE_COLUMNS, FIELDS, PARTS };
+enum { FORCE, NUMBER, VARIANT, NOTE, SLOW_NS, FINISH, SIGNATURE, DECODE, APART, LENGTH_FIELD,
+       REPLIES, FIELDS, PARTS };
 
-#define LONGEST_ID 128
+/* Of a martlet.servers.shortcut.Reply. */
+enum { BEGIN, SHAPE, NUMBERS, END, LAYOUT, KIND, REPLY_PARTS };
+enum { NESTED, FLAT, COLUMN, RAW };
+
 #define LONGEST_PREFIX 32 /* of the ids that are made here */
 #define MOST_HEAD 512 /* of a reply, without the fields that the path adds */
+#define MOST_AXES 8
+#define MOST_SHAPE (MOST_AXES * 21 + 2) /* bytes of one, written */
 #define PLAIN_BELOW 1e6 /* as martlet.wire.tfserving.floats */
 
-static PyObject *word_acquire, *word_release, *word_servable, *word_predict;
+static PyObject *word_acquire, *word_release, *word_servable, *word_predict, *word_reshape;
+static PyObject *minus_one;
 static PyObject *dumps, *option_numpy; /* orjson's */
 
 /* What a request says. */
 typedef struct {
-    Slice target, body, id, trace;
+    Slice target, body, id, trace, length; /* length.at: NULL where no such field came */
     Framing framing;
 } Heard;
-
-/* ---- writing ------------------------------------------------------------------------------- */
-
-static char *put(char *to, const char *text, Py_ssize_t size) {
-    memcpy(to, text, (size_t)size);
-    return to + size;
-}
 
 static char *put_bytes(char *to, PyObject *bytes) {
     return put(to, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
 }
 
-#define PUT(to, literal) put(to, literal, (Py_ssize_t)sizeof(literal) - 1)
-
-static char *put_number(char *to, unsigned long long number, unsigned base) {
-    char digits[24], *const end = digits + sizeof digits, *at = end;
-    do
-        *--at = "0123456789abcdef"[number % base];
-    while (number /= base);
-    return put(to, at, end - at);
-}
-
-/* ---- which request it is; as martlet.servers.identity -------------------------------------- */
-
-static int is_id(Slice s) {
-    if (s.length < 1 || s.length > LONGEST_ID)
-        return 0;
-    for (Py_ssize_t i = 0; i < s.length; i++)
-        if ((unsigned char)s.at[i] < 0x21 || (unsigned char)s.at[i] > 0x7e)
-            return 0;
-    return 1;
-}
-
-/* Whether *length* digits are at *at*; *all_zero* where all of them are. */
-static int is_hex(const char *at, int length, int *all_zero) {
-    *all_zero = 1;
-    for (int i = 0; i < length; i++) {
-        if (!((at[i] >= '0' && at[i] <= '9') || (at[i] >= 'a' && at[i] <= 'f')))
-            return 0;
-        *all_zero &= at[i] == '0';
-    }
-    return 1;
-}
-
-/* The trace's id in a traceparent "00-<32 digits>-<16>-<2>"; its length is 0 where there is none. */
-static Slice trace_of(Slice s) {
-    Slice none = {NULL, 0}, found = {s.at + 3, 32};
-    int zero, ignored;
-    if (s.length < 55 || (s.length > 55 && s.at[55] != '-') || s.at[2] != '-' || s.at[35] != '-' ||
-        s.at[52] != '-' || !is_hex(s.at, 2, &ignored) || !is_hex(s.at + 3, 32, &zero) || zero ||
-        !is_hex(s.at + 36, 16, &ignored) || !is_hex(s.at + 53, 2, &ignored) ||
-        memcmp(s.at, "ff", 2) == 0)
-        return none;
+static Slice slice_of(PyObject *bytes) {
+    Slice found = {PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes)};
     return found;
 }
 
+/* Which request it is; as martlet.servers.identity. */
 static PyObject *id_of(const Heard *heard, PyObject *prefix) {
     static unsigned long long made = 0;
     if (is_id(heard->id))
@@ -113,27 +76,46 @@ static int is_among(Slice name, PyObject *names) {
     return 0;
 }
 
+#define PART(short_, part) PyTuple_GET_ITEM(short_, part)
+
 /* Reads the fields and the body behind the request line; 0: declined. */
-static int hear(const char *start, const char *at, const char *end, PyObject *apart,
+static int hear(PyObject *short_, const char *start, const char *at, const char *end,
                 Py_ssize_t head_limit, Py_ssize_t body_limit, Heard *heard) {
+    const Slice length_field = slice_of(PART(short_, LENGTH_FIELD));
     Field field;
     while (end - at >= 2 && !is_head_end(at, end)) {
         at = read_field(at, end, &field);
         const Slice name = name_of(&field);
-        if (at == NULL || !note_framing(&heard->framing, &field) || is_among(name, apart))
+        if (at == NULL || !note_framing(&heard->framing, &field) ||
+            is_among(name, PART(short_, APART)))
             return 0;
         if (same(name, "x-request-id"))
             heard->id = field.value;
         else if (same(name, "traceparent"))
             heard->trace = field.value;
+        else if (name.length == length_field.length &&
+                 memcmp(name.at, length_field.at, (size_t)name.length) == 0)
+            heard->length = field.value;
     }
     return heard->framing.keep_alive &&
            read_body_slice(start, at, end, &heard->framing, head_limit, body_limit, &heard->body);
 }
 
-/* ---- answering ----------------------------------------------------------------------------- */
+/* What the body holds: (inputs, which reply, more of it); None: it is not a common one. */
+static PyObject *decoded(PyObject *short_, const Heard *heard) {
+    PyObject *arguments[] = {PyBytes_FromStringAndSize(heard->body.at, heard->body.length), NULL};
+    size_t count = 1;
+    if (heard->length.at != NULL)
+        arguments[count++] = PyBytes_FromStringAndSize(heard->length.at, heard->length.length);
+    PyObject *found = NULL;
+    if (arguments[0] != NULL && arguments[count - 1] != NULL)
+        found = PyObject_Vectorcall(PART(short_, DECODE), arguments, count, NULL);
+    Py_XDECREF(arguments[0]);
+    Py_XDECREF(arguments[1]);
+    return found;
+}
 
-#define PART(short_, part) PyTuple_GET_ITEM(short_, part)
+/* ---- answering ----------------------------------------------------------------------------- */
 
 static int64_t now_ns(void) {
     struct timespec now;
@@ -190,40 +172,31 @@ static Py_ssize_t rows_of(PyObject *inputs) {
     return rows;
 }
 
-/* Tells who counts; 0 where the answer came too late to be given, -1: an error. */
-static int tell(PyObject *short_, PyObject *inputs, int64_t took_ns, int64_t model_ns) {
-    PyObject *told = NULL;
-    const long long slow = PyLong_AsLongLong(PART(short_, SLOW_NS));
-    const long long late = PyLong_AsLongLong(PART(short_, LATE_NS));
-    if (took_ns > slow) {
-        told = PyObject_CallFunction(PART(short_, SLOW), "L", (long long)model_ns);
-        if (told == NULL)
-            return -1;
-        Py_DECREF(told);
-        if (took_ns > late)
-            return 0;
-    }
-    told = PyObject_CallFunction(PART(short_, NOTE), "nLL", rows_of(inputs), (long long)took_ns,
-                                 (long long)model_ns);
-    Py_XDECREF(told);
-    return told == NULL ? -1 : 1;
+/* ---- the reply ----------------------------------------------------------------------------- */
+
+/* The only output, and what is written of it. */
+typedef struct {
+    PyObject *text; /* its numbers in JSON; NULL where they go as they lie in memory */
+    Py_buffer view;
+    int is_held;
+    char shape[MOST_SHAPE], *shape_end;
+} Written;
+
+static void let_go(Written *written) {
+    Py_XDECREF(written->text);
+    if (written->is_held)
+        PyBuffer_Release(&written->view);
 }
 
-/* Whether orjson writes these numbers as upstream does: as martlet.wire.tfserving.floats. */
+/* Whether orjson writes these numbers as every dialect does: as martlet.wire.tfserving.floats. */
 static int is_plain(const Py_buffer *view) {
-    const char *format = view->format ? view->format : "";
-    const Py_ssize_t count = view->itemsize ? view->len / view->itemsize : 0;
-    if (view->ndim < 1 || count == 0 || strlen(format) != 1)
-        return 0;
-    int plain = 1; /* a NaN is below nothing */
+    const Py_ssize_t count = view->len / view->itemsize;
+    int plain = count > 0; /* a NaN is below nothing */
     const char *at = view->buf; /* maybe not aligned */
     float single;
     double value;
-    const int is_single = *format == 'f' && view->itemsize == sizeof single;
-    if (!is_single && !(*format == 'd' && view->itemsize == sizeof value))
-        return 0;
     for (Py_ssize_t i = 0; i < count; i++, at += view->itemsize) {
-        if (is_single) {
+        if (view->itemsize == sizeof single) {
             memcpy(&single, at, sizeof single);
             value = single;
         } else {
@@ -234,101 +207,205 @@ static int is_plain(const Py_buffer *view) {
     return plain;
 }
 
-/* The numbers of the only output, as JSON; NULL without an error: write it the long way. */
-static PyObject *numbers_of(PyObject *outputs) {
-    Py_ssize_t place = 0;
-    PyObject *name, *only;
-    Py_buffer view;
-    if (!PyDict_Check(outputs) || PyDict_GET_SIZE(outputs) != 1 ||
-        !PyDict_Next(outputs, &place, &name, &only))
-        return NULL;
-    if (PyObject_GetBuffer(only, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) < 0) {
-        PyErr_Clear();
-        return NULL;
-    }
-    const int plain = is_plain(&view);
-    PyBuffer_Release(&view);
-    PyObject *arguments[] = {only, Py_None, option_numpy};
-    return plain ? PyObject_Vectorcall(dumps, arguments, 3, NULL) : NULL;
+static int is_float(const Py_buffer *view) {
+    const char *format = view->format ? view->format : "";
+    return (strcmp(format, "f") == 0 && view->itemsize == sizeof(float)) ||
+           (strcmp(format, "d") == 0 && view->itemsize == sizeof(double));
 }
 
-/* The whole response around *text*, which is the body, or where *begin* is given all of it but
- * *begin* and a brace. */
-static PyObject *reply(PyObject *short_, const Heard *heard, PyObject *id, PyObject *begin,
-                       PyObject *text) {
-    PyObject *fields = PART(short_, FIELDS);
-    if (!PyBytes_Check(text) || !PyBytes_Check(fields) || PyBytes_GET_SIZE(id) > LONGEST_ID ||
-        (begin != NULL && !PyBytes_Check(begin))) {
-        PyErr_SetString(PyExc_TypeError, "bytes are wanted, and a short id");
-        return NULL;
+/* Whether the only output of *outputs* is written as *reply* says; if not, and without an error,
+ * another must write it. *rows* are those of the inputs. */
+static int write_numbers(PyObject *reply, PyObject *outputs, Py_ssize_t rows, Written *written) {
+    Py_ssize_t place = 0;
+    PyObject *name, *only;
+    Py_buffer *view = &written->view;
+    if (!PyDict_Check(outputs) || PyDict_GET_SIZE(outputs) != 1 ||
+        !PyDict_Next(outputs, &place, &name, &only))
+        return 0;
+    if (PyObject_GetBuffer(only, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) < 0) {
+        PyErr_Clear();
+        return 0;
     }
-    const Py_ssize_t body_size =
-        PyBytes_GET_SIZE(text) + (begin != NULL ? PyBytes_GET_SIZE(begin) + 1 : 0);
-    char head[MOST_HEAD], *at = head;
-    at = PUT(at, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ");
-    at = put_number(at, (unsigned long long)body_size, 10);
+    written->is_held = 1;
+    const Slice kind = slice_of(PART(reply, KIND));
+    const long layout = PyLong_AsLong(PART(reply, LAYOUT));
+    const int is_column = view->ndim == 1 || (view->ndim == 2 && view->shape[1] == 1);
+    if (view->ndim < 1 || view->ndim > MOST_AXES || !is_float(view) ||
+        (kind.length && !same(kind, view->format)) ||
+        (layout == COLUMN && !(is_column && view->shape[0] == rows)) ||
+        (layout != RAW && !is_plain(view)))
+        return 0;
+    char *to = PUT(written->shape, "[");
+    for (int axis = 0; axis < view->ndim; axis++) {
+        to = put(to, ",", axis > 0);
+        to = put_number(to, (unsigned long long)view->shape[axis], 10);
+    }
+    written->shape_end = PUT(to, "]");
+    if (layout == RAW)
+        return 1;
+    const int is_flat = layout == NESTED || view->ndim == 1;
+    PyObject *array =
+        is_flat ? Py_NewRef(only) : PyObject_CallMethodOneArg(only, word_reshape, minus_one);
+    PyObject *arguments[] = {array, Py_None, option_numpy};
+    written->text = array == NULL ? NULL : PyObject_Vectorcall(dumps, arguments, 3, NULL);
+    Py_XDECREF(array);
+    if (written->text != NULL && !PyBytes_Check(written->text)) {
+        Py_CLEAR(written->text);
+        PyErr_SetString(PyExc_TypeError, "orjson gives bytes");
+    }
+    return written->text != NULL;
+}
+
+/* The whole response. *more*: what follows the beginning of the body, or NULL. */
+static PyObject *response_of(PyObject *short_, const Heard *heard, PyObject *id, PyObject *reply,
+                             PyObject *more, const Written *written) {
+    enum { MOST_PIECES = 8 };
+    Slice pieces[MOST_PIECES];
+    int count = 0;
+    char size[24], head[MOST_HEAD], *at = head;
+    pieces[count++] = slice_of(PART(reply, BEGIN));
+    if (more != NULL)
+        pieces[count++] = slice_of(more);
+    if (PART(reply, SHAPE) != Py_None) {
+        pieces[count++] = slice_of(PART(reply, SHAPE));
+        pieces[count++] = (Slice){written->shape, written->shape_end - written->shape};
+    }
+    pieces[count++] = slice_of(PART(reply, NUMBERS));
+    if (written->text != NULL)
+        pieces[count++] = slice_of(written->text);
+    else
+        pieces[count++] = (Slice){size, put_number(size, (unsigned long long)written->view.len, 10) - size};
+    pieces[count++] = slice_of(PART(reply, END));
+    Py_ssize_t length = 0;
+    for (int i = 0; i < count; i++)
+        length += pieces[i].length;
+    const Py_ssize_t raw = written->text != NULL ? 0 : written->view.len;
+    at = PUT(at, "HTTP/1.1 200 OK\r\nContent-Type: ");
+    at = written->text != NULL ? PUT(at, "application/json") : PUT(at, "application/octet-stream");
+    at = PUT(at, "\r\nContent-Length: ");
+    at = put_number(at, (unsigned long long)(length + raw), 10);
     at = PUT(at, "\r\nX-Request-Id: ");
     at = put_bytes(at, id);
     at = PUT(at, "\r\n");
     if (heard->framing.says_keep_alive)
         at = PUT(at, "Connection: keep-alive\r\n");
-    PyObject *whole =
-        PyBytes_FromStringAndSize(NULL, at - head + PyBytes_GET_SIZE(fields) + 2 + body_size);
+    if (written->text == NULL) {
+        at = PUT(at, "Inference-Header-Content-Length: ");
+        at = put_number(at, (unsigned long long)length, 10);
+        at = PUT(at, "\r\n");
+    }
+    PyObject *fields = PART(short_, FIELDS);
+    PyObject *whole = PyBytes_FromStringAndSize(
+        NULL, at - head + PyBytes_GET_SIZE(fields) + 2 + length + raw);
     if (whole == NULL)
         return NULL;
     char *to = put(PyBytes_AS_STRING(whole), head, at - head);
     to = put_bytes(to, fields);
     to = PUT(to, "\r\n");
-    if (begin != NULL)
-        to = put_bytes(to, begin);
-    to = put_bytes(to, text);
-    if (begin != NULL)
-        *to = '}';
+    for (int i = 0; i < count; i++)
+        to = put(to, pieces[i].at, pieces[i].length);
+    put(to, written->view.buf, raw);
     return whole;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------ */
+
+/* The response to what is not common: *outputs*, or the error that is set where they are NULL. */
+static PyObject *finish(PyObject *short_, const Heard *heard, PyObject *id, PyObject *found,
+                        PyObject *outputs, Py_ssize_t rows, int64_t took_ns, int64_t model_ns) {
+    PyObject *type = NULL, *error = NULL, *trace = NULL;
+    if (PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return NULL;
+        PyErr_Fetch(&type, &error, &trace);
+        PyErr_NormalizeException(&type, &error, &trace);
+        if (trace != NULL)
+            PyException_SetTraceback(error, trace);
+        outputs = error;
+    }
+    PyObject *whole = PyObject_CallFunction(
+        PART(short_, FINISH), "OOnLLOi", outputs, found, rows, (long long)took_ns,
+        (long long)model_ns, id, heard->framing.says_keep_alive);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(trace);
+    if (whole != NULL && !PyBytes_Check(whole)) {
+        Py_CLEAR(whole);
+        PyErr_SetString(PyExc_TypeError, "a response is bytes");
+    }
+    return whole;
+}
+
+/* Whether *short_* is one, of parts that nobody looks at again. */
+static int is_short(PyObject *short_) {
+    return PyTuple_Check(short_) && PyTuple_GET_SIZE(short_) == PARTS &&
+           PyTuple_Check(PART(short_, APART)) && PyBytes_Check(PART(short_, LENGTH_FIELD)) &&
+           PyTuple_Check(PART(short_, REPLIES)) && PyBytes_Check(PART(short_, FIELDS));
+}
+
+/* Takes a reader's answer apart; 0: it is none. *more* becomes NULL where there is none. */
+static int is_found(PyObject *short_, PyObject *found, PyObject **inputs, PyObject **reply,
+                    PyObject **more) {
+    if (!PyTuple_Check(found) || PyTuple_GET_SIZE(found) < 2 ||
+        !PyDict_Check(*inputs = PyTuple_GET_ITEM(found, 0)))
+        return 0;
+    *more = PyTuple_GET_SIZE(found) > 2 ? PyTuple_GET_ITEM(found, 2) : NULL;
+    const int which = PyObject_IsTrue(PyTuple_GET_ITEM(found, 1));
+    if (which < 0 || which >= PyTuple_GET_SIZE(PART(short_, REPLIES)) ||
+        (*more != NULL && !PyBytes_Check(*more)))
+        return 0;
+    *reply = PyTuple_GET_ITEM(PART(short_, REPLIES), which);
+    return PyTuple_Check(*reply) && PyTuple_GET_SIZE(*reply) == REPLY_PARTS &&
+           PyBytes_Check(PART(*reply, BEGIN)) && PyBytes_Check(PART(*reply, NUMBERS)) &&
+           PyBytes_Check(PART(*reply, END)) && PyBytes_Check(PART(*reply, KIND)) &&
+           (PART(*reply, SHAPE) == Py_None || PyBytes_Check(PART(*reply, SHAPE)));
 }
 
 /* The answer; NULL with an error set, or without one: decline. */
 static PyObject *walk(PyObject *short_, const Heard *heard, PyObject *current, PyObject *prefix) {
     const int64_t began_ns = now_ns();
-    PyObject *found = NULL, *outputs = NULL, *text = NULL, *whole = NULL, *token = NULL;
-    PyObject *id = NULL;
-    PyObject *body = PyBytes_FromStringAndSize(heard->body.at, heard->body.length);
-    if (body == NULL || (found = PyObject_CallOneArg(PART(short_, DECODE), body)) == NULL ||
-        !PyTuple_Check(found) || PyTuple_GET_SIZE(found) != 2 ||
-        !PyDict_Check(PyTuple_GET_ITEM(found, 0)))
+    PyObject *inputs, *reply, *more, *told, *whole = NULL, *outputs = NULL, *token = NULL;
+    PyObject *found = decoded(short_, heard), *id = NULL;
+    if (found == NULL || !is_found(short_, found, &inputs, &reply, &more)) {
+        if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception))
+            PyErr_Clear(); /* the long way meets it again, and knows what to say */
         goto done;
-    PyObject *inputs = PyTuple_GET_ITEM(found, 0);
-    const int by_row = PyTuple_GET_ITEM(found, 1) == Py_True;
+    }
     /* Who logs names the request. */
     if ((id = id_of(heard, prefix)) == NULL || (token = PyContextVar_Set(current, id)) == NULL)
         goto done;
     const int64_t called_ns = now_ns();
     outputs = predict(short_, inputs);
     const int64_t model_ns = now_ns() - called_ns;
-    if (outputs == NULL || outputs == Py_None)
+    if (outputs == Py_None)
         goto done;
-    PyObject *begin = PART(short_, by_row ? ROWS : COLUMNS);
-    if ((text = numbers_of(outputs)) == NULL && !PyErr_Occurred()) {
-        text = PyObject_CallOneArg(PART(short_, by_row ? WRITE_ROWS : WRITE_COLUMNS), outputs);
-        begin = NULL;
+    Written written = {0};
+    const Py_ssize_t rows = rows_of(inputs);
+    const int is_common = outputs != NULL && write_numbers(reply, outputs, rows, &written);
+    const int64_t took_ns = now_ns() - began_ns;
+    if (is_common && took_ns <= PyLong_AsLongLong(PART(short_, SLOW_NS))) {
+        told = PyObject_CallFunction(PART(short_, NOTE), "nLL", rows, (long long)took_ns,
+                                     (long long)model_ns);
+        if (told != NULL)
+            whole = response_of(short_, heard, id, reply, more, &written);
+        Py_XDECREF(told);
     }
-    if (text != NULL && tell(short_, inputs, now_ns() - began_ns, model_ns) > 0)
-        whole = reply(short_, heard, id, begin, text);
+    if (whole == NULL)
+        whole = finish(short_, heard, id, found, outputs, rows, took_ns, model_ns);
+    let_go(&written);
 done:
-    Py_XDECREF(body);
     Py_XDECREF(found);
     Py_XDECREF(id);
     Py_XDECREF(token);
     Py_XDECREF(outputs);
-    Py_XDECREF(text);
     return whole;
 }
 
 static PyObject *answer(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *data, *known, *apart, *current, *prefix;
+    PyObject *data, *known, *current, *prefix;
     Py_ssize_t head_limit, body_limit;
-    if (!PyArg_ParseTuple(args, "O!O!OSnnS", &PyDict_Type, &known, &PyTuple_Type, &apart, &current,
-                          &prefix, &head_limit, &body_limit, &data))
+    if (!PyArg_ParseTuple(args, "O!OSnnS", &PyDict_Type, &known, &current, &prefix, &head_limit,
+                          &body_limit, &data))
         return NULL;
     if (PyBytes_GET_SIZE(prefix) > LONGEST_PREFIX)
         return PyErr_Format(PyExc_ValueError, "a prefix of ids has %d bytes at most",
@@ -344,34 +421,28 @@ static PyObject *answer(PyObject *Py_UNUSED(module), PyObject *args) {
         return NULL;
     PyObject *short_ = PyDict_GetItemWithError(known, target);
     Py_DECREF(target);
-    if (short_ == NULL || !PyTuple_Check(short_) || PyTuple_GET_SIZE(short_) != PARTS) {
-        if (PyErr_Occurred())
-            return NULL;
+    if (short_ == NULL && PyErr_Occurred())
+        return NULL;
+    if (short_ == NULL || !is_short(short_))
         Py_RETURN_NONE;
-    }
     PyObject *whole = NULL;
     Py_INCREF(short_); /* what is called may forget it */
-    if (hear(start, at, end, apart, head_limit, body_limit, &heard) && is_in_force(short_) > 0)
+    if (hear(short_, start, at, end, head_limit, body_limit, &heard) && is_in_force(short_) > 0)
         whole = walk(short_, &heard, current, prefix);
     Py_DECREF(short_);
-    if (whole != NULL)
-        return whole;
-    if (PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception))
-            return NULL;
-        PyErr_Clear(); /* the long way meets it again, and knows what to say */
-    }
-    Py_RETURN_NONE;
+    if (whole == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return whole;
 }
 
 static PyMethodDef methods[] = {
     {"answer", answer, METH_VARARGS,
-     "answer(known, apart, current, prefix, head_limit, body_limit, data) -> None | bytes"},
+     "answer(known, current, prefix, head_limit, body_limit, data) -> None | bytes"},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_shortcut", "The common predict in one call.", -1, methods,
+    PyModuleDef_HEAD_INIT, "_shortcut", "The common call in one.", -1, methods,
     NULL, NULL, NULL, NULL,
 };
 
@@ -381,14 +452,16 @@ PyMODINIT_FUNC PyInit__shortcut(void) {
     word_release = PyUnicode_InternFromString("release");
     word_servable = PyUnicode_InternFromString("servable");
     word_predict = PyUnicode_InternFromString("predict");
+    word_reshape = PyUnicode_InternFromString("reshape");
+    minus_one = PyLong_FromLong(-1);
     PyObject *orjson = PyImport_ImportModule("orjson");
     if (orjson != NULL) {
         dumps = PyObject_GetAttrString(orjson, "dumps");
         option_numpy = PyObject_GetAttrString(orjson, "OPT_SERIALIZE_NUMPY");
         Py_DECREF(orjson);
     }
-    if (!word_acquire || !word_release || !word_servable || !word_predict || !dumps ||
-        !option_numpy)
+    if (!word_acquire || !word_release || !word_servable || !word_predict || !word_reshape ||
+        !minus_one || !dumps || !option_numpy)
         return NULL;
     return PyModule_Create(&module);
 }

@@ -7,11 +7,9 @@ hop would cost more than the answer.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -20,23 +18,16 @@ from martlet.errors import MartletError
 from martlet.native import find
 from martlet.servers.failures import crashed, failed
 from martlet.servers.identity import current, id_of
+from martlet.servers.replies import HEADS, written
 from martlet.servers.routes import JSON, Request, Response, failure
 
 if TYPE_CHECKING:
     from martlet.servers.http import HttpServer
 
-log = logging.getLogger(__name__)
-
 _native = find("http")
 
 LINGER_S = 2.0
 SOUND_S, SOUNDINGS = 0.02, 2
-
-
-_HEADS = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: ".encode()
-    for status in HTTPStatus
-}
 
 
 class Connection(asyncio.Protocol):
@@ -307,26 +298,15 @@ class Connection(asyncio.Protocol):
     def _reply(self, request: Request, response: Response, keep: bool) -> None:
         self._server.served += 1
         last = (not keep or (self.leaving and not self._waiting)) and self._refusal is None
-        more = b"X-Request-Id: %b\r\n" % request.id
-        if last:
-            more += b"Connection: close\r\n"
-        elif request.headers.get(b"connection", b"").lower() == b"keep-alive":
-            # A client of HTTP/1.0 takes the end of the connection for the end of the answer,
-            # unless it is told so.
-            more += b"Connection: keep-alive\r\n"
-        for name, value in response.headers:
-            more += b"%b: %b\r\n" % (name, value)
-        if response.status == 500:
-            log.error("%s %s: %s", request.method, request.target, response.body.decode()[:2000])
-        body = response.body
+        keep_alive = request.headers.get(b"connection", b"").lower() == b"keep-alive"
         self._transport.write(
-            b"%b%b\r\nContent-Length: %d\r\n%b\r\n%b"
-            % (
-                _HEADS[response.status],
-                response.content_type,
-                len(body),
-                more,
-                b"" if request.method == "HEAD" else body,
+            written(
+                response,
+                request.method,
+                request.target,
+                request.id,
+                keep_alive=keep_alive,
+                last=last,
             )
         )
         self.since = self._server.clock
@@ -358,7 +338,7 @@ class Connection(asyncio.Protocol):
         response = cast(Response, self._refusal)
         self._transport.write(
             b"%b%b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-            % (_HEADS[response.status], JSON, len(response.body), response.body)
+            % (HEADS[response.status], JSON, len(response.body), response.body)
         )
         if self._transport.can_write_eof():
             self._transport.write_eof()

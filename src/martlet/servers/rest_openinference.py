@@ -18,13 +18,17 @@ import martlet
 from martlet.errors import InvalidInput
 from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef
+from martlet.servable import Servable
 from martlet.servers import openinference_calls as calls
 from martlet.servers.catalogue import Catalogue
 from martlet.servers.routes import JSON, Handler, Request, Response, Route
+from martlet.servers.shortcut import NONE, Form, Layout, Reading, Reply, Shortcuts
 from martlet.servers.timed import Answer, Call, Timed
 from martlet.serving.engine import Engine
+from martlet.serving.traffic import Variant
+from martlet.tensors import Tensors
 from martlet.wire import compression
-from martlet.wire.openinference import describe, request, response
+from martlet.wire.openinference import describe, plan, request, response
 
 _NAME = r"/v2/models/(?P<name>[^/]+)"
 _MODEL = _NAME + r"(?:/versions/(?P<version>[^/]+))?"
@@ -42,6 +46,7 @@ class OpenInference:
         catalogue: What there is, and who changes it.
         sink: Hears of every answer.
         timeout_s: An answer that takes longer is 504.
+        shortcuts: Where infer requests are added that need none of this.
     """
 
     def __init__(
@@ -50,10 +55,11 @@ class OpenInference:
         catalogue: Catalogue,
         sink: Sink = NOBODY,
         timeout_s: float = 30.0,
+        shortcuts: Shortcuts = NONE,
     ) -> None:
         self._engine = engine
         self._catalogue = catalogue
-        self._timed = Timed(engine, sink, timeout_s)
+        self._timed = Timed(engine, sink, timeout_s, shortcuts)
         self.routes = [
             _get("/v2/health/live", self._live),
             _get("/v2/health/ready", self._ready),
@@ -77,7 +83,7 @@ class OpenInference:
 
     def _infer(self, name: str, version: str | None = None) -> Handler:
         ref = calls.ref_of(name, version)
-        return self._timed.handler(self._call(ref), "infer", ref)
+        return self._timed.handler(self._call(ref), "infer", ref, lambda v: _form(ref, v))
 
     def _call(self, ref: ModelRef) -> Call:
         engine = self._engine
@@ -186,6 +192,34 @@ def _object(body: bytes) -> dict[str, Any]:
     if type(found) is not dict:
         raise InvalidInput("the request must be a JSON object")
     return found
+
+
+def _form(ref: ModelRef, variant: Variant[Servable]) -> Form | None:
+    """Return how the common requests to *variant* are read and written; None: there are none."""
+    name, signature = calls.signature_of(variant.servable)
+    decode = plan.compile_plan(signature)
+    if decode is None:
+        return None
+    (output,) = signature.outputs.values()
+    replies = response.parts(ref.name, str(variant.version), output)
+    if replies is None:
+        return None
+    in_json, in_binary, kind = replies
+
+    def write(outputs: Tensors, reading: Reading) -> Response:
+        _, binary, *more = reading
+        said = orjson.loads(b"{%b}" % more[0][1:]) if more else {}
+        asked = request.InferRequest({}, id=said.get("id"), binary=binary)
+        return _written(*response.write(asked, ref.name, str(variant.version), outputs), None)
+
+    return Form(
+        name,
+        decode,
+        (Reply(*in_json, Layout.FLAT, kind), Reply(*in_binary, Layout.RAW, kind)),
+        write,
+        apart=(b"accept-encoding",),
+        length_field=_HEADER.lower(),
+    )
 
 
 def _written(body: bytes, json_length: int | None, accept: bytes | None) -> Response:

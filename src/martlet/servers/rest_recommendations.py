@@ -13,13 +13,16 @@ from martlet.events import NOBODY, Sink
 from martlet.names import ModelRef, read_version
 from martlet.recommend.recommender import Ask, Recommender
 from martlet.recommend.subject import Subject
-from martlet.servable import DEFAULT_SIGNATURE, form_of, signature_of
+from martlet.servable import DEFAULT_SIGNATURE, Servable, form_of, signature_of
 from martlet.servers.recommending import Recommending
 from martlet.servers.routes import Handler, Request, Response, Route
+from martlet.servers.shortcut import NONE, Form, Layout, Reading, Reply, Shortcuts
 from martlet.servers.timed import Answer, Timed
 from martlet.serving.engine import Engine, score
 from martlet.serving.traffic import Variant
+from martlet.tensors import Tensor, Tensors
 from martlet.wire import recommendations as wire
+from martlet.wire.rows import RowPlan
 
 _WHICH = r"(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 
@@ -32,11 +35,18 @@ class Recommendations:
         engine: Whose recommenders and models.
         sink: Hears of every ranking that a client asked of a model.
         timeout_s: An answer that takes longer is 504.
+        shortcuts: Where rankings are added that need none of this.
     """
 
-    def __init__(self, engine: Engine, sink: Sink = NOBODY, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sink: Sink = NOBODY,
+        timeout_s: float = 30.0,
+        shortcuts: Shortcuts = NONE,
+    ) -> None:
         self._engine = engine
-        self._timed = Timed(engine, sink, timeout_s)
+        self._timed = Timed(engine, sink, timeout_s, shortcuts)
         self._recommending = Recommending(engine, timeout_s)
         self.routes = [
             Route("POST", re.compile(f"/v1/recommenders/{_WHICH}:recommend"), self._recommend),
@@ -106,13 +116,11 @@ class Recommendations:
             if output not in found.outputs:
                 known = ", ".join(map(repr, found.outputs))
                 raise InvalidInput(f"the model has no output {output!r}; its outputs are {known}")
-            scores = found.outputs[output]
-            if scores.ndim == 2 and scores.shape[1] == 1:
-                scores = scores[:, 0]
+            scores = _flat(found.outputs[output])
             reply = wire.scores_reply(found.name, found.version, scores)
             return Response(200, reply), found.version, len(scores), model_ns
 
-        return self._timed.handler(call, "rank", ref)
+        return self._timed.handler(call, "rank", ref, _form)
 
     def _rank_joined(self, ref: ModelRef, document: wire.Document) -> Answer:
         variant = self._acquire(ModelRef.parse(wire.recommender_name(document)))
@@ -136,6 +144,26 @@ def _recommender(variant: Variant[object]) -> Recommender:
     found = variant.servable
     assert isinstance(found, Recommender), "the manager opens recommenders under this kind"
     return found
+
+
+def _form(variant: Variant[Servable]) -> Form | None:
+    """Return how the common rankings by *variant* are read and written; None: there are none."""
+    name, version = variant.name, variant.version
+    signature = variant.servable.signatures.get(DEFAULT_SIGNATURE)
+    plan = None if signature is None or signature.also else RowPlan.compile(signature)
+    if plan is None:
+        return None
+
+    def write(outputs: Tensors, _: Reading) -> Response:
+        scores = _flat(next(iter(outputs.values())))
+        return Response(200, wire.scores_reply(name, version, scores))
+
+    reply = Reply(wire.scores_begin(name, version), None, b"", b"}", Layout.COLUMN)
+    return Form(DEFAULT_SIGNATURE, plan.decode_rank, (reply, reply), write)
+
+
+def _flat(scores: Tensor) -> Tensor:
+    return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
 def _ref(name: str, version: str | None, label: str | None) -> ModelRef:

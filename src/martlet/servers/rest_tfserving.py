@@ -15,11 +15,12 @@ from martlet.names import ModelRef
 from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs, form_of
 from martlet.servers import tfserving_calls
 from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
-from martlet.servers.shortcut import NONE, Form, Shortcuts
+from martlet.servers.shortcut import NONE, Form, Layout, Reading, Reply, Shortcuts
 from martlet.servers.tfserving_calls import Seat
 from martlet.servers.timed import Answer, Call, Timed
 from martlet.serving.engine import Engine
-from martlet.tensors import Signature, Tensor
+from martlet.serving.traffic import Variant
+from martlet.tensors import Signature, Tensor, Tensors
 from martlet.wire.rows import RowPlan
 from martlet.wire.tfserving import inference, metadata, requests, responses, status
 
@@ -104,15 +105,20 @@ class TFServing:
                 model_ns = perf_counter_ns() - started
             finally:
                 variant.release()
-            written = responses.predictions(outputs) if by_row else responses.outputs(outputs)
-            return Response(200, written, JSON, cors), variant.version, _rows(inputs), model_ns
+            response = write(outputs, (inputs, by_row))
+            return response, variant.version, _rows(inputs), model_ns
 
-        def form(servable: Servable) -> Form | None:
-            name, plan = readers.usual(servable)
+        def form(variant: Variant[Servable]) -> Form | None:
+            name, plan = readers.usual(variant.servable)
             if plan is None:
                 return None
             fields = b"".join(b"%b: %b\r\n" % each for each in cors)
-            return Form(name, plan.decode, *responses.BY_ROW, *responses.BY_COLUMN, fields)
+            return Form(name, plan.decode, _REPLIES, write, fields)
+
+        def write(outputs: Tensors, reading: Reading) -> Response:
+            by_row = reading[1]
+            written = responses.predictions(outputs) if by_row else responses.outputs(outputs)
+            return Response(200, written, JSON, cors)
 
         return self._timed.handler(call, "predict", ref, form)
 
@@ -167,6 +173,12 @@ class TFServing:
             return Response(400, b"")
         return Response(200, b"", headers=self._cors)
 
+
+_REPLIES = (
+    Reply(responses.BY_COLUMN, None, b"", b"}", Layout.NESTED),
+    Reply(responses.BY_ROW, None, b"", b"}", Layout.NESTED),
+)
+"""To columns, and to rows."""
 
 _CORS = (
     (b"Access-Control-Allow-Origin", b"*"),

@@ -1,29 +1,67 @@
-"""The common predict, answered in one compiled call: from the bytes that came to those that go.
+"""The common call of a model, answered in one compiled call: from the bytes that came to those
+that go.
 
 Who answers a path the long way says what a call of it needs, once for each table in force; then
-``native/shortcut.c`` walks through it without a frame between. It declines whatever is not common,
-before anything has happened, and the long way answers that. So this knows no error, and without
-the compiled part there is no shortcut.
+``native/shortcut.c`` walks through it without a frame between. It declines whatever is not common
+before anything has happened, and the long way answers that. What is not common about the outcome
+(the model raised, it was slow, its outputs are unusual) it hands to who answers the long way. So
+this knows no error, and without the compiled part there is no shortcut.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
 from martlet.native import find
 from martlet.servable import Servable
 from martlet.servers.identity import current
+from martlet.servers.routes import Response
 from martlet.serving.traffic import Variant
-from martlet.tensors import Tensors
-from martlet.wire.rows import Found
+from martlet.tensors import Tensor, Tensors
 
 MOST_KNOWN = 4096
 
-APART = (b"content-encoding",)
-"""Requests with one of these fields are answered the long way."""
+
+class Layout(IntEnum):
+    """How the numbers of the only output are written. The values are those of the C."""
+
+    NESTED = 0
+    """JSON, in lists of its shape."""
+    FLAT = 1
+    """JSON, in one list."""
+    COLUMN = 2
+    """As FLAT, where it is one number for each row: ``[n]`` or ``[n, 1]``."""
+    RAW = 3
+    """As they lie in memory, behind the JSON, which tells their size."""
+
+
+class Reply(NamedTuple):
+    """
+    The body of a reply whose only output is an array of floats, in its parts.
+
+    Args:
+        begin: Then comes what the reader of the body said, if anything.
+        shape: What stands before the output's shape; None: it is not told.
+        numbers: What stands before the numbers (of RAW: before their size in bytes).
+        end: The rest of the JSON.
+        layout: Of the numbers.
+        kind: The buffer format of the output, where only that is told rightly; b"": any float's.
+    """
+
+    begin: bytes
+    shape: bytes | None
+    numbers: bytes
+    end: bytes
+    layout: Layout
+    kind: bytes = b""
+
+
+Reading = tuple[dict[str, Tensor], bool] | tuple[dict[str, Tensor], bool, bytes]
+"""Inputs that need no check, which of two replies is wanted, and what follows its ``begin``."""
 
 
 class Form(NamedTuple):
@@ -32,20 +70,22 @@ class Form(NamedTuple):
 
     Args:
         signature_name: That is called.
-        decode: Reads a body; None: it is not a common one. What it gives needs no check.
-        rows, columns: What a reply by row, or by column, begins with, where its rest is the
-            numbers of the only output and a brace.
-        write_rows, write_columns: Write any reply.
+        decode: Reads a body; None: it is not a common one. It gets *length_field* too, where
+            that came.
+        replies: By what *decode* said.
+        write: Writes the reply to any outputs of a call that *decode* has read.
         fields: More lines of the reply's head.
+        apart: Requests with one of these fields are answered the long way.
+        length_field: In lower case; b"": none.
     """
 
     signature_name: str
-    decode: Callable[[bytes], Found | None]
-    rows: bytes
-    write_rows: Callable[[Tensors], bytes]
-    columns: bytes
-    write_columns: Callable[[Tensors], bytes]
+    decode: Callable[..., Reading | None]
+    replies: tuple[Reply, Reply]
+    write: Callable[[Tensors, Reading], Response]
     fields: bytes = b""
+    apart: tuple[bytes, ...] = ()
+    length_field: bytes = b""
 
 
 class Short(NamedTuple):
@@ -57,25 +97,24 @@ class Short(NamedTuple):
         variant: Who answers the path in that table. Its servable is asked for at each call, so
             that a version which has left is not kept in memory.
         note: Hears rows, and nanoseconds in all and in the model, of each answer.
-        slow: Hears the model's nanoseconds of an answer that took more than *slow_ns*.
-        late_ns: What took longer is not given out.
+        slow_ns: What took longer is not common.
+        finish: Makes the whole response of an outcome that is not common: ``finish(outputs or
+            exception, reading, rows, took_ns, model_ns, id, whether to say keep-alive)``.
 
-    The rest is the ``Form``.
+    The rest is of the ``Form``.
     """
 
     force: Sequence[int] | memoryview
     number: int
     variant: Variant[Servable]
     note: Callable[[int, int, int], None]
-    slow: Callable[[int], None]
     slow_ns: int
-    late_ns: int
+    finish: Callable[[Tensors | Exception, Reading, int, int, int, bytes, bool], bytes]
     signature_name: str
-    decode: Callable[[bytes], Found | None]
-    rows: bytes
-    write_rows: Callable[[Tensors], bytes]
-    columns: bytes
-    write_columns: Callable[[Tensors], bytes]
+    decode: Callable[..., Reading | None]
+    apart: tuple[bytes, ...]
+    length_field: bytes
+    replies: tuple[Reply, Reply]
     fields: bytes
 
 
@@ -109,9 +148,7 @@ class Shortcuts:
             return lambda _: None
         # Of its own: the ids made there are counted there.
         prefix = os.urandom(4).hex().encode()
-        return partial(
-            self._native.answer, self._known, APART, current, prefix, header_bytes, body_bytes
-        )
+        return partial(self._native.answer, self._known, current, prefix, header_bytes, body_bytes)
 
 
 NONE = Shortcuts()

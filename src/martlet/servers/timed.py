@@ -11,13 +11,16 @@ from martlet.errors import DeadlineExceeded, MartletError
 from martlet.events import Sink
 from martlet.names import ModelRef
 from martlet.servable import Servable
+from martlet.servers.failures import crashed, failed
 from martlet.servers.offload import SLOW_NS, Pace, run
+from martlet.servers.replies import written
 from martlet.servers.routes import Handler, Request, Response
-from martlet.servers.shortcut import NONE, Form, Short, Shortcuts
+from martlet.servers.shortcut import NONE, Form, Reading, Short, Shortcuts
 from martlet.servers.timeouts import timeout_of
 from martlet.serving.engine import Engine
 from martlet.serving.lane import LaneClosed
-from martlet.serving.traffic import Table
+from martlet.serving.traffic import Table, Variant
+from martlet.tensors import Tensors
 
 Answer = tuple[Response, int, int, int]
 """What a call gave: the response, the version that answered (0: none), the rows scored, and how
@@ -52,13 +55,13 @@ class Timed:
         call: Call,
         api: str,
         ref: ModelRef,
-        form: Callable[[Servable], Form | None] = lambda _: None,
+        form: Callable[[Variant[Servable]], Form | None] = lambda _: None,
     ) -> Handler:
         """
         Return the handler that answers by *call*: here, or in the lane of a slow version.
 
         Args:
-            form: Tells how the calls that a servable mostly gets are read and written.
+            form: Tells how the calls that a variant mostly gets are read and written.
         """
         pace, model, engine = Pace(), ref.name, self._engine
         answered = self._sink.answered
@@ -90,12 +93,11 @@ class Timed:
             answered("REST", api, model, version, None, rows, took_ns, model_ns)
             if shortened is not table and lane is not None:
                 shortened = table
-                self._shorten(request.target, api, ref, table, slow, form)
+                self._shorten(request.target, api, ref, table, pace, forget, form)
             return response
 
-        def slow(model_ns: int) -> None:
+        def forget() -> None:
             nonlocal shortened
-            pace.note(model_ns)
             shortened = None
 
         here = lane is None or lane.on_loop
@@ -107,8 +109,9 @@ class Timed:
         api: str,
         ref: ModelRef,
         table: Table,
-        slow: Callable[[int], None],
-        form: Callable[[Servable], Form | None],
+        pace: Pace,
+        forget: Callable[[], None],
+        form: Callable[[Variant[Servable]], Form | None],
     ) -> None:
         """Have *target*, whose calls work here, answered by a shortcut while *table* holds."""
         shortcuts, engine, number = self._shortcuts, self._engine, self._engine.number
@@ -116,17 +119,60 @@ class Timed:
         if shortcuts is NONE or engine.table is not table:
             return
         variant = table.variant(ref)
-        found = form(variant.servable)
+        found = form(variant)
         if found is None:
             return
+        write, model, version = found.write, ref.name, variant.version
 
-        def slower(model_ns: int) -> None:
-            shortcuts.forget(target)
-            slow(model_ns)
+        def finish(
+            outcome: Tensors | Exception,
+            reading: Reading,
+            rows: int,
+            took_ns: int,
+            model_ns: int,
+            request_id: bytes,
+            keep_alive: bool,
+        ) -> bytes:
+            if took_ns > SLOW_NS:
+                shortcuts.forget(target)
+                forget()
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                response = write(outcome, reading)
+            except MartletError as exc:
+                self._failed(api, model, exc, took_ns)
+                response = failed(exc)
+            except Exception:
+                response = crashed(Request("POST", target, {}, b"", request_id))
+            else:
+                try:
+                    answer = response, version, rows, model_ns
+                    response = self._done(answer, api, model, pace, took_ns)
+                except MartletError as exc:
+                    response = failed(exc)
+            finally:
+                del outcome  # an error holds this frame, by its traceback
+            return written(response, "POST", target, request_id, keep_alive=keep_alive)
 
-        note = partial(self._sink.answered, "REST", api, ref.name, variant.version, None)
-        about = (engine.force, number, variant, note, slower, SLOW_NS, self._timeout_ns)
-        shortcuts.add(target, Short(*about, *found))
+        note = partial(self._sink.answered, "REST", api, model, version, None)
+        shortcuts.add(
+            target,
+            Short(
+                engine.force,
+                number,
+                variant,
+                note,
+                SLOW_NS,
+                finish,
+                found.signature_name,
+                found.decode,
+                (b"content-encoding", *found.apart),
+                found.length_field,
+                found.replies,
+                found.fields,
+            ),
+        )
 
     async def _later(
         self, call: Call, api: str, ref: ModelRef, pace: Pace, request: Request

@@ -350,6 +350,11 @@ def scores_reply(model: str, version: int, scores: NDArray[Any]) -> bytes:
     )
 
 
+def scores_begin(model: str, version: int) -> bytes:
+    """Return what ``scores_reply`` begins with, up to the scores; a brace follows them."""
+    return orjson.dumps({"model": model, "version": version})[:-1] + b',"scores":'
+
+
 def _plain(values: NDArray[Any]) -> list[Any]:
     """Return *values* as JSON has them: a float that is no number is null."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():

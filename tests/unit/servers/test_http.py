@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from martlet.errors import Code, InvalidInput, MartletError, NotAvailable
-from martlet.servers import connection, http
+from martlet.servers import connection, http, replies
 from martlet.servers.failures import failed
 from martlet.servers.http import HttpServer
 from martlet.servers.limits import Limits
@@ -664,7 +664,7 @@ class TestErrors:
         response = failed(Sample("a sentence"))
         assert 400 <= response.status < 600
         assert response.status == HTTP_STATUS[code]
-        assert response.status in connection._HEADS
+        assert response.status in replies.HEADS
         assert json.loads(response.body) == {"error": "a sentence"}
 
     def test_a_message_that_quotes_what_is_no_text_is_still_json(self):

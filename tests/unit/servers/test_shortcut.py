@@ -17,13 +17,16 @@ import numpy as np
 import pytest
 
 from martlet.errors import InvalidInput
-from martlet.monitor.counts import Counts
+from martlet.monitor.counts import Counts, Totals
 from martlet.native import find
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.servers import offload, timed
+from martlet.servers.catalogue import Catalogue
 from martlet.servers.connection import Connection
 from martlet.servers.http import HttpServer
 from martlet.servers.identity import current
+from martlet.servers.rest_openinference import OpenInference
+from martlet.servers.rest_recommendations import Recommendations
 from martlet.servers.rest_tfserving import TFServing
 from martlet.servers.routes import Router
 from martlet.servers.shortcut import Shortcuts
@@ -33,7 +36,13 @@ from martlet.tensors import DType, Signature, Spec, Tensors
 
 pytestmark = pytest.mark.skipif(find("shortcut") is None, reason="the compiled part is not built")
 
-PATH = "/v1/models/m:predict"
+PATH, RANK, INFER = "/v1/models/m:predict", "/v1/models/m:rank", "/v2/models/m/infer"
+X = {"name": "x", "shape": [2, 1], "datatype": "FP32", "data": [1.0, 2.5]}
+USUAL: Mapping[str, Any] = {
+    PATH: {"inputs": [[1.0]]},
+    RANK: {"items": {"x": [1.0, 2.5]}},
+    INFER: {"inputs": [X]},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +62,20 @@ class Half:
         }
         self.calls = 0
         self.named = b""
+        self.odd: Any = None
 
     def predict(self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE) -> dict[str, Any]:
         self.calls += 1
         self.named = current.get()
         if (inputs["x"] == 13).any():
             raise InvalidInput("13 is not scored here")
-        y = inputs["x"] * np.float32(0.5) + np.float32(2)
+        if (inputs["x"] == 14).any():
+            raise ZeroDivisionError
+        if (inputs["x"] == 15).any():
+            raise KeyboardInterrupt
+        if (inputs["x"] == 16).any():
+            time.sleep(0.6)
+        y = inputs["x"] * np.float32(0.5) + np.float32(2) if self.odd is None else self.odd
         return dict.fromkeys(self.signatures[DEFAULT_SIGNATURE].outputs, y)
 
     def close(self) -> None:
@@ -89,17 +105,23 @@ class Wire(asyncio.Transport):
 class Server:
     """One connection to one model, with shortcuts or without."""
 
-    def __init__(self, model: Half, short: bool = True, cors: bool = False) -> None:
+    def __init__(
+        self, model: Half, short: bool = True, cors: bool = False, timeout_s: float = 30.0
+    ) -> None:
         self.model, self.counts, self.engine = model, Counts(), Engine()
         self.shortcuts = Shortcuts()
         self.variant: Variant[Any] = Variant("m", 1, model)
         self.engine.publish(Table({"m": Model("m", {1: self.variant})}))
         router = Router()
-        router.mount(TFServing(self.engine, self.counts, cors=cors, shortcuts=self.shortcuts))
+        router.mount(Recommendations(self.engine, self.counts, timeout_s, self.shortcuts))
+        router.mount(TFServing(self.engine, self.counts, timeout_s, cors, self.shortcuts))
+        catalogue = Catalogue(self.engine, cast(Any, None), Totals)
+        router.mount(OpenInference(self.engine, catalogue, self.counts, timeout_s, self.shortcuts))
         self.server = HttpServer(router, "", 0, shortcuts=self.shortcuts if short else Shortcuts())
         # A path is taken for slow until it has shown otherwise.
-        for _ in range(5):
-            self.ask({"inputs": [[1.0]]})
+        for path, body in USUAL.items():
+            for _ in range(5):
+                self.ask(body, path=path)
 
     def send(self, data: bytes) -> bytes:
         """Return what *data* is answered, on a connection of its own."""
@@ -182,6 +204,109 @@ class TestWhatIsCommon:
         assert server.server.served == before + 1
 
 
+def raw(values: list[float], **more: Any) -> tuple[bytes, str]:
+    """Return an infer request with a binary tensor, and the field that goes with it."""
+    array = np.array(values, np.float32).reshape(-1, 1)
+    tensor = X | {"shape": array.shape, "parameters": {"binary_data_size": array.nbytes}}
+    tensor = {name: value for name, value in tensor.items() if name != "data"}
+    head = json.dumps({"inputs": [tensor], **more}).encode()
+    return head + array.tobytes(), f"Inference-Header-Content-Length: {len(head)}"
+
+
+class TestOtherForms:
+    """What a ranking and an infer request are answered, the long way answers the same."""
+
+    @pytest.fixture
+    def both(self) -> tuple[Server, Server]:
+        return Server(Half()), Server(Half(), short=False)
+
+    def assert_same(self, both, body, *fields: str, path: str) -> bytes:
+        data = request(body, *fields, "X-Request-Id: 7", path=path)
+        short = both[0].short(data)
+        assert short is not None
+        assert short == both[1].send(data)
+        totals = [each.counts.totals() for each in both]
+        assert totals[0].requests == totals[1].requests
+        assert totals[0].rows == totals[1].rows
+        return short
+
+    VALUES = ([1.0], [1.0, 2.5, 5.0], [1e6, 2e7], [1e-9, -3.0], [0.1] * 200)
+
+    @pytest.mark.parametrize("field", ["A: b", "Connection: keep-alive"])
+    @pytest.mark.parametrize("values", VALUES)
+    def test_a_ranking(self, both, values, field):
+        self.assert_same(both, {"items": {"x": values}}, field, path=RANK)
+
+    def test_a_ranking_of_no_numbers(self, both):
+        for server in both:
+            server.model.odd = np.array([[np.nan], [np.inf], [1.0]], np.float32)
+        try:
+            reply = self.assert_same(both, {"items": {"x": [1, 2, 3]}}, path=RANK)
+            assert body_of(reply)["scores"] == [None, None, 1.0]
+        finally:
+            for server in both:
+                server.model.odd = None
+
+    @pytest.mark.parametrize("more", [{}, {"id": "a"}, {"outputs": [{"name": "y0"}]}])
+    @pytest.mark.parametrize("values", VALUES)
+    def test_an_infer_request_in_json(self, both, values, more):
+        tensor = X | {"shape": [len(values), 1], "data": values}
+        self.assert_same(both, {"inputs": [tensor], **more}, path=INFER)
+
+    @pytest.mark.parametrize("binary", [False, True])
+    @pytest.mark.parametrize("values", [*VALUES, [np.nan, np.inf]])
+    def test_an_infer_request_in_binary(self, both, values, binary):
+        more = {"id": "b", "parameters": {"binary_data_output": binary}}
+        body, field = raw(values, **more)
+        reply = self.assert_same(both, body, field, "Connection: keep-alive", path=INFER)
+        assert (b"Inference-Header-Content-Length" in reply) == binary
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            np.array([[1], [2]], np.int64),
+            np.array([[1.5], [2]], np.float64),
+            np.array([["a"], ["b"]], object),
+            np.zeros((2, 3), np.float32),
+            np.zeros((0, 1), np.float32),
+            np.zeros((1, 1, 1, 1, 1, 1, 1, 1, 1, 1), np.float32),
+            np.zeros((4, 6), np.float32)[::2, ::3],
+        ],
+    )
+    @pytest.mark.parametrize("which", ["rank", "json", "binary"])
+    def test_unusual_outputs(self, odd, which):
+        both = Server(Half()), Server(Half(), short=False)
+        for server in both:
+            server.model.odd = odd
+        body, field = raw([1.0, 2.0], parameters={"binary_data_output": True})
+        if which == "binary":
+            self.assert_same(both, body, field, path=INFER)
+        elif which == "json":
+            self.assert_same(both, USUAL[INFER] | {"id": "9"}, path=INFER)
+        elif len(odd) == 2:
+            self.assert_same(both, USUAL[RANK], path=RANK)
+
+    @pytest.mark.parametrize("path", [RANK, INFER])
+    def test_a_refusal(self, both, path):
+        body = {"items": {"x": [13.0]}}
+        if path == INFER:
+            body = {"inputs": [X | {"data": [13.0, 1.0]}]}
+        assert self.assert_same(both, body, path=path).startswith(b"HTTP/1.1 400 ")
+
+    @pytest.mark.parametrize(
+        ("path", "body", "field"),
+        [
+            (RANK, {"items": {"x": [1.0]}, "output": "y0"}, ""),
+            (RANK, {"recommender": "r", "items": [1]}, ""),
+            (INFER, {"inputs": [X]}, "Accept-Encoding: gzip"),
+            (INFER, {"inputs": [X]}, "Inference-Header-Content-Length: 3"),
+            (INFER, {"inputs": [X], "parameters": {"timeout": 1}}, ""),
+        ],
+    )
+    def test_what_is_not_common_is_left_to_the_long_way(self, both, path, body, field):
+        assert both[0].short(request(body, *filter(None, [field]), path=path)) is None
+
+
 class TestIds:
     TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -232,17 +357,12 @@ class TestWhatIsNot:
             request({"inputs": [[1.0]], "signature_name": "other"}),
             request({}),
             request(b""),
-            request({"inputs": [[13.0]]}),
             f"GET {PATH} HTTP/1.1\r\n\r\n".encode(),
             b"",
         ],
     )
     def test_is_left_to_the_long_way(self, server, data):
         assert server.short(data) is None
-
-    def test_is_answered_there_with_its_error(self, server):
-        assert server.ask({"inputs": [[13.0]]}).startswith(b"HTTP/1.1 400 ")
-        assert server.counts.totals().requests["m", "INVALID_ARGUMENT"] == 1
 
     def test_is_another_table(self, server):
         other = Half()
@@ -258,17 +378,6 @@ class TestWhatIsNot:
     def test_is_a_version_that_drains(self, server):
         server.variant.drain()
         assert server.variant.drained.is_set()
-        assert server.short(request({"inputs": [[1.0]]})) is None
-
-    def test_is_a_model_that_has_become_slow(self, server):
-        slow = server.shortcuts._known[PATH.encode()]
-        server.shortcuts.add(PATH, slow._replace(slow_ns=0))
-        assert server.short(request({"inputs": [[1.0]]})) is not None
-        assert server.short(request({"inputs": [[1.0]]})) is None
-
-    def test_is_an_answer_that_comes_too_late(self, server):
-        late = server.shortcuts._known[PATH.encode()]
-        server.shortcuts.add(PATH, late._replace(slow_ns=0, late_ns=0))
         assert server.short(request({"inputs": [[1.0]]})) is None
 
     def test_is_everything_on_a_connection_that_leaves(self, server):
@@ -293,6 +402,83 @@ class TestWhatIsNot:
         assert len(server.shortcuts._known) <= 4096
 
 
+class TestOutcomesThatAreNotCommon:
+    """The model was called: nobody calls it again."""
+
+    @pytest.fixture
+    def both(self) -> tuple[Server, Server]:
+        return Server(Half()), Server(Half(), short=False)
+
+    def known(self, server: Server) -> Any:
+        return server.shortcuts._known[PATH.encode()]
+
+    @pytest.mark.parametrize("field", ["A: b", "Connection: keep-alive"])
+    def test_a_refusal_is_answered_as_the_long_way_answers(self, both, field):
+        data = request({"inputs": [[13.0]]}, field, "X-Request-Id: 7")
+        calls = both[0].model.calls
+        short = both[0].short(data)
+        assert short == both[1].send(data)
+        assert short.startswith(b"HTTP/1.1 400 ")
+        assert both[0].model.calls == calls + 1
+        for server in both:
+            assert server.counts.totals().requests["m", "INVALID_ARGUMENT"] == 1
+
+    def test_a_crash_is_a_500_under_the_requests_id_and_is_logged(self, both, caplog):
+        data = request({"inputs": [[14.0]]}, "X-Request-Id: 7")
+        calls = both[0].model.calls
+        short = both[0].short(data)
+        assert short == both[1].send(data)
+        assert short.startswith(b"HTTP/1.1 500 ")
+        assert both[0].model.calls == calls + 1
+        assert caplog.text.count(f"POST {PATH} failed") == 2
+
+    def test_what_ends_the_process_is_not_answered(self, server):
+        with pytest.raises(KeyboardInterrupt):
+            server.short(request({"inputs": [[15.0]]}))
+
+    def test_an_answer_that_comes_too_late_is_a_504(self):
+        server = Server(Half(), timeout_s=0.5)
+        server.shortcuts.add(PATH, self.known(server)._replace(slow_ns=0))
+        calls = server.model.calls
+        reply = server.short(request({"inputs": [[16.0]]}))
+        assert reply.startswith(b"HTTP/1.1 504 ")
+        assert b"the limit is 500 ms" in reply
+        assert server.model.calls == calls + 1
+        assert server.counts.totals().requests["m", "DEADLINE_EXCEEDED"] == 1
+
+    def test_a_model_that_has_become_slow_loses_its_shortcut(self, server, monkeypatch):
+        server.shortcuts.add(PATH, self.known(server)._replace(slow_ns=0))
+        monkeypatch.setattr(timed, "SLOW_NS", 0)
+        assert body_of(server.short(request({"inputs": [[1.0]]}))) == {"outputs": [[2.5]]}
+        assert server.short(request({"inputs": [[1.0]]})) is None
+
+    def test_an_output_that_json_cannot_tell_is_refused_without_a_second_call(self, both):
+        for server in both:
+            server.model.odd = np.zeros((1, 1), np.complex64)
+        data = request({"inputs": [[1.0]]}, "X-Request-Id: 7")
+        calls = both[0].model.calls
+        assert both[0].short(data) == both[1].send(data)
+        assert both[0].model.calls == calls + 1
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            np.array([[1]], np.int64),
+            np.array([["a"]], object),
+            np.array([[True]]),
+            np.zeros((0, 1), np.float32),
+            np.array([[1.5]], np.float16),
+            np.zeros((4, 6), np.float32)[::2, ::3],
+        ],
+    )
+    def test_unusual_outputs_are_written_by_who_knows_them(self, both, odd):
+        for server in both:
+            server.model.odd = odd
+        for body in ({"inputs": [[1.0]]}, {"instances": [[1.0]]}):
+            data = request(body, "X-Request-Id: 7")
+            assert both[0].short(data) == both[1].send(data)
+
+
 def mutated(rng: random.Random, data: bytes) -> bytes:
     found = bytearray(data)
     for _ in range(rng.randint(0, 2)):
@@ -312,13 +498,26 @@ def fuzz(seed: int, short: Server, long: Server) -> int:
     rng, answered = random.Random(seed), 0
     for _ in range(300):
         values = [[rng.choice([0, 1, -1e6, 0.1, 1e-9, rng.gauss(0, 1)])] for _ in range(3)]
-        body = rng.choice([{"inputs": values}, {"instances": values}, {"inputs": {"x": values}}])
+        flat = [each for (each,) in values]
+        path, body = rng.choice(
+            [
+                (PATH, {"inputs": values}),
+                (PATH, {"instances": values}),
+                (PATH, {"inputs": {"x": values}}),
+                (RANK, {"items": {"x": flat}}),
+                (INFER, {"inputs": [X | {"shape": [3, 1], "data": flat}], "id": "q"}),
+            ]
+        )
         fields = rng.sample(["A: b", "X-Request-Id: q", "Connection: keep-alive", "B:"], 2)
+        content = json.dumps(body).encode()
+        if path == INFER and rng.random() < 0.5:
+            content, field = raw(flat, parameters={"binary_data_output": rng.random() < 0.5})
+            fields.append(field)
         # A change of the body alone keeps the length right.
         if rng.random() < 0.7:
-            data = request(mutated(rng, json.dumps(body).encode()), *fields)
+            data = request(mutated(rng, content), *fields, path=path)
         else:
-            data = mutated(rng, request(body, *fields))
+            data = mutated(rng, request(content, *fields, path=path))
         found = short.short(data)
         if found is not None:
             answered += 1
@@ -339,8 +538,13 @@ class TestFuzz:
 
 
 def test_nothing_is_kept_of_a_request(server):
+    body, field = raw([1.0, 2.0], parameters={"binary_data_output": True})
     requests = [
         request({"inputs": [[1.0]]}),
+        request(USUAL[RANK], path=RANK),
+        request(USUAL[INFER], path=INFER),
+        request(body, field, path=INFER),
+        request(body, field + "0", path=INFER),
         request({"instances": [{"x": [1e9]}]}, "X-Request-Id: 1"),
         request({"inputs": [[13.0]]}),
         request({"inputs": [1.0]}),

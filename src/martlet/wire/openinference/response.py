@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput
-from martlet.tensors import DType, Tensor
-from martlet.wire.openinference.datatypes import name_of, to_raw
+from martlet.tensors import DType, Spec, Tensor
+from martlet.wire.openinference.datatypes import NAMES, name_of, to_raw
 from martlet.wire.openinference.request import InferRequest, Wanted
 from martlet.wire.tfserving import floats
 
@@ -67,6 +67,32 @@ def write(
     if not raws:
         return text, None
     return b"".join([text, *raws]), len(text)
+
+
+Parts = tuple[bytes, bytes, bytes, bytes]
+"""What stands before what is said of the request, before the output's shape, before its numbers,
+and behind them."""
+
+_KINDS = {DType.FLOAT32: b"f", DType.FLOAT64: b"d"}
+
+
+def parts(model: str, version: str, output: Spec) -> tuple[Parts, Parts, bytes] | None:
+    """
+    Return what ``write`` writes around the shape and the numbers of the only *output*.
+
+    Returns:
+        Of the reply in JSON; of the one in binary, where the numbers' size in bytes stands in
+        their place; and the format of the buffer that holds them. None: they are no floats.
+    """
+    kind = _KINDS.get(output.dtype)
+    if kind is None:
+        return None
+    begin = orjson.dumps({"model_name": model, "model_version": version})[:-1]
+    about = orjson.dumps({"name": output.name, "datatype": NAMES[output.dtype]})[:-1]
+    shape = b',"outputs":[%b,"shape":' % about
+    in_json = begin, shape, b',"data":', b"}]}"
+    in_binary = begin, shape, b',"parameters":{"binary_data_size":', b"}}]}"
+    return in_json, in_binary, kind
 
 
 def _data(name: str, array: Tensor) -> bytes:

@@ -34,7 +34,7 @@ def predictions(outputs: Mapping[str, Tensor]) -> bytes:
         [(name, only)] = outputs.items()
         if only.ndim == 0:
             raise InvalidInput(f"Tensor name: {name} has no shape information ")
-        return BY_ROW[0] + _json(name, only) + b"}"
+        return BY_ROW + _json(name, only) + b"}"
     rows = _batch(outputs)
     if rows == 0:
         return b'{"predictions":[]}'
@@ -65,14 +65,13 @@ def outputs(values: Mapping[str, Tensor]) -> bytes:
         raise InvalidInput("Cannot convert empty tensor map to JSON")
     if len(values) == 1:
         [(name, only)] = values.items()
-        return BY_COLUMN[0] + _json(name, only) + b"}"
+        return BY_COLUMN + _json(name, only) + b"}"
     parts = (orjson.dumps(name) + b":" + _json(name, each) for name, each in values.items())
     return b'{"outputs":{' + b",".join(parts) + b"}}"
 
 
-BY_ROW = b'{"predictions":', predictions
-BY_COLUMN = b'{"outputs":', outputs
-"""What the reply of the only output begins with, and what writes any reply."""
+BY_ROW, BY_COLUMN = b'{"predictions":', b'{"outputs":'
+"""What the reply of the only output begins with."""
 
 
 def _batch(values: Mapping[str, Tensor]) -> int:
