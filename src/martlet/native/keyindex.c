@@ -2,12 +2,13 @@
 
    The pure twin is martlet/stores/keys.py: the same places, the same probes. A probe ends at an
    empty slot; it also ends after as many steps as there are slots, and a row beyond the table is
-   taken for an empty slot, so a damaged file gives a wrong row at worst, never a wrong read. */
+   taken for an empty slot, so a damaged file gives a wrong row at worst, never a wrong read. How
+   one integer is found is in keys.h, which sides.c shares. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
-#include <stdint.h>
+#include "keys.h"
 #include <string.h>
 
 static uint32_t crc_table[256];
@@ -30,40 +31,20 @@ static uint32_t crc32_of(const unsigned char *bytes, Py_ssize_t length)
     return c ^ 0xFFFFFFFFu;
 }
 
-typedef struct {
-    Py_buffer buffer;
-    int64_t count;
-    int64_t shift;
-    int wide;
-} Slots;
-
-static int64_t slot_at(const Slots *slots, uint64_t place)
+/* Slots that lie in *buffer*, which is released when they are done with. */
+static int get_slots(PyObject *object, Py_buffer *buffer, Slots *slots)
 {
-    return slots->wide ? ((const int64_t *)slots->buffer.buf)[place]
-                       : ((const int32_t *)slots->buffer.buf)[place];
-}
-
-static uint64_t first_place(const Slots *slots, uint64_t hash)
-{
-    return (hash * UINT64_C(0x9E3779B97F4A7C15)) >> slots->shift;
-}
-
-static int get_slots(PyObject *object, Slots *slots)
-{
-    if (PyObject_GetBuffer(object, &slots->buffer, PyBUF_C_CONTIGUOUS) < 0)
+    if (PyObject_GetBuffer(object, buffer, PyBUF_C_CONTIGUOUS) < 0)
         return -1;
-    slots->wide = slots->buffer.itemsize == 8;
-    slots->count = slots->buffer.len / slots->buffer.itemsize;
-    int bits = 0;
-    while (((int64_t)1 << bits) < slots->count)
-        bits++;
-    if (slots->count < 2 || ((int64_t)1 << bits) != slots->count ||
-        (slots->buffer.itemsize != 4 && slots->buffer.itemsize != 8)) {
-        PyBuffer_Release(&slots->buffer);
+    slots->data = buffer->buf;
+    slots->wide = buffer->itemsize == 8;
+    slots->count = buffer->len / buffer->itemsize;
+    if (slots->count < 2 || (slots->count & (slots->count - 1)) ||
+        (buffer->itemsize != 4 && buffer->itemsize != 8)) {
+        PyBuffer_Release(buffer);
         PyErr_SetString(PyExc_ValueError, "slots must be a power of two of int32 or int64");
         return -1;
     }
-    slots->shift = 64 - bits;
     return 0;
 }
 
@@ -82,7 +63,7 @@ static int get_array(PyObject *object, Py_buffer *buffer, Py_ssize_t itemsize, i
 static PyObject *find_integers(PyObject *self, PyObject *args)
 {
     PyObject *keys_in, *stored_in, *slots_in, *rows_in, *answer = NULL;
-    Py_buffer keys, stored, rows;
+    Py_buffer keys, stored, places, rows;
     Slots slots;
     if (!PyArg_ParseTuple(args, "OOOO", &keys_in, &stored_in, &slots_in, &rows_in))
         return NULL;
@@ -90,7 +71,7 @@ static PyObject *find_integers(PyObject *self, PyObject *args)
         return NULL;
     if (get_array(stored_in, &stored, 8, 0) < 0)
         goto release_keys;
-    if (get_slots(slots_in, &slots) < 0)
+    if (get_slots(slots_in, &places, &slots) < 0)
         goto release_stored;
     if (get_array(rows_in, &rows, 8, PyBUF_WRITABLE) < 0)
         goto release_slots;
@@ -100,30 +81,18 @@ static PyObject *find_integers(PyObject *self, PyObject *args)
     }
     const int64_t *key = keys.buf, *known = stored.buf;
     const int64_t count = keys.len / 8, height = stored.len / 8;
-    const uint64_t mask = (uint64_t)slots.count - 1;
+    const int shift = shift_of(slots.count);
     int64_t *out = rows.buf;
     Py_BEGIN_ALLOW_THREADS
-    for (int64_t i = 0; i < count; i++) {
-        uint64_t place = first_place(&slots, (uint64_t)key[i]);
-        int64_t found = -1;
-        for (int64_t step = 0; step < slots.count; step++, place = (place + 1) & mask) {
-            int64_t row = slot_at(&slots, place);
-            if (row < 0 || row >= height)
-                break;
-            if (known[row] == key[i]) {
-                found = row;
-                break;
-            }
-        }
-        out[i] = found;
-    }
+    for (int64_t i = 0; i < count; i++)
+        out[i] = find_hashed(&slots, shift, known, height, key[i]);
     Py_END_ALLOW_THREADS
     answer = Py_None;
     Py_INCREF(answer);
 release_rows:
     PyBuffer_Release(&rows);
 release_slots:
-    PyBuffer_Release(&slots.buffer);
+    PyBuffer_Release(&places);
 release_stored:
     PyBuffer_Release(&stored);
 release_keys:
@@ -134,36 +103,31 @@ release_keys:
 static PyObject *find_dense(PyObject *self, PyObject *args)
 {
     PyObject *keys_in, *slots_in, *rows_in, *answer = NULL;
-    Py_buffer keys, slots, rows;
+    Py_buffer keys, places, rows;
     long long lowest;
     if (!PyArg_ParseTuple(args, "OOLO", &keys_in, &slots_in, &lowest, &rows_in))
         return NULL;
     if (get_array(keys_in, &keys, 8, 0) < 0)
         return NULL;
-    if (PyObject_GetBuffer(slots_in, &slots, PyBUF_C_CONTIGUOUS) < 0)
+    if (PyObject_GetBuffer(slots_in, &places, PyBUF_C_CONTIGUOUS) < 0)
         goto release_keys;
     if (get_array(rows_in, &rows, 8, PyBUF_WRITABLE) < 0)
         goto release_slots;
-    if (rows.len != keys.len || (slots.itemsize != 4 && slots.itemsize != 8)) {
+    if (rows.len != keys.len || (places.itemsize != 4 && places.itemsize != 8)) {
         PyErr_SetString(PyExc_ValueError, "keys and rows differ, or slots are no integers");
         goto release_rows;
     }
-    const int64_t *key = keys.buf, *wide = slots.buf;
-    const int32_t *narrow = slots.buf;
-    const int64_t count = keys.len / 8;
-    const uint64_t span = (uint64_t)(slots.len / slots.itemsize);
+    const Slots slots = {places.buf, places.len / places.itemsize, places.itemsize == 8};
+    const int64_t *key = keys.buf, count = keys.len / 8;
     int64_t *out = rows.buf;
-    /* Modulo 2**64, so a key below the lowest is far beyond the highest. */
-    for (int64_t i = 0; i < count; i++) {
-        uint64_t distance = (uint64_t)key[i] - (uint64_t)lowest;
-        out[i] = distance >= span ? -1 : slots.itemsize == 8 ? wide[distance] : narrow[distance];
-    }
+    for (int64_t i = 0; i < count; i++)
+        out[i] = find_in_span(&slots, lowest, key[i]);
     answer = Py_None;
     Py_INCREF(answer);
 release_rows:
     PyBuffer_Release(&rows);
 release_slots:
-    PyBuffer_Release(&slots);
+    PyBuffer_Release(&places);
 release_keys:
     PyBuffer_Release(&keys);
     return answer;
@@ -172,7 +136,7 @@ release_keys:
 static PyObject *find_strings(PyObject *self, PyObject *args)
 {
     PyObject *keys, *blob_in, *offsets_in, *hashes_in, *slots_in, *rows_in, *answer = NULL;
-    Py_buffer blob, offsets, hashes, rows;
+    Py_buffer blob, offsets, hashes, places, rows;
     Slots slots;
     if (!PyArg_ParseTuple(args, "OOOOOO", &keys, &blob_in, &offsets_in, &hashes_in, &slots_in,
                           &rows_in))
@@ -187,7 +151,7 @@ static PyObject *find_strings(PyObject *self, PyObject *args)
         goto release_blob;
     if (get_array(hashes_in, &hashes, 4, 0) < 0)
         goto release_offsets;
-    if (get_slots(slots_in, &slots) < 0)
+    if (get_slots(slots_in, &places, &slots) < 0)
         goto release_hashes;
     if (get_array(rows_in, &rows, 8, PyBUF_WRITABLE) < 0)
         goto release_slots;
@@ -195,6 +159,7 @@ static PyObject *find_strings(PyObject *self, PyObject *args)
     const uint32_t *hash = hashes.buf;
     const int64_t height = hashes.len / 4;
     const uint64_t mask = (uint64_t)slots.count - 1;
+    const int shift = shift_of(slots.count);
     int64_t *out = rows.buf;
     Py_ssize_t count = PyList_Size(keys);
     if (rows.len != count * 8 || offsets.len != (height + 1) * 8) {
@@ -214,7 +179,7 @@ static PyObject *find_strings(PyObject *self, PyObject *args)
             continue;
         }
         uint32_t wanted = crc32_of((const unsigned char *)key, length);
-        uint64_t place = first_place(&slots, wanted);
+        uint64_t place = first_place(wanted, shift);
         for (int64_t step = 0; step < slots.count; step++, place = (place + 1) & mask) {
             int64_t row = slot_at(&slots, place);
             if (row < 0 || row >= height)
@@ -236,7 +201,7 @@ static PyObject *find_strings(PyObject *self, PyObject *args)
 release_rows:
     PyBuffer_Release(&rows);
 release_slots:
-    PyBuffer_Release(&slots.buffer);
+    PyBuffer_Release(&places);
 release_hashes:
     PyBuffer_Release(&hashes);
 release_offsets:

@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from martlet.errors import InvalidInput
-from martlet.stores.keys import Keys, Rows, concatenated, integers, open_keys, pack_keys, texts
+from martlet.stores.keys import (
+    KeyIndex,
+    Keys,
+    Rows,
+    concatenated,
+    index_of,
+    integers,
+    open_keys,
+    pack_keys,
+    texts,
+)
 from martlet.stores.live import Live, LiveKeys
 from martlet.stores.livefile import LiveFile, Shape, live_path
 from martlet.stores.livewatch import watched
@@ -103,6 +113,16 @@ class Embeddings:
     def vectors(self) -> Array:
         """The rows as the file has them, not copied. [rows, dim], of dtype ``precision``."""
         return self._stored[:-1]
+
+    @property
+    def mapped(self) -> tuple[Array, KeyIndex] | None:
+        """
+        The rows as the file has them, zeros for -1 behind them, and the index of their keys.
+
+        None where they are packed, or the keys are text. What was set since is not among them.
+        """
+        index = index_of(self._base_keys)
+        return None if index is None or not self._plain else (self._stored, index)
 
     @property
     def live(self) -> Live | None:

@@ -49,6 +49,15 @@ class Keys(Protocol):
         ...
 
 
+KeyIndex = tuple[Array, Array | None, int]
+"""Slots, the keys by row where they are hashed, and the lowest key where they are not."""
+
+
+def index_of(keys: Keys) -> KeyIndex | None:
+    """Return what ``native/keys.h`` needs to find integers among *keys*; None: they are text."""
+    return keys.index if isinstance(keys, DenseKeys | HashedKeys) else None
+
+
 class DenseKeys:
     """Integers that lie close together: ``slots[key - lowest]`` is the row."""
 
@@ -57,6 +66,7 @@ class DenseKeys:
         self._slots = slots
         self._lowest = lowest
         self._beyond = np.uint64(len(slots) - 1)  # the last slot says -1
+        self.index: KeyIndex = (slots, None, lowest)
 
     def __len__(self) -> int:
         return len(self.all)
@@ -84,6 +94,7 @@ class HashedKeys:
     def __init__(self, keys: Array, slots: Array) -> None:
         self.all = keys
         self._slots = slots
+        self.index: KeyIndex = (slots, keys, 0)
 
     def __len__(self) -> int:
         return len(self.all)

@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from martlet.errors import Code, InvalidInput, MartletError, NotAvailable
-from martlet.servers import connection, http, replies
+from martlet.servers import http, replies
 from martlet.servers.failures import failed
 from martlet.servers.http import HttpServer
 from martlet.servers.limits import Limits
@@ -650,7 +650,7 @@ class TestErrors:
             assert "oops" not in answer.json()["error"]
             assert (await client.ask("GET", "/echo")).status == 200
 
-        with caplog.at_level(logging.ERROR, connection.__name__):
+        with caplog.at_level(logging.ERROR, replies.__name__):
             run()
         assert f"GET /raise/{when}bug failed" in caplog.text
         assert "ZeroDivisionError: oops" in caplog.text

@@ -18,7 +18,7 @@ from martlet.formats.package.part import OpenPart
 from martlet.stores.embeddings import Embeddings
 from martlet.stores.features import Features
 from martlet.stores.keys import Rows
-from martlet.tensors import Spec, Tensor, Tensors
+from martlet.tensors import DType, Spec, Tensor, Tensors
 
 
 class OpenItems:
@@ -48,11 +48,11 @@ class OpenItems:
         self.items = items
         self._specs = specs
         self.part = OpenPart(folder, items.part, tables, options)
-        self._table = Features(folder / items.table)
+        self.table = Features(folder / items.table)
         self._set_rows = [(rows_of, SetRows(t)) for rows_of, t, _ in self.part.gathers]
         self._shapes = dict(zip(items.part.outputs, items.shapes, strict=True))
         self._deep = [(n, s) for n, s in self._shapes.items() if len(s) != 1]
-        columns = self._table.columns
+        columns = self.table.columns
         lacking = {*self._shapes, *items.columns} - set(columns)
         if lacking or any(max(columns[n].width, 1) != prod(s) for n, s in self._shapes.items()):
             raise UnsupportedModel(f"{folder / items.table} was not computed by its graph")
@@ -79,17 +79,33 @@ class OpenItems:
         """
         rows = self._rows_of(inputs)
         anew = self._to_compute(inputs, rows)
-        (name,) = self.items.part.outputs
         if anew is None:
-            return self._table.stored(name), rows
+            return self.matrix, rows
+        (name,) = self.items.part.outputs
         return self._found(inputs, rows, anew)[name], np.arange(len(rows))
+
+    @property
+    def matrix(self) -> Tensor:
+        """Each item's share, the graph's only output, as the mapped table has it; -1's is last."""
+        (name,) = self.items.part.outputs
+        return self.table.stored(name)
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return what the table was computed from in the input *name*; None for text and doubles."""
+        column = self.table.columns[name]
+        plain = column.dtype in (DType.BOOL, DType.INT64, DType.FLOAT32)
+        return self.table.stored(name) if plain else None
+
+    def any_set(self) -> bool:
+        """Whether rows of a table that the graph gathers from were set since."""
+        return any(each.any_set() for _, each in self._set_rows)
 
     def _rows_of(self, inputs: Tensors) -> Rows:
         keys = inputs[self.items.key].reshape(-1)
-        return self._table.rows_of(keys if keys.dtype == np.int64 else keys.astype(np.int64))
+        return self.table.rows_of(keys if keys.dtype == np.int64 else keys.astype(np.int64))
 
     def _found(self, inputs: Tensors, rows: Rows, anew: Tensor | None) -> dict[str, Tensor]:
-        found = self._table.take(rows, self.items.part.outputs)
+        found = self.table.take(rows, self.items.part.outputs)
         for name, shape in self._deep:
             found[name] = found[name].reshape(len(rows), *shape)
         if anew is not None:
@@ -106,7 +122,7 @@ class OpenItems:
         for name in self.items.columns:
             if name not in inputs:
                 continue  # left out: the table speaks for it
-            known = self._table.take(rows, (name,))[name]
+            known = self.table.take(rows, (name,))[name]
             same = inputs[name].reshape(known.shape) == known
             if not same.all():
                 anew |= ~(same if same.ndim == 1 else same.all(axis=1))
@@ -127,7 +143,7 @@ class OpenItems:
                 f"the item {self.items.key}={unknown} is not in the catalogue: give its "
                 f"{', '.join(absent)} too"
             )
-        taken = self._table.take(rows, absent)
+        taken = self.table.take(rows, absent)
         shaped = {
             n: v.reshape(len(rows), *(self._specs[n].shape or ())[1:]) for n, v in taken.items()
         }
@@ -140,18 +156,18 @@ class SetRows:
     _EVERY_S: Final = 0.05
 
     def __init__(self, table: Embeddings) -> None:
-        self._table = table
+        self.table = table
         self._rows: NDArray[np.bool_] | None = None
         self._looked = 0.0
 
     def any_set(self) -> bool:
         """Whether any is."""
-        if self._table.live is None:
+        if self.table.live is None:
             return False
         now = monotonic()
         if now - self._looked > self._EVERY_S:
             self._looked = now
-            found = self._table.live_rows
+            found = self.table.live_rows
             rows = None
             if len(found):
                 # Of row -1, which is no row, the last place speaks.

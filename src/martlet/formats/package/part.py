@@ -100,6 +100,16 @@ class OpenPart:
         self._dtypes = {name: _dtype(given[name]) for name in self._inputs}
         self._casts: list[tuple[str, np.dtype[Any]]] = []
 
+    @property
+    def inputs(self) -> list[str]:
+        """The package's inputs that the graph takes as they come."""
+        return self._inputs
+
+    @property
+    def floats(self) -> list[str]:
+        """Those of them that are float32 to the graph."""
+        return [name for name in self._inputs if self._dtypes[name] is DType.FLOAT32]
+
     def cast_from(self, dtypes: Mapping[str, DType]) -> None:
         """Let inputs that come as *dtypes* be cast to what the graph takes, where they differ."""
         self._casts = [

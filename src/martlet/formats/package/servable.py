@@ -13,6 +13,7 @@ from martlet.formats.cross import Cross
 from martlet.formats.package.items import OpenItems
 from martlet.formats.package.manifest import Manifest
 from martlet.formats.package.part import OpenPart
+from martlet.formats.package.sides import Sides, UserShare
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.stores.embeddings import Embeddings
 from martlet.tensors import Signature, Tensor, Tensors
@@ -59,11 +60,16 @@ class PackageServable:
         wanted = self._main.fed_otherwise if self._main is not None else set()
         if wanted - given or set(manifest.main.outputs) != set(signature.outputs):
             raise UnsupportedModel(f"the manifest of {folder} does not go with its graphs")
+        self._share: UserShare | None = None
+        self._sides: Sides | None = None
         self._cross = self._open_cross(folder) if manifest.cross else None
         parts = [self._main, self._user, None if self._items is None else self._items.part]
         self._parts = [each for each in parts if each is not None]
         for part in self._parts:
             part.cast_from({name: spec.dtype for name, spec in signature.inputs.items()})
+        if self._cross is not None and self._user is not None and self._items is not None:
+            self._share = UserShare.of(self._user, signature.inputs)
+            self._sides = Sides.of(self._items, self._share)
         self._outputs = manifest.main.outputs
         self._user_outputs = manifest.user.outputs if manifest.user is not None else ()
         names = (manifest.signature_name, *manifest.aliases)
@@ -105,15 +111,29 @@ class PackageServable:
         return cross
 
     def _crossed(self, inputs: Tensors, cross: Cross) -> dict[str, Tensor]:
-        assert self._user is not None and self._items is not None, "_open_cross has seen both"
-        (users,) = self._user.run(self._user.feed(self._one_user(inputs)))
-        items, rows = self._items.located(inputs)
+        assert self._items is not None, "_open_cross has seen it"
+        found = None if self._sides is None else self._sides.find(inputs)
+        if found is None:
+            users, (items, rows) = self._users(inputs), self._items.located(inputs)
+        else:
+            items, (users, rows) = self._items.matrix, found
+            if not len(users[0]):
+                users = self._users(inputs)
         if not len(rows):
             scores = np.empty((0, cross.outputs), np.float32)
         else:
             of_user = None if len(users) == 1 else np.arange(len(rows))
             scores = cross.score(users, items, rows, of_user)
         return {self._outputs[0]: scores[:, 0] if self._flat else scores}
+
+    def _users(self, inputs: Tensors) -> Tensor:
+        """Return the share of the one user, or of each row's."""
+        assert self._user is not None, "_open_cross has seen it"
+        rows = self._one_user(inputs)
+        if self._share is not None:
+            return self._share(rows)
+        (users,) = self._user.run(self._user.feed(rows))
+        return users
 
     def _one_user(self, inputs: Tensors) -> Tensors:
         """Return the user's inputs: one row of them where all rows are the same."""
