@@ -309,6 +309,10 @@ static int read_index(PyObject *given, Py_ssize_t height, Index *index)
 {
     PyObject *slots, *known;
     long long lowest;
+    if (!PyTuple_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "a table needs its index");
+        return -1;
+    }
     if (!PyArg_ParseTuple(given, "OOL", &slots, &known, &lowest) ||
         get_array(slots, &index->slots_held, "ilq", 1) < 0)
         return -1;
@@ -336,6 +340,10 @@ static int read_index(PyObject *given, Py_ssize_t height, Index *index)
 static int read_feed(PyObject *given, Feed *feed)
 {
     PyObject *index, *table;
+    if (!PyTuple_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "a feed is a tuple");
+        return -1;
+    }
     if (!PyArg_ParseTuple(given, "UOOn", &feed->name, &index, &table, &feed->width))
         return -1;
     feed->is_gathered = table != Py_None;
@@ -386,8 +394,12 @@ static int read_items(Sides *sides, PyObject *given)
     for (Py_ssize_t c = 0; c < count; c++) {
         PyObject *stored;
         Column *column = &sides->columns[c];
-        if (!PyArg_ParseTuple(PyTuple_GetItem(columns, c), "UO", &column->name, &stored))
+        PyObject *about = PyTuple_GetItem(columns, c);
+        if (!PyTuple_Check(about) || !PyArg_ParseTuple(about, "UO", &column->name, &stored)) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a column is a tuple");
             return -1;
+        }
         if (stored == Py_None)
             continue;
         if (get_array(stored, &column->stored, "?ilqf", 0) < 0)

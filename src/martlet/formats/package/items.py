@@ -91,7 +91,7 @@ class OpenItems:
         return self.table.stored(name)
 
     def stored(self, name: str) -> Tensor | None:
-        """Return what the table was computed from in the input *name*; None for text and doubles."""
+        """Return what the table was computed from in the input *name*; None: not here."""
         column = self.table.columns[name]
         plain = column.dtype in (DType.BOOL, DType.INT64, DType.FLOAT32)
         return self.table.stored(name) if plain else None

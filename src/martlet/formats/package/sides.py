@@ -76,16 +76,16 @@ class UserShare:
         """
         Return the share that *part* computes, found by running it; None: it is no matrix.
 
-        Its rows are what it gives for one input at a time, so large that the rest is rounded away;
-        that it is this matrix is tried on numbers of every size and sign, as the certificate tries
-        the package that has it.
+        Its rows are what the graph gives for one number at a time, so large that the bias is
+        rounded away. That it is this matrix is tried on numbers of every size and sign; and the
+        certificate's rows are asked of the package that uses it.
         """
         stretches = _stretches(part, specs)
         if stretches is None:
             return None
         depth = sum(each.width for each in stretches)
         tried = np.random.default_rng(0).standard_normal((24, depth)).astype(np.float32)
-        tried *= np.float32(10.0) ** np.arange(-3, 3, 0.25, np.float32)[:, None]
+        tried *= np.logspace(-3, 3, len(tried), dtype=np.float32)[:, None]
         x = np.concatenate([np.zeros((1, depth)), np.eye(depth) * _LARGE, tried])
         try:
             with np.errstate(over="ignore", invalid="ignore"):
