@@ -31,7 +31,9 @@ def converted(
         UnsupportedModel: it does not convert, or cannot be asked.
         MissingExtra: the converters are not installed.
     """
-    with judging(path, format, signature_name=signature_name, trusted=trusted) as judge:
+    with judging(
+        path, format, signature_name=signature_name, trusted=trusted, strict=True
+    ) as judge:
         return conversion(judge, made, limits)
 
 

@@ -7,17 +7,17 @@ vector in a hundred thousand holds, it would miss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from martlet.convert.draws import random_rows
-from martlet.convert.ranges import Domain
+from martlet.convert.ranges import Domain, Range
 from martlet.formats.forest import NO, YES, Forest, Grown
 from martlet.servable import Servable
-from martlet.tensors import Spec, Tensor
+from martlet.tensors import DType, Spec, Tensor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,34 +34,48 @@ def each_id(
     servable: Servable, domain: Domain, random: np.random.Generator
 ) -> Iterator[dict[str, Tensor]]:
     """
-    Give rows in which every integer input holds, in turn, every id that the model answers.
+    Give rows in which every integer input holds, in turn, every id that the model answers, and
+    every text input every word that is known of it.
 
     An input that takes all numbers holds no ids, and numbers below 0 are none: edges and random
     rows hold those. Other inputs hold small random values: where one is huge, a net saturates and
     no id moves it.
     """
     ids = {
-        spec.name: (spec, max(known.low, min(0, known.high)), known.high)
+        spec.name: (spec, held)
         for spec in domain.signature.inputs.values()
-        if (known := domain.ranges.get(spec.name)) is not None
-        and spec.dtype.is_integer
-        and known.low is not None
-        and known.high is not None
+        if spec.name in domain.ranges and len(held := _held(spec, domain.ranges[spec.name]))
     }
     longest = 0
-    for spec, low, high in ids.values():
-        width = int(np.prod(domain.shape(spec, 1)))
-        longest = max(longest, -(-(high - low + 1) // width))
+    for spec, held in ids.values():
+        longest = max(longest, -(-len(held) // int(np.prod(domain.shape(spec, 1)))))
     rows, batch = min(longest, _MOST), _batch(domain)
     for _ in range(2 if 0 < rows <= _TWICE else min(rows, 1)):
         starts = {name: int(random.integers(0, 1 << 30)) for name in ids}
         for at in range(0, rows, batch):
             count = min(batch, rows - at)
             drawn = random_rows(domain, count, random, calm=True)
-            for name, (spec, low, high) in ids.items():
+            for name, (spec, held) in ids.items():
                 shape = domain.shape(spec, count)
-                drawn[name] = _ids(spec, low, high, shape, at, rows, starts[name])
+                place = _places(len(held), shape, at, rows, starts[name])
+                drawn[name] = _at(held, place, spec)
             yield drawn
+
+
+def _held(spec: Spec, known: Range) -> range | Sequence[object]:
+    """Return the ids or words that an input may hold; none of what holds numbers."""
+    if spec.dtype is DType.STRING:
+        return known.values
+    if not spec.dtype.is_integer or known.low is None or known.high is None:
+        return ()
+    return range(max(known.low, min(0, known.high)), known.high + 1)
+
+
+def _at(held: range | Sequence[object], place: Ints, spec: Spec) -> Tensor:
+    if isinstance(held, range):
+        return (place + held.start).astype(spec.dtype.numpy)
+    words: Tensor = np.array(held, object)[place]
+    return words
 
 
 def _batch(domain: Domain) -> int:
@@ -69,17 +83,14 @@ def _batch(domain: Domain) -> int:
     return max(1, _CELLS // max(1, sum(int(np.prod(domain.shape(each, 1))) for each in specs)))
 
 
-def _ids(
-    spec: Spec, low: int, high: int, shape: tuple[int, ...], at: int, rows: int, start: int
-) -> Tensor:
-    """Return the ids of the rows from *at* on, of *rows* rows that hold them all between them."""
+def _places(size: int, shape: tuple[int, ...], at: int, rows: int, start: int) -> Ints:
+    """Return which of *size* the rows from *at* on hold, of *rows* that hold them all."""
     width = int(np.prod(shape[1:]))
     place = np.arange(at * width, (at + shape[0]) * width, dtype=np.int64)
-    size = high - low + 1
     if size > rows * width:
         place = (place.astype(np.float64) * (size / (rows * width))).astype(np.int64)
-    found: Tensor = (low + (place + start) % size).astype(spec.dtype.numpy)
-    return found.reshape(shape)
+    found: Ints = ((place + start) % size).reshape(shape)
+    return found
 
 
 def each_branch(

@@ -17,6 +17,7 @@ from martlet.convert.probes import Probe, probes_for
 from martlet.convert.ranges import Domain, default_signature, domain_of
 from martlet.convert.rows import Logged
 from martlet.convert.to_onnx import Bounds, to_onnx
+from martlet.convert.to_onnx.strict import Strict
 from martlet.convert.words import words_of
 from martlet.servable import Servable
 
@@ -118,6 +119,7 @@ def judging(
     *,
     signature_name: str = "",
     trusted: bool = False,
+    strict: bool = False,
 ) -> Iterator[Judge]:
     """
     Open the model at *path* to be compared with.
@@ -126,12 +128,14 @@ def judging(
         format: None: found by content.
         rows: Real rows, in columns named as the inputs.
         signature_name: "" for the one that a caller who names none means.
+        strict: Without what an ONNX file has no way to say (see `Strict`).
 
     Raises:
         MartletError: it does not open, cannot be asked, or *rows* do not fit.
     """
     chosen = format or formats.sniff(path).name
-    with closing(formats.load(path, formats.LoadOptions(trusted), chosen)) as servable:
+    with closing(formats.load(path, formats.LoadOptions(trusted), chosen)) as opened:
+        servable = Strict(opened, empty=chosen == "pmml") if strict else opened
         name = signature_name or default_signature(servable)
         logged = None if rows is None else rows.probe(servable.signatures[name])
         yield Judge.of(path, chosen, servable, logged, signature_name=name, trusted=trusted)

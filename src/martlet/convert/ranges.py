@@ -135,7 +135,7 @@ def _base(
 ) -> tuple[int, Tensors]:
     """Return the inner size, and one row, that the model answers."""
     refusal: MartletError | None = None
-    for inner, row in _candidates(signature, words, logged):
+    for inner, row in _candidates(signature, words, known_words(servable), logged):
         try:
             servable.predict(row, name)
         except MartletError as exc:
@@ -148,7 +148,10 @@ def _base(
 
 
 def _candidates(
-    signature: Signature, words: Sequence[str], logged: Tensors | None
+    signature: Signature,
+    words: Sequence[str],
+    known: Mapping[str, Sequence[str]],
+    logged: Tensors | None,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     if logged:
         inner = next((v.shape[1] for v in logged.values() if v.ndim > 1), 1)
@@ -164,12 +167,23 @@ def _candidates(
         ranks, _INNER if free else (1,), texts if has_text else ("",), (1, 0)
     ):
         row = {
-            spec.name: filled(spec, text if spec.dtype is DType.STRING else number, 1, inner)
+            spec.name: filled(
+                spec,
+                number if spec.dtype is not DType.STRING else known.get(spec.name, [text])[0],
+                1,
+                inner,
+            )
             for spec in specs
         }
         if rank == 2:
             row |= {spec.name: row[spec.name][:, None] for spec in specs if spec.shape is None}
         yield inner, row
+
+
+def known_words(servable: Servable) -> Mapping[str, Sequence[str]]:
+    """Return the words that *servable* itself says its text inputs hold; no list is empty."""
+    found: Mapping[str, Sequence[str]] = getattr(servable, "vocabularies", {})
+    return {name: words for name, words in found.items() if words}
 
 
 def filled(spec: Spec, value: object, rows: int, inner: int) -> Tensor:
@@ -197,7 +211,7 @@ def _range(
     if logged is not None and spec.name in logged:
         seen = tuple(_distinct(logged[spec.name]))
     elif spec.dtype is DType.STRING:
-        seen = tuple(words)
+        seen = tuple(known_words(servable).get(spec.name, words))
     if spec.dtype is DType.STRING:
         return Range(nan=spec.nullable and answered(None), values=seen)
     if spec.dtype.is_float:

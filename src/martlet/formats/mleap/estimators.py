@@ -438,12 +438,8 @@ def als(node: Node, known: Known) -> list[Stage]:
 
 
 def isotonic_regression(node: Node, known: Known) -> list[Stage]:
-    curve = models.isotonic(node.vector("boundaries"), node.vector("predictions"))
-    element = int(node.get("feature_index") or 0)
-
-    def run(x: Any) -> Floats:
-        return curve(x if isinstance(x, np.ndarray) else x.dense()[:, element])
-
+    isotonic = models.Isotonic(node.vector("boundaries"), node.vector("predictions"))
+    run = models.Curve(isotonic, int(node.get("feature_index") or 0))
     source = _features(node)
     port = known.get(source)
     if port is None:

@@ -15,7 +15,7 @@ from martlet.formats.spark.features import Reader
 from martlet.formats.stages import classes, glm, models
 from martlet.formats.stages.classes import Names
 from martlet.formats.stages.plan import Kind, Port, Stage
-from martlet.formats.stages.vectors import Dense, Floats, Vector
+from martlet.formats.stages.vectors import Dense, Vector
 
 
 def names(saved: Saved) -> Names:
@@ -284,29 +284,20 @@ def als(saved: Saved, columns: Columns) -> list[Stage]:
 
 def isotonic_regression(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
-    curve = models.isotonic(
+    isotonic = models.Isotonic(
         np.array(row["boundaries"], dtype=np.float64),
         np.array(row["predictions"], dtype=np.float64),
     )
     features, prediction = saved.text("featuresCol"), saved.text("predictionCol")
-    element = int(saved.number("featureIndex", 0))
+    curve = models.Curve(isotonic, int(saved.number("featureIndex", 0)))
     if columns.is_vector(features):
-        return [
-            classes.regressor(
-                saved.name, features, columns.width(features), prediction,
-                lambda x: curve(x.dense()[:, element]),
-            )
-        ]  # fmt: skip
-
-    def run(x: Any) -> Floats:
-        return curve(x if isinstance(x, np.ndarray) else x.dense()[:, element])
-
+        return [classes.regressor(saved.name, features, columns.width(features), prediction, curve)]
     return [
         Stage(
             saved.name,
             (Port(features, Kind.ANY),),
             (Port(prediction, Kind.NUMBER),),
-            run,
+            curve,
             predicts=True,
         )
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,20 +97,27 @@ def _one_vs_rest(saved: Saved, columns: Columns, depth: int) -> list[Stage]:
             raise UnsupportedModel(f"{saved.name}: model {i} gives no score of two classes")
         scorers.append(inner[0])
 
-    def score(x: Vector) -> Floats:
-        out = np.empty((x.rows, count))
-        for i, scorer in enumerate(scorers):
-            out[:, i] = scorer.run(x)[0].dense()[:, 1]
-        return out
-
     names = replace(
         models.names(saved), features=source, raw=saved.text("rawPredictionCol"), probability=""
     )
     width = scorers[0].inputs[0].width
-    return [classifier(saved.name, names, width, count, score, None, _highest)]
+    return [classifier(saved.name, names, width, count, OneVsRest(tuple(scorers)), None, highest)]
 
 
-def _highest(raw: Floats, probability: Floats | None) -> Floats:
+@dataclass(frozen=True, slots=True)
+class OneVsRest:
+    """The score that each class's own model gives it. Shape [rows, classes]."""
+
+    scorers: tuple[Stage, ...]
+
+    def __call__(self, x: Vector) -> Floats:
+        out = np.empty((x.rows, len(self.scorers)))
+        for i, scorer in enumerate(self.scorers):
+            out[:, i] = scorer.run(x)[0].dense()[:, 1]
+        return out
+
+
+def highest(raw: Floats, probability: Floats | None) -> Floats:
     """Return the first class above minus infinity with the highest score; -1 for none, as Spark."""
     known = np.where(np.isnan(raw), -np.inf, raw)
     return np.where((known > -np.inf).any(axis=1), known.argmax(axis=1), -1.0)

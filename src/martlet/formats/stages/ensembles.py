@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,6 +153,11 @@ class Ensemble:
         """The columns of the vectors that the forest's are; None: all, in order."""
         return self._columns
 
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The number that each answer of the forest has in its tree, counted from the left."""
+        return self._number
+
     def adder(self, values: Floats, weights: Sequence[float] | None) -> Added:
         """Return what sums *values* [leaves, k], each tree times its weight. [rows, k]."""
         return Added(self, self.forest.sum(values, weights=weights))
@@ -182,20 +187,36 @@ def shares(raw: Floats) -> Floats:
     return np.asarray(np.divide(raw, total, out=np.zeros_like(raw), where=total != 0))
 
 
+@dataclass(frozen=True, slots=True)
+class LeafNumbers:
+    """The number of the leaf in each tree, or as one column of a *single* tree."""
+
+    trees: Ensemble
+    single: bool
+
+    def __call__(self, x: Vector) -> tuple[Any, ...]:
+        found = self.trees.leaf_numbers(x)
+        return (found[:, 0] if self.single else Dense(found),)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The variance of a tree's leaf, then what *more* gives."""
+
+    variance: Added
+    more: LeafNumbers | None
+
+    def __call__(self, x: Vector) -> tuple[Any, ...]:
+        return (self.variance(x), *(() if self.more is None else self.more(x)))
+
+
 def _leaf_column(
     trees: Ensemble, column: str, single: bool
-) -> tuple[tuple[Port, ...], Callable[[Vector], tuple[Any, ...]] | None]:
+) -> tuple[tuple[Port, ...], LeafNumbers | None]:
     if not column:
         return (), None
-    if single:
-        return (
-            (Port(column, Kind.NUMBER),),
-            lambda x: (trees.leaf_numbers(x)[:, 0],),
-        )
-    return (
-        (Port(column, Kind.VECTOR, trees.forest.trees),),
-        lambda x: (Dense(trees.leaf_numbers(x)),),
-    )
+    port = Port(column, Kind.NUMBER) if single else Port(column, Kind.VECTOR, trees.forest.trees)
+    return (port,), LeafNumbers(trees, single)
 
 
 def voting(
@@ -270,13 +291,10 @@ def tree_regressor(
     score = replace(trees.adder(_predictions(trees), weights), flat=True)
     extra, more = _leaf_column(trees, leaf, single)
     if variance:
-        spread = trees.adder(np.array([[node.impurity] for node in trees.leaves]), None)
-        leaf_more = more
-
-        def both(x: Vector) -> tuple[Any, ...]:
-            return (spread(x)[:, 0], *(() if leaf_more is None else leaf_more(x)))
-
-        extra, more = (Port(variance, Kind.NUMBER), *extra), both
+        impurity = np.array([[node.impurity] for node in trees.leaves])
+        spread = Spread(replace(trees.adder(impurity, None), flat=True), more)
+        ports = (Port(variance, Kind.NUMBER), *extra)
+        return regressor(name, features, trees.width, prediction, score, ports, spread)
     return regressor(name, features, trees.width, prediction, score, extra, more)
 
 

@@ -61,30 +61,65 @@ def naive_bayes(name: str, kind: str, pi: Floats, theta: Floats, sigma: Floats |
         sigma: Of ``gaussian`` the variances.
     """
     if kind == "multinomial":
-        score = affine(theta, pi)
-        return lambda x: score(_not_negative(x))
+        return NotNegative(affine(theta, pi))
     if kind == "complement":
-        weights = affine(theta, np.zeros(len(theta)))
-
-        def complement(x: Vector) -> Floats:
-            found = weights(_not_negative(x))
-            top = found.max(axis=1, keepdims=True)
-            return np.asarray(found - top - np.log(np.exp(found - top).sum(axis=1, keepdims=True)))
-
-        return complement
+        return NotNegative(LogShares(affine(theta, np.zeros(len(theta)))))
     if kind == "bernoulli":
         absent = np.log1p(-np.exp(theta))
-        score = affine(theta - absent, pi + absent.sum(axis=1))
-        return lambda x: score(_zero_or_one(x))
+        return ZeroOrOne(affine(theta - absent, pi + absent.sum(axis=1)))
     if kind == "gaussian" and sigma is not None:
-        constant = pi - 0.5 * np.log(sigma).sum(axis=1)
-
-        def gaussian(x: Vector) -> Floats:
-            away = x.dense()[:, None, :] - theta
-            return np.asarray(constant - 0.5 * (away * away / sigma).sum(axis=2))
-
-        return gaussian
+        return Gaussian(pi - 0.5 * np.log(sigma).sum(axis=1), theta, sigma)
     raise UnsupportedModel(f"{name}: naive Bayes of the kind {kind!r} is not supported")
+
+
+@dataclass(frozen=True, slots=True)
+class NotNegative:
+    """*score* of vectors that hold no number below 0."""
+
+    score: Score
+
+    def __call__(self, x: Vector) -> Floats:
+        if not (_numbers(x) >= 0).all():
+            raise InvalidInput("naive Bayes takes numbers of 0 or more")
+        return self.score(x)
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroOrOne:
+    """*score* of vectors of 0 and 1."""
+
+    score: Score
+
+    def __call__(self, x: Vector) -> Floats:
+        values = _numbers(x)
+        if not ((values == 0) | (values == 1)).all():
+            raise InvalidInput("Bernoulli naive Bayes takes 0 and 1 only")
+        return self.score(x)
+
+
+@dataclass(frozen=True, slots=True)
+class LogShares:
+    """The logarithms of each row's exponentials over their sum."""
+
+    score: Score
+
+    def __call__(self, x: Vector) -> Floats:
+        found = self.score(x)
+        top = found.max(axis=1, keepdims=True)
+        return np.asarray(found - top - np.log(np.exp(found - top).sum(axis=1, keepdims=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """``constant - sum((x - means) ** 2 / variances) / 2``, [rows, classes]."""
+
+    constant: Floats
+    means: Floats
+    variances: Floats
+
+    def __call__(self, x: Vector) -> Floats:
+        away = x.dense()[:, None, :] - self.means
+        return np.asarray(self.constant - 0.5 * (away * away / self.variances).sum(axis=2))
 
 
 def _numbers(x: Vector) -> Floats:
@@ -92,20 +127,6 @@ def _numbers(x: Vector) -> Floats:
         return np.concatenate([_numbers(part).ravel() for part in x.parts])
     found = getattr(x, "values", None)
     return np.zeros(0) if found is None else np.asarray(found)
-
-
-def _not_negative(x: Vector) -> Vector:
-    values = _numbers(x)
-    if not (values >= 0).all():
-        raise InvalidInput("naive Bayes takes numbers of 0 or more")
-    return x
-
-
-def _zero_or_one(x: Vector) -> Vector:
-    values = _numbers(x)
-    if not ((values == 0) | (values == 1)).all():
-        raise InvalidInput("Bernoulli naive Bayes takes 0 and 1 only")
-    return x
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,9 +336,26 @@ def clusterer(
     )
 
 
-def isotonic(boundaries: Floats, predictions: Floats) -> Callable[[Floats], Floats]:
-    """Return the value that *predictions* take at x: linear between boundaries, flat outside."""
-    return lambda x: np.asarray(np.interp(x, boundaries, predictions))
+@dataclass(frozen=True, slots=True)
+class Isotonic:
+    """The value that *predictions* take at x: linear between boundaries, flat outside."""
+
+    boundaries: Floats
+    predictions: Floats
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.asarray(np.interp(x, self.boundaries, self.predictions))
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """*curve* at a number, or at an *element* of a vector."""
+
+    curve: Isotonic
+    element: int
+
+    def __call__(self, x: Any) -> Floats:
+        return self.curve(x if isinstance(x, np.ndarray) else x.dense()[:, self.element])
 
 
 @dataclass(frozen=True, slots=True)

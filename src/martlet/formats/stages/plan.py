@@ -157,6 +157,14 @@ class Plan:
         """Return what a call of *signature_name* runs, in order."""
         return self._plans[signature_name].steps
 
+    @property
+    def vocabularies(self) -> Mapping[str, Sequence[str]]:
+        """The words that its text inputs were learnt from."""
+        found: dict[str, Sequence[str]] = {}
+        for step in self._plans[COLUMNS].steps:
+            found |= dict(zip(step.inputs, getattr(step.run, "labels", ()), strict=False))
+        return {name: found[name] for name in self.signatures[COLUMNS].inputs if name in found}
+
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
