@@ -2,7 +2,8 @@
 # they are not built for it.
 
 SANITIZED := run/sanitized
-FUZZED    := tests/unit/test_rows.py tests/unit/test_rank_bodies.py tests/unit/test_infer_bodies.py tests/unit/servers/test_shortcut.py tests/unit/formats/test_forest.py tests/unit/formats/test_cross.py tests/unit/formats/test_sides.py
+FUZZED    := tests/unit/test_rows.py tests/unit/test_rank_bodies.py tests/unit/test_infer_bodies.py tests/unit/servers/test_shortcut.py \
+             $(addprefix tests/unit/formats/,test_forest.py test_cross.py test_attention.py test_sides.py)
 
 .PHONY: fuzz-native
 fuzz-native: $(VENV)/.test ## Fuzz the compiled parts under the sanitizers (SECONDS=60)

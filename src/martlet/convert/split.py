@@ -16,6 +16,7 @@ from martlet.convert.graph import Array, Graph, answer, needed, session
 from martlet.convert.lookups import Lookup
 from martlet.convert.rules import RULES
 from martlet.convert.sides import Shape, Side, dtypes_of, shapes_of, sides_of
+from martlet.convert.unfold import narrow, unfold
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.tensors import Tensors
 
@@ -108,14 +109,17 @@ def split(
     _check_names(graph, user_inputs, key)
     few = _few(graph, rows)
     before = shapes_of(graph, few)
-    after = Distribution(graph, before, user_inputs).run(RULES)
+    plain = graph.copy()
+    unfold(plain, before)
+    narrow(plain, before, user_inputs, rows)
+    after = Distribution(plain, before, user_inputs).run(RULES)
     cutter = _Cutter(after, user_inputs, few)
     found = cutter.cut(lookups, key)
     if found.item is not None and not _row_by_row(found.item.model, few):
         reason = "an item's own part depends on which other items come with it"
         found = replace(cutter.cut(lookups, key, items=False), reasons=(*found.reasons, reason))
     _check(model, found, few, user_inputs)
-    counts = _multiplications(graph, before), _multiplications_of(found.main, after, few)
+    counts = _multiplications(plain, before), _multiplications_of(found.main, after, few)
     return Split(found.main, found.user, found.item, counts, found.reasons)
 
 

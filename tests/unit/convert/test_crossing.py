@@ -22,7 +22,8 @@ from martlet.convert.rewrite import rewrite
 from martlet.convert.split import split
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.cross import Activation, Cross
+from martlet.formats.cross import Cross
+from martlet.formats.dense import Activation
 from martlet.formats.package.servable import PackageServable
 
 
@@ -147,11 +148,6 @@ def test_any_stack_of_layers_is_read(widths, activation, normalised, tmp_path_fa
 def test_more_layers_than_it_takes_are_left_to_onnxruntime(tmp_path):
     with pytest.raises(UnsupportedModel, match="16 layers"):
         parts_of(net(Layers([2] * 18, nn.Tanh, False)), tmp_path)
-
-
-def test_attention_over_a_history_is_left_to_onnxruntime(tmp_path):
-    with pytest.raises(UnsupportedModel, match=r"rank 3|takes|has a"):
-        parts_of(original("din"), tmp_path)
 
 
 class TestItsFile:

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from martlet import native
-from martlet.formats.cross import Activation, Cross, Dense
+from martlet.formats.cross import Cross
+from martlet.formats.dense import Activation, Dense
 
 compiled = native.find("cross")
 KERNELS = ["pure"] if compiled is None else ["pure", "plain", "avx2", "avx512"]

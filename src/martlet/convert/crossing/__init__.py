@@ -1,8 +1,9 @@
 """The cross part of a split graph, recognised as `formats.cross.Cross` where it is one.
 
 The main graph is read as algebra over the two sides' tensors: sums of the user's and the item's,
-products of one of each, a first activation on such a sum, and layers above it. Whatever is of one
-side alone moves into that side's graph. What does not fit is left to onnxruntime, with the reason.
+products of one of each, a first activation on such a sum, and layers above it; and attention, the
+same over the items of a user's history. Whatever is of one side alone moves into that side's graph.
+What does not fit is left to onnxruntime, with the reason.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ def crossing(found: Split, rows: Tensors) -> Crossing:
 
 def _check(found: Split, made: Crossing, rows: Tensors) -> None:
     wanted = answer(session(found.main), fed(found, rows))
-    shares = [answer(session(each.model), rows) for each in (made.user, made.item)]
-    if wanted is None or None in shares:
+    users, items = (answer(session(each.model), rows) for each in (made.user, made.item))
+    if wanted is None or users is None or items is None:
         raise UnsupportedModel("the parts do not answer the probes")
-    (users,), (items,) = (each or [] for each in shares)
-    numbers = np.arange(len(items))
-    if users.shape[1] != made.cross.width or items.shape[1] != made.cross.width:
+    cross, (share, *histories) = made.cross, users
+    widths = [each.shape[-1] for each in users]
+    if tuple(widths) != cross.user_widths or items[0].shape[1] != cross.item_width:
         raise UnsupportedModel("the sides' shares are not what the layers take")
-    scores = made.cross.score(users, items, numbers, numbers)
+    numbers = np.arange(len(share))
+    scores = cross.score(share, items[0], numbers, numbers, histories)
     if not np.allclose(
         scores.reshape(wanted[0].shape), wanted[0], _TOLERANCE, 1e-6, equal_nan=True
     ):

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.errors import UnsupportedModel
-from martlet.formats.cross import Activation, Dense
+from martlet.formats.dense import Activation, Dense
 
 Floats = NDArray[Any]
 
 USER, ITEM = 0, 1
 
-Pair = tuple[str | None, str | None]
-"""A product, number by number, of a tensor of the user's and one of the item's; None is 1."""
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """
+    A product, number by number, of a tensor of the user's and one of the item's; None is 1.
+
+    Args:
+        unit: Of attention: times its weights, and in a form without positions summed over the
+            history. The user's tensor has a row for each item of the history then.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    unit: int | None = None
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether it is of the user's side (with what attention adds to it), or the item's."""
+        return self.item is None or (self.user is None and self.unit is None)
+
+    @property
+    def is_of_user(self) -> bool:
+        """Whether it is one tensor of the user's."""
+        return self.item is None and self.unit is None
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A pair times a matrix, whose columns are those of the form."""
+
+    pair: Pair
+    weights: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +97,20 @@ class Chain:
         layers = (*below, Dense(as_float32(weights), as_float32(bias), kind, slope))
         return Chain(self.hidden, self.first, self.slope, layers)
 
+    def finished(self) -> tuple[Dense, ...]:
+        """Return the layers with all that follows the last activation; none where there is none."""
+        if self.open:
+            *below, last = self.layers
+            weights, bias = last.weights * self.scale, last.bias * self.scale + self.shift
+            bias = np.broadcast_to(bias, last.bias.shape)
+            return (*below, Dense(as_float32(weights), as_float32(bias), last.activation))
+        if self.is_plain:
+            return self.layers
+        width = self.hidden.width if not self.layers else len(self.layers[-1].bias)
+        weights = np.eye(width) * np.broadcast_to(np.asarray(self.scale, float), (1, width))
+        bias = np.broadcast_to(np.asarray(self.shift, float).reshape(-1), (width,))
+        return (*self.layers, Dense(as_float32(weights), as_float32(bias)))
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -76,14 +118,16 @@ class Form:
     A tensor [rows, width] as ``sum of pairs + dots + chain + constant``.
 
     Args:
-        dots: Products of two vectors, where the width is 1.
+        positions: How many items a history has, where the tensor is of all of them: [rows,
+            positions, width]. The user's tensors are then too; the item's never are.
     """
 
     width: int
     pairs: tuple[Pair, ...] = ()
-    dots: tuple[tuple[str, str], ...] = ()
+    dots: tuple[Dot, ...] = ()
     chain: Chain | None = None
     constant: Any = 0.0
+    positions: int = 0
 
     @property
     def is_constant(self) -> bool:
@@ -93,7 +137,14 @@ class Form:
     @property
     def is_sum(self) -> bool:
         """Whether it is a sum of tensors of one side each, and constants."""
-        return not self.dots and self.chain is None and all(None in each for each in self.pairs)
+        whole = not self.dots and self.chain is None
+        return whole and all(each.is_one_sided for each in self.pairs)
+
+    @property
+    def is_of_user(self) -> bool:
+        """Whether it is a sum of tensors of the user's alone, and constants."""
+        whole = not self.dots and self.chain is None
+        return whole and all(each.is_of_user for each in self.pairs)
 
     @property
     def is_chain(self) -> bool:
@@ -106,28 +157,6 @@ class Joined:
     """Forms side by side; only a matrix can follow, which takes each by rows of its own."""
 
     forms: tuple[Form, ...]
-
-
-def total(forms: Sequence[Form]) -> Form:
-    """
-    Return the sum of *forms*.
-
-    Raises:
-        UnsupportedModel: it is no form.
-    """
-    width = max(each.width for each in forms)
-    chains = [each.chain for each in forms if each.chain is not None]
-    if len(chains) > 1:
-        raise UnsupportedModel("two stacks of layers are added")
-    if any(each.width != width and not each.is_constant for each in forms):
-        raise UnsupportedModel("one column is added to several")
-    return Form(
-        width,
-        tuple(pair for each in forms for pair in each.pairs),
-        tuple(dot for each in forms for dot in each.dots),
-        chains[0] if chains else None,
-        sum((np.asarray(each.constant, float) for each in forms), np.zeros(1)),
-    )
 
 
 def as_float32(values: Any) -> Floats:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
 from martlet.convert.crossing.algebra import Algebra
-from martlet.convert.crossing.forms import USER, Floats, Form, Joined, total
+from martlet.convert.crossing.forms import USER, Floats, Form, Joined, Pair
+from martlet.convert.crossing.layout import COLUMNS, ONE, POSITIONS, Laid, aligned, leaf, turned
 from martlet.convert.crossing.shares import Crossing, crossing_of
 from martlet.convert.crossing.side import SideGraph
-from martlet.convert.graph import Graph, answer, attribute, session
+from martlet.convert.graph import Array, Graph, answer, attribute, session
 from martlet.convert.sides import shapes_of
 from martlet.convert.split import Split
 from martlet.errors import UnsupportedModel
-from martlet.formats.cross import Activation
+from martlet.formats.dense import Activation
 from martlet.tensors import Tensors
 
 _ACTIVATIONS = {
@@ -24,7 +26,8 @@ _ACTIVATIONS = {
     "Tanh": Activation.TANH,
     "LeakyRelu": Activation.LEAKY,
 }
-_SAME = ("Identity", "Dropout", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Cast")
+_SAME = frozenset({"Identity", "Dropout", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Expand"})
+_TOGETHER = frozenset({"Add", "Sum", "Sub", "Mul", "Div", "Where"})
 
 
 class Reader:
@@ -33,9 +36,6 @@ class Reader:
 
     Args:
         rows: At least four rows that the model answers.
-
-    Raises:
-        UnsupportedModel: a side gives what no row is made of.
     """
 
     def __init__(self, found: Split, rows: Tensors) -> None:
@@ -44,23 +44,17 @@ class Reader:
         self._main = Graph(found.main)
         few = fed(found, rows)
         self._shapes = shapes_of(self._main, few)
-        self._forms: dict[str, Form | Joined] = {}
-        self._columns: dict[str, int] = {}  # without an axis: read only where they are given one
-        self._sides: list[SideGraph] = []
+        self._laid: dict[str, Laid | UnsupportedModel] = {}
+        self._leaves: dict[str, int] = {}
+        self._masks = {name for name, values in few.items() if values.dtype == np.bool_}
+        sides: list[SideGraph] = []
         for side, model in enumerate((found.user.model, found.item.model)):
             graph = Graph(model)
-            widths: dict[str, int] = {}
-            for name in graph.outputs:
-                if few[name].ndim > 2:
-                    raise UnsupportedModel(f"{name!r} is of rank {few[name].ndim}")
-                if few[name].ndim == 1:
-                    self._columns[name] = side
-                    continue
-                widths[name] = few[name].shape[1]
-                pair = (name, None) if side == USER else (None, name)
-                self._forms[name] = Form(widths[name], (pair,))
-            self._sides.append(SideGraph(graph, widths))
-        self._algebra = Algebra(self._sides)
+            self._leaves |= dict.fromkeys(graph.outputs, side)
+            widths = {name: few[name].shape[-1] for name in graph.outputs if few[name].ndim}
+            sides.append(SideGraph(graph, widths))
+        self._user = sides[USER]
+        self._algebra = Algebra(sides)
 
     def read(self) -> Crossing:
         """
@@ -70,84 +64,166 @@ class Reader:
             UnsupportedModel: it is none.
         """
         for node in self._main.nodes:
-            if node.op_type == "Concat" and attribute(node, "axis", 0) in (1, -1):
-                self._forms[node.output[0]] = Joined(tuple(map(self._form, node.input)))
-            else:
-                self._forms[node.output[0]] = self._node(node)
+            try:
+                self._laid[node.output[0]] = self._node(node)
+            except UnsupportedModel as exc:  # it may be a shape, which nobody reads
+                self._laid[node.output[0]] = exc
         (output,) = self._main.outputs
-        return crossing_of(self._form(output), output, self._sides, self._found)
+        return crossing_of(self._get(output).single, output, self._algebra, self._found)
 
-    def _node(self, node: NodeProto) -> Form:
+    def _get(self, name: str) -> Laid:
+        found = self._laid.get(name)
+        if isinstance(found, UnsupportedModel):
+            raise found
+        if found is None:
+            found = self._laid[name] = self._leaf(name)
+        return found
+
+    def _leaf(self, name: str) -> Laid:
+        if name not in self._leaves:
+            raise UnsupportedModel(f"it takes {name!r} as it comes")
+        of_user = self._leaves[name] == USER
+        side = self._algebra.sides[self._leaves[name]]
+        shape = self._shapes[name]
+        if name in self._masks:
+            name = side.add("Cast", [name], side.width(name), to=1)
+        return leaf(name, shape, side, of_user)
+
+    # -- one operator --------------------------------------------------------------------------
+
+    def _node(self, node: NodeProto) -> Laid:
         kind, algebra = node.op_type, self._algebra
-        if kind in _SAME and self._same(node):
-            return self._form(node.input[0])
-        if kind == "Unsqueeze" and node.input[0] in self._columns:
-            return self._column(node)
-        if kind in ("MatMul", "Gemm") and node.input[1] in self._main.constants:
-            return algebra.layer(self._given(node.input[0]), *self._weights(node))
-        forms = [self._form(name) for name in node.input if name]
-        match kind:
-            case "Add" | "Sum":
-                return total(forms)
-            case "Sub":
-                return total([forms[0], algebra.scaled(forms[1], -1.0)])
-            case "Neg":
-                return algebra.scaled(forms[0], -1.0)
-            case "Mul":
-                return algebra.product(*forms)
-            case "Div" if forms[1].is_constant:
-                return algebra.scaled(forms[0], 1.0 / np.asarray(forms[1].constant))
-            case "Pow" if forms[1].is_constant and np.all(np.asarray(forms[1].constant) == 2):
-                return algebra.product(forms[0], forms[0])
-            case "ReduceSum" if self._by_row(node):
-                return algebra.row_sum(forms[0])
-            case "ReduceMean" if self._by_row(node):
-                return algebra.scaled(algebra.row_sum(forms[0]), 1 / forms[0].width)
-            case "BatchNormalization":
-                return algebra.normalised(forms, attribute(node, "epsilon", 1e-5))
+        if kind in _TOGETHER:
+            return self._together(node)
+        if kind in ("MatMul", "Gemm"):
+            return self._product(node)
+        if kind == "Concat":
+            return self._joined(node)
+        laid = self._get(node.input[0])
+        if kind in _SAME or (kind == "Cast" and attribute(node, "to", 0) == 1):
+            return laid.reshaped(self._shapes[node.output[0]])
+        form, axes = laid.single, laid.axes
+        if kind == "Transpose":
+            return Laid(form, "".join(axes[at] for at in attribute(node, "perm")))
+        if kind in ("ReduceSum", "ReduceMean"):
+            return self._reduced(node, laid)
         if kind in _ACTIVATIONS:
             slope = attribute(node, "alpha", 0.01)
-            return algebra.activated(forms[0], _ACTIVATIONS[kind], slope)
+            return Laid(algebra.activated(form, _ACTIVATIONS[kind], slope), axes)
+        if kind == "Neg":
+            return Laid(algebra.scaled(form, -1.0), axes)
+        if kind == "Pow" and np.all(self._constant(node.input[1]) == 2):
+            return Laid(algebra.product(form, form), axes)
+        if kind == "Softmax" and axes[attribute(node, "axis", -1)] == POSITIONS:
+            return Laid(algebra.softmax(form), axes)
+        if kind == "BatchNormalization" and axes[1:2] == COLUMNS:
+            values = [Form(1, constant=self._constant(name)) for name in node.input[1:]]
+            epsilon = attribute(node, "epsilon", 1e-5)
+            return Laid(algebra.normalised([form, *values], epsilon), axes)
         raise UnsupportedModel(f"it has a {kind}")
 
-    def _given(self, name: str) -> Form | Joined:
-        found = self._forms.get(name)
-        return found if isinstance(found, Joined) else self._form(name)
+    def _together(self, node: NodeProto) -> Laid:
+        """Read an operator that broadcasts."""
+        names, algebra = list(node.input), self._algebra
+        given = [self._get(name) for name in names if name not in self._main.constants]
+        given, axes = aligned(given, self._user)
+        left = iter(given)
+        forms: list[Form] = []
+        for name in names:
+            if name in self._main.constants:
+                form, axes = self._broadcast(self._main.array(name), axes, given)
+            else:
+                form = next(left).single
+            forms.append(form)
+        match node.op_type:
+            case "Sub":
+                found = algebra.total([forms[0], algebra.scaled(forms[1], -1.0)])
+            case "Mul":
+                found = algebra.product(*forms)
+            case "Div" if forms[1].is_constant:
+                found = algebra.scaled(forms[0], 1.0 / np.asarray(forms[1].constant))
+            case "Div":
+                found = algebra.product(forms[0], algebra.inverse(forms[1]))
+            case "Where":
+                found = algebra.chosen(*forms)
+            case _:
+                found = algebra.total(forms)
+        return Laid(found, axes)
 
-    def _form(self, name: str) -> Form:
-        found = self._forms.get(name)
-        if isinstance(found, Form):
-            return found
-        if name in self._main.constants:
-            array = self._main.array(name)
-            return Form(array.shape[-1] if array.ndim else 1, constant=array)
-        raise UnsupportedModel(f"it takes {name!r} as it comes")
+    def _constant(self, name: str) -> Array:
+        if name not in self._main.constants:
+            raise UnsupportedModel("it computes with what is no constant")
+        return self._main.array(name)
 
-    def _same(self, node: NodeProto) -> bool:
-        """Whether the node gives what it takes, with the width at the end."""
-        given, gives = self._shapes.get(node.input[0]), self._shapes.get(node.output[0])
-        if node.input[0] not in self._forms or given is None or gives is None:
-            return False
-        if node.op_type == "Cast":
-            return int(attribute(node, "to", 0)) == 1
-        # The last step may take the axis away: who calls gets the shape of the signature.
-        return given == gives or (node.output[0] in self._main.outputs and given == (*gives, 1))
+    def _broadcast(self, array: Array, axes: str, beside: Sequence[Laid]) -> tuple[Form, str]:
+        """Return a constant as a form beside others, and their axes."""
+        if array.ndim > len(axes):
+            raise UnsupportedModel("a constant has more axes than what it meets")
+        wide = array.reshape([1] * (len(axes) - array.ndim) + list(array.shape))
+        if wide.size == 1:
+            return Form(1, constant=wide.reshape(1)), axes
+        at = [i for i, size in enumerate(wide.shape) if size != 1]
+        letters = "".join(axes[i] for i in at)
+        if letters == ONE and COLUMNS not in axes:
+            axes, letters = axes[: at[0]] + COLUMNS + axes[at[0] + 1 :], COLUMNS
+        flat = wide.reshape([wide.shape[i] for i in at])
+        if letters == COLUMNS:
+            return Form(flat.size, constant=flat), axes
+        positions = max(each.positions for each in beside)
+        if letters == POSITIONS:
+            flat = flat[:, None]
+        elif letters == COLUMNS + POSITIONS:
+            flat = flat.T
+        elif letters != POSITIONS + COLUMNS:
+            raise UnsupportedModel("a constant differs from row to row")
+        width = flat.shape[1]
+        name = self._user.filled(flat, width, positions)
+        return Form(width, (Pair(name),), positions=positions), axes
 
-    def _column(self, node: NodeProto) -> Form:
-        name = node.input[0]
-        side = self._columns[name]
-        wide = self._sides[side].column(name)
-        if self._shapes.get(node.output[0]) != (-1, 1):
-            raise UnsupportedModel(f"{name!r} is laid along another axis")
-        return Form(1, ((wide, None) if side == USER else (None, wide),))
+    def _joined(self, node: NodeProto) -> Laid:
+        laids = [self._get(name) for name in node.input]
+        (axes,) = {each.axes for each in laids} if len({y.axes for y in laids}) == 1 else ("",)
+        at = attribute(node, "axis", 0)
+        if not axes or axes[at] != COLUMNS:
+            raise UnsupportedModel("it has a Concat along another axis than the columns")
+        return Laid(Joined(tuple(each.single for each in laids)), axes)
 
-    def _by_row(self, node: NodeProto) -> bool:
-        if len(node.input) > 1 and node.input[1]:
-            axes = self._main.array(node.input[1]).reshape(-1).tolist()
-        else:
-            axes = list(attribute(node, "axes", ()))
-        kept = attribute(node, "keepdims", 1) or node.output[0] in self._main.outputs
-        return axes in ([1], [-1]) and bool(kept)
+    def _reduced(self, node: NodeProto, laid: Laid) -> Laid:
+        axes = attribute(node, "axes")
+        if axes is None and len(node.input) > 1:
+            axes = self._constant(node.input[1]).reshape(-1)
+        if axes is None:
+            raise UnsupportedModel("it sums all rows")
+        kept, form = list(laid.axes), laid.single
+        for at in axes:
+            letter = laid.axes[at]
+            form = self._sum(form, letter)
+            if node.op_type == "ReduceMean":
+                form = self._algebra.scaled(form, 1 / laid.size(letter))
+            kept[at] = ONE
+        gone = set() if attribute(node, "keepdims", 1) else {int(at) % len(kept) for at in axes}
+        return Laid(form, "".join(y for at, y in enumerate(kept) if at not in gone))
+
+    def _sum(self, form: Form, letter: str) -> Form:
+        if letter == COLUMNS:
+            return self._algebra.row_sum(form)
+        if letter == POSITIONS:
+            return self._algebra.pooled(form)
+        if letter == ONE:
+            return form
+        raise UnsupportedModel("it sums over the rows")
+
+    # -- products of matrices ------------------------------------------------------------------
+
+    def _product(self, node: NodeProto) -> Laid:
+        one, other = node.input[:2]
+        if other not in self._main.constants:
+            return self._contracted(self._get(one), self._get(other))
+        laid = self._get(one)
+        if laid.axes[-1] != COLUMNS and not (laid.width == 1 and laid.axes[-1] == ONE):
+            raise UnsupportedModel("a matrix takes no columns")
+        found = self._algebra.layer(laid.form, *self._weights(node))
+        return Laid(found, laid.axes[:-1] + COLUMNS)
 
     def _weights(self, node: NodeProto) -> tuple[Floats, Any]:
         """Return the weights and the bias of a product with a constant matrix."""
@@ -159,11 +235,24 @@ class Reader:
         weights = weights.T if attribute(node, "transB", 0) else weights
         bias: Any = np.zeros(1)
         if len(node.input) > 2 and node.input[2]:
-            added = self._form(node.input[2])
-            if not added.is_constant:
-                raise UnsupportedModel("a Gemm adds what is no constant")
-            bias = np.asarray(added.constant) * attribute(node, "beta", 1.0)
+            bias = self._constant(node.input[2]) * attribute(node, "beta", 1.0)
         return weights * attribute(node, "alpha", 1.0), bias
+
+    def _contracted(self, one: Laid, other: Laid) -> Laid:
+        """Read a product of two tensors, row by row: a sum over the axis that they share."""
+        if len(one.axes) != 3 or len(other.axes) != 3:
+            raise UnsupportedModel("a product is of two matrices of other ranks")
+        if one.axes[-1] != other.axes[-2]:
+            if other.single.is_of_user and other.positions:
+                other = turned(other, self._user)
+            else:
+                one = turned(one, self._user)
+        letter = one.axes[-1]
+        left, right = one.axes[-2], other.axes[-1]
+        if letter != other.axes[-2] or (left == right and left != ONE):
+            raise UnsupportedModel("a product is of matrices whose axes do not go together")
+        product = self._algebra.product(one.single, other.single)
+        return Laid(self._sum(product, letter), one.axes[0] + left + right)
 
 
 def fed(found: Split, rows: Tensors) -> dict[str, Floats]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import ModelProto, helper
 
-from martlet.convert.crossing.forms import ITEM, USER, Chain, Form, as_float32
+from martlet.convert.crossing.algebra import Algebra
+from martlet.convert.crossing.forms import ITEM, USER, Chain, Dot, Form, Pair, as_float32
 from martlet.convert.crossing.side import SideGraph
+from martlet.convert.crossing.units import written
 from martlet.convert.split import ItemPart, Split, UserPart
 from martlet.errors import UnsupportedModel
-from martlet.formats.cross import Activation, Cross, Dense
+from martlet.formats.attention import Attention
+from martlet.formats.cross import Cross
+from martlet.formats.dense import Activation, Dense
 
 SHARES = ("martlet/user_share", "martlet/item_share")
-"""The one output of each side's graph: ``[hidden | dot | linear]`` (see `Cross`)."""
+"""The first output of each side's graph: ``[hidden | dot | linear]``, which an item's goes on from
+with what attention takes of it (see `Cross`). The user's has one more for each unit."""
+
+HISTORY = "martlet/history_{}"
 
 _FOLLOWED = "something follows the last activation"
 
@@ -26,7 +34,7 @@ class Crossing:
     A split graph whose main part is a `Cross`.
 
     Args:
-        user, item: The sides, each with its one output of SHARES.
+        user, item: The sides, with the outputs that a `Cross` takes.
         cross: What is left for each candidate.
         output: The name of what it gives.
     """
@@ -37,18 +45,20 @@ class Crossing:
     output: str
 
 
-def crossing_of(form: Form, output: str, sides: Sequence[SideGraph], found: Split) -> Crossing:
+def crossing_of(form: Form, output: str, algebra: Algebra, found: Split) -> Crossing:
     """
     Return the score *form* as a `Crossing`.
 
     Args:
         output: Its name.
-        sides: The user's graph and the items', which get their last nodes.
+        algebra: Its sides get their last nodes.
         found: What is crossed.
 
     Raises:
         UnsupportedModel: it is no cross part.
     """
+    if form.positions:
+        raise UnsupportedModel("it gives a number for each item of a history")
     end, slope, rest = Activation.IDENTITY, 0.0, form
     if form.is_chain and form.chain is not None and not form.chain.layers:
         chain = form.chain
@@ -61,14 +71,27 @@ def crossing_of(form: Form, output: str, sides: Sequence[SideGraph], found: Spli
     if inner is None:
         if rest.width != 1:
             raise UnsupportedModel(f"it gives {rest.width} numbers without a layer")
-        shares, dot, linear = _shares(None, rest, sides)
-        cross = Cross(0, dot, linear, (), end, slope)
+        layers: tuple[Dense, ...] = ()
+        shares = _Shares(None, rest, algebra)
+        first = end, slope
     else:
         layers = _layers(rest, inner, end, slope)
-        extra = replace(rest, chain=None, constant=0.0)
-        shares, dot, linear = _shares(inner.hidden, extra, sides)
-        cross = Cross(inner.hidden.width, dot, linear, layers, inner.first, inner.slope)
-    return _written(shares, cross, output, sides, found)
+        shares = _Shares(inner.hidden, replace(rest, chain=None, constant=0.0), algebra)
+        first = inner.first, inner.slope
+    attention = shares.write()
+    width = 0 if inner is None else inner.hidden.width
+    cross = Cross(width, shares.dot, shares.linear, layers, *first, attention)
+    user, item = (side.graph for side in algebra.sides)
+    assert found.item is not None, "a graph without an items' part is no crossing"
+    histories = [HISTORY.format(at) for at in range(len(attention))]
+    users = user.cut(user.inputs, [SHARES[USER], *histories])
+    items = item.cut(item.inputs, [SHARES[ITEM]])
+    part = replace(found.item, model=items, inputs=_inputs(items), shapes=((cross.item_width,),))
+    return Crossing(UserPart(users, _inputs(users)), part, cross, output)
+
+
+def _inputs(model: ModelProto) -> tuple[str, ...]:
+    return tuple(each.name for each in model.graph.input)
 
 
 def _layers(rest: Form, chain: Chain, end: Activation, slope: float) -> tuple[Dense, ...]:
@@ -89,48 +112,115 @@ def _layers(rest: Form, chain: Chain, end: Activation, slope: float) -> tuple[De
     return (*below, last)
 
 
-def _shares(
-    hidden: Form | None, extra: Form, sides: Sequence[SideGraph]
-) -> tuple[list[str], int, bool]:
-    """Return either side's row ``[hidden | dot | linear]``, the width of dot, and linear."""
-    pairs = [(u, i) for u, i in extra.pairs if u is not None and i is not None]
-    dots = [*extra.dots, *pairs]
-    dot = sum(sides[USER].width(user) for user, _ in dots)
-    if any(sides[USER].width(u) != sides[ITEM].width(i) for u, i in dots):
-        raise UnsupportedModel("a product's two sides differ in width")
-    alone = [each for each in extra.pairs if None in each]
-    linear = bool(alone) or bool(np.any(extra.constant))
-    shares = []
-    for number, side in enumerate(sides):
+class _Shares:
+    """
+    The rows ``[hidden | dot | linear]`` of both sides, and those of each history.
+
+    Args:
+        hidden: What the layers take; None where there are none.
+        extra: What is added before the last activation, without the layers.
+    """
+
+    def __init__(self, hidden: Form | None, extra: Form, algebra: Algebra) -> None:
+        self._hidden = hidden
+        self._algebra = algebra
+        self._user, self._item = algebra.sides
+        products = [Dot(each, np.ones((1, 1))) for each in extra.pairs if not each.is_one_sided]
+        self._dots = [self._folded(each) for each in (*extra.dots, *products)]
+        self._alone = [each for each in extra.pairs if each.is_one_sided]
+        self._constant = extra.constant
+        self.linear = bool(self._alone) or bool(np.any(extra.constant))
+
+    @property
+    def dot(self) -> int:
+        """How wide the product is."""
+        return sum(self._width(each) for each in self._dots)
+
+    def write(self) -> list[Attention]:
+        """Let the sides' graphs give the shares, and return the units of attention."""
+        found: list[Attention] = []
+        item_parts = self._of_items()
+        for unit in self._units():
+            one = self._algebra.units[unit]
+            values = self._user.joined(self._of_history(unit, one.hidden.positions))
+            made, rows, taken = written(one, values, self._algebra.sides)
+            _give(self._user, rows, HISTORY.format(len(found)))
+            item_parts += taken
+            found.append(made)
+        _give(self._user, self._user.joined(self._of_users()), SHARES[USER])
+        _give(self._item, self._item.joined(item_parts), SHARES[ITEM])
+        return found
+
+    def _folded(self, dot: Dot) -> Pair:
+        """Return a product of two vectors with its weights in the user's."""
+        pair = dot.pair
+        if dot.weights.shape[1] != 1:
+            raise UnsupportedModel("products of both sides are mixed by a matrix")
+        assert pair.user is not None and pair.item is not None, "a dot has both sides"
+        width = len(dot.weights)
+        item = self._item.widened(pair.item, width)
+        user = self._user.times(self._user.widened(pair.user, width), dot.weights[:, 0])
+        return replace(pair, user=user, item=item)
+
+    def _width(self, pair: Pair) -> int:
+        assert pair.item is not None, "a product has both sides"
+        return self._item.width(pair.item)
+
+    def _units(self) -> list[int]:
+        hidden = self._hidden.pairs if self._hidden is not None else ()
+        numbers = [each.unit for each in (*hidden, *self._dots, *self._alone)]
+        return list(dict.fromkeys(each for each in numbers if each is not None))
+
+    def _of_users(self) -> list[str]:
+        user = self._user
+
+        def given(pairs: Sequence[Pair], constant: Any, width: int) -> str:
+            mine = [each.user for each in pairs if each.user is not None and each.unit is None]
+            if np.any(constant):
+                mine.append(user.filled(constant, width))
+            return user.total(mine, width)
+
         parts = []
-        if hidden is not None:
-            mine = [each[number] for each in hidden.pairs if each[number] is not None]
-            if number == USER and np.any(hidden.constant):
-                mine.append(side.filled(hidden.constant, hidden.width))
-            parts.append(side.total([each for each in mine if each], hidden.width))
-        parts += [each[number] for each in dots]
-        if linear:
-            mine = [each[number] for each in alone if each[number] is not None]
-            if number == USER and np.any(extra.constant):
-                mine.append(side.filled(extra.constant, 1))
-            parts.append(side.total([each for each in mine if each], 1))
-        shares.append(side.add("Concat", parts, 0, axis=1))
-    return shares, dot, linear
+        if self._hidden is not None:
+            parts.append(given(self._hidden.pairs, self._hidden.constant, self._hidden.width))
+        for dot in self._dots:
+            plain = dot.unit is None and dot.user
+            parts.append(plain or user.filled(0.0, self._width(dot)))
+        if self.linear:
+            parts.append(given(self._alone, self._constant, 1))
+        return parts
+
+    def _of_history(self, unit: int, positions: int) -> list[str]:
+        """Return what an item of the history adds to the user's share."""
+        user = self._user
+
+        def given(pairs: Sequence[Pair], width: int) -> str:
+            mine = [each for each in pairs if each.unit == unit]
+            names = [each.user or user.filled(1.0, width, positions) for each in mine]
+            return user.total(names, width, positions)
+
+        parts = []
+        if self._hidden is not None:
+            parts.append(given(self._hidden.pairs, self._hidden.width))
+        parts += [given([each], self._width(each)) for each in self._dots]
+        if self.linear:
+            parts.append(given(self._alone, 1))
+        return parts
+
+    def _of_items(self) -> list[str]:
+        item = self._item
+
+        def given(pairs: Sequence[Pair], width: int) -> str:
+            return item.total([each.item for each in pairs if each.item is not None], width)
+
+        parts = []
+        if self._hidden is not None:
+            parts.append(given(self._hidden.pairs, self._hidden.width))
+        parts += [each.item for each in self._dots if each.item is not None]
+        if self.linear:
+            parts.append(given(self._alone, 1))
+        return parts
 
 
-def _written(
-    shares: Sequence[str], cross: Cross, output: str, sides: Sequence[SideGraph], found: Split
-) -> Crossing:
-    models = []
-    for side, share, name in zip(sides, shares, SHARES, strict=True):
-        side.graph.nodes.append(helper.make_node("Identity", [share], [name]))
-        models.append(side.graph.cut(side.graph.inputs, [name]))
-    assert found.item is not None, "a graph without an items' part is no crossing"
-    user = UserPart(models[USER], tuple(each.name for each in models[USER].graph.input))
-    item = replace(
-        found.item,
-        model=models[ITEM],
-        inputs=tuple(each.name for each in models[ITEM].graph.input),
-        shapes=((cross.width,),),
-    )
-    return Crossing(user, item, cross, output)
+def _give(side: SideGraph, name: str, output: str) -> None:
+    side.graph.nodes.append(helper.make_node("Identity", [name], [output]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,8 @@ class PackageServable:
 
     def _open_cross(self, folder: Path) -> Cross:
         cross, items = Cross.load(folder / self.manifest.main.graph), self.manifest.items
-        fits = items is not None and items.shapes == ((cross.width,),) and self._user is not None
+        widths = None if items is None else items.shapes
+        fits = widths == ((cross.item_width,),) and self._user is not None
         (output,) = self.manifest.main.outputs
         shape = self.manifest.signature.outputs[output].shape
         if not fits or shape not in (None, (-1,), (-1, cross.outputs)):
@@ -113,27 +114,28 @@ class PackageServable:
     def _crossed(self, inputs: Tensors, cross: Cross) -> dict[str, Tensor]:
         assert self._items is not None, "_open_cross has seen it"
         found = None if self._sides is None else self._sides.find(inputs)
+        histories: Sequence[Tensor] = ()
         if found is None:
-            users, (items, rows) = self._users(inputs), self._items.located(inputs)
+            users, *histories = self._users(inputs)
+            items, rows = self._items.located(inputs)
         else:
             items, (users, rows) = self._items.matrix, found
             if not len(users[0]):
-                users = self._users(inputs)
+                users, *histories = self._users(inputs)
         if not len(rows):
             scores = np.empty((0, cross.outputs), np.float32)
         else:
             of_user = None if len(users) == 1 else np.arange(len(rows))
-            scores = cross.score(users, items, rows, of_user)
+            scores = cross.score(users, items, rows, of_user, histories)
         return {self._outputs[0]: scores[:, 0] if self._flat else scores}
 
-    def _users(self, inputs: Tensors) -> Tensor:
-        """Return the share of the one user, or of each row's."""
+    def _users(self, inputs: Tensors) -> Sequence[Tensor]:
+        """Return the share of the one user, or of each row's; and the histories' rows."""
         assert self._user is not None, "_open_cross has seen it"
         rows = self._one_user(inputs)
         if self._share is not None:
-            return self._share(rows)
-        (users,) = self._user.run(self._user.feed(rows))
-        return users
+            return (self._share(rows),)
+        return self._user.run(self._user.feed(rows))
 
     def _one_user(self, inputs: Tensors) -> Tensors:
         """Return the user's inputs: one row of them where all rows are the same."""

@@ -1,0 +1,416 @@
+/* What a candidate makes of its user's history: attention, the part of a split ranker that runs for
+   every pair of a candidate and an item of the history.
+
+   Its pure twin is martlet/formats/attention.py, which says what is computed. Here the items of the
+   history lie side by side: a candidate's vector goes into the first layer's weights (W diag(q)), a
+   few numbers, and one product with the keys gives the layer for the whole history at once. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include "buffers.h"
+#include "kernels.h"
+
+#define MOST_LAYERS 16
+#define MOST_WIDTH 65536
+#define OUT_OF_SIGHT -5e8f /* a bias below it hides an item of the history from the softmax */
+
+typedef struct {
+    Py_ssize_t inputs, outputs, stride;
+    float *weights; /* [outputs in ROWS, stride]: each output's weights, then its bias */
+    Activation activation;
+    float slope;
+} Layer;
+
+typedef struct {
+    PyObject_HEAD
+    Py_ssize_t query, hidden, stride, widest;
+    int softmax, gated, count;
+    Layer layers[MOST_LAYERS]; /* the first is over the products of query and key */
+    char *memory;
+} Unit;
+
+/* One user's history: what it has of each item that counts, side by side. */
+typedef struct {
+    Py_ssize_t used, padded, columns;
+    float *keys;   /* [query + 1, padded]; the last row is ones */
+    float *added;  /* [hidden in ROWS, padded] */
+    float *gate;   /* [padded] */
+    float *bias;   /* [padded] */
+    float *values; /* [used, columns] */
+} History;
+
+typedef struct {
+    float *one, *first, *rows, *next, *weights, *sums, *zeros;
+} Scratch;
+
+static Py_ssize_t in_rows(Py_ssize_t count)
+{
+    return (count + ROWS - 1) / ROWS * ROWS;
+}
+
+static Py_ssize_t before_values(const Unit *unit)
+{
+    return unit->query + unit->hidden + (unit->gated ? 2 : 0);
+}
+
+/* Whether an item of the history counts: what a softmax does not see, and what adds nothing, do not. */
+static int counts(const Unit *unit, const float *row, Py_ssize_t width)
+{
+    const float *values = row + before_values(unit);
+    if (unit->softmax)
+        return !(unit->gated && values[-1] < OUT_OF_SIGHT);
+    for (Py_ssize_t i = 0; i < width; i++)
+        if (values[i] != 0.0f)
+            return 1;
+    return 0;
+}
+
+static void read_history(const Unit *unit, const float *rows, Py_ssize_t positions, Py_ssize_t width,
+                         History *history)
+{
+    Py_ssize_t query = unit->query, hidden = unit->hidden, length = before_values(unit) + width;
+    Py_ssize_t used = 0;
+    for (Py_ssize_t t = 0; t < positions; t++)
+        used += counts(unit, rows + t * length, width);
+    int all = unit->softmax && !used; /* where none is seen, all are alike */
+    history->used = used = all ? positions : used;
+    Py_ssize_t wide = history->padded = padded(used);
+    for (Py_ssize_t t = 0, at = 0; t < positions; t++) {
+        const float *row = rows + t * length;
+        if (!all && !counts(unit, row, width))
+            continue;
+        for (Py_ssize_t i = 0; i < query; i++)
+            history->keys[i * wide + at] = row[i];
+        for (Py_ssize_t i = 0; i < hidden; i++)
+            history->added[i * wide + at] = row[query + i];
+        if (unit->gated) {
+            history->gate[at] = row[query + hidden];
+            history->bias[at] = row[query + hidden + 1];
+        }
+        memcpy(history->values + at * history->columns, row + length - width,
+               width * sizeof(float));
+        at++;
+    }
+    for (Py_ssize_t t = 0; t < wide; t++)
+        history->keys[query * wide + t] = 1.0f;
+    for (Py_ssize_t i = 0; i < query; i++)
+        memset(history->keys + i * wide + used, 0, (wide - used) * sizeof(float));
+    for (Py_ssize_t i = 0; i < hidden; i++)
+        memset(history->added + i * wide + used, 0, (wide - used) * sizeof(float));
+    memset(history->added + hidden * wide, 0, (in_rows(hidden) - hidden) * wide * sizeof(float));
+}
+
+/* The weight of each item of the history for one candidate, whose row [query | hidden] is `item`. */
+static void weigh(const Unit *unit, const History *history, const float *item, Scratch *scratch,
+                  float *weights)
+{
+    const Layer *layer = &unit->layers[0];
+    Py_ssize_t wide = history->padded, rows = in_rows(layer->outputs);
+    memcpy(scratch->one, item, unit->query * sizeof(float));
+    scratch->one[unit->query] = 1.0f; /* what the first layer's biases are taken by */
+    chosen->times(layer->weights, rows, layer->stride, scratch->one, scratch->first);
+    for (Py_ssize_t o = 0; o < layer->outputs; o++)
+        scratch->first[o * layer->stride + unit->query] += item[unit->query + o];
+    const float *in = scratch->first, *from = history->keys, *start = history->added;
+    float *out = scratch->rows, *other = scratch->next;
+    Py_ssize_t start_stride = wide;
+    for (int k = 0; k < unit->count; k++) {
+        layer = &unit->layers[k];
+        in = k ? layer->weights : in;
+        Product product = {in, from, start, out, layer->stride, layer->inputs + 1,
+                           wide, start_stride, wide, layer->activation == RELU};
+        chosen->product(&product, layer->outputs);
+        if (layer->activation > RELU)
+            chosen->activate(layer->activation, layer->slope, out, layer->outputs * wide);
+        if (k + 1 == unit->count)
+            break;
+        for (Py_ssize_t t = 0; t < wide; t++)
+            out[layer->outputs * wide + t] = 1.0f; /* the same for the next one's */
+        from = out;
+        out = other;
+        other = (float *)from;
+        start = scratch->zeros;
+        start_stride = 0;
+    }
+    if (unit->softmax) {
+        for (Py_ssize_t t = 0; t < history->used && unit->gated; t++)
+            out[t] = out[t] * history->gate[t] + history->bias[t];
+        for (Py_ssize_t t = history->used; t < wide; t++)
+            out[t] = -INFINITY;
+        chosen->softmax(out, wide);
+    }
+    memcpy(weights, out, history->used * sizeof(float));
+}
+
+/* Adds to each of up to ROWS candidates' shares what it makes of one user's history. */
+static void attend(const Unit *unit, const History *history, const float **items, int count,
+                   float *shares, Py_ssize_t width, Scratch *scratch)
+{
+    Py_ssize_t wide = history->padded;
+    for (int r = 0; r < count; r++)
+        weigh(unit, history, items[r], scratch, scratch->weights + r * wide);
+    Product product = {scratch->weights, history->values, scratch->zeros, scratch->sums, wide,
+                       history->used, history->columns, 0, history->columns, 0};
+    chosen->product(&product, count == 1 ? 1 : ROWS);
+    for (int r = 0; r < count; r++)
+        for (Py_ssize_t i = 0; i < width; i++)
+            shares[r * width + i] += scratch->sums[r * history->columns + i];
+}
+
+/* Shares out `memory` among the parts of a history and the scratch; NULL gives its length. */
+static Py_ssize_t lay_out(const Unit *unit, Py_ssize_t positions, Py_ssize_t width, float *memory,
+                          History *history, Scratch *scratch)
+{
+    Py_ssize_t wide = padded(positions), columns = padded(width), used = 0;
+    Py_ssize_t widest = wide > columns ? wide : columns;
+    Py_ssize_t sizes[] = {
+        (unit->query + 1) * wide,
+        in_rows(unit->hidden) * wide,
+        wide,
+        wide,
+        positions * columns,
+        unit->stride,
+        in_rows(unit->hidden) * unit->stride,
+        (in_rows(unit->widest) + 1) * wide,
+        (in_rows(unit->widest) + 1) * wide,
+        ROWS * wide,
+        ROWS * columns,
+        widest,
+    };
+    float **parts[] = {
+        &history->keys,    &history->added,   &history->gate, &history->bias,
+        &history->values,  &scratch->one,     &scratch->first, &scratch->rows,
+        &scratch->next,    &scratch->weights, &scratch->sums, &scratch->zeros,
+    };
+    history->columns = columns;
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        *parts[k] = memory ? memory + used : NULL;
+        used += padded(sizes[k]);
+    }
+    return used;
+}
+
+static int get_tensor(PyObject *object, Py_buffer *buffer, int rank, int flags, const char *what)
+{
+    if (get_floats(object, buffer, flags, what) < 0)
+        return -1;
+    if (buffer->ndim != rank) {
+        PyErr_Format(PyExc_ValueError, "%s must be of rank %d", what, rank);
+        PyBuffer_Release(buffer);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *unit_add(PyObject *self, PyObject *args)
+{
+    Unit *unit = (Unit *)self;
+    PyObject *shares_in, *history_in, *items_in, *rows_in, *of_in;
+    Py_ssize_t at;
+    if (!PyArg_ParseTuple(args, "OOOnOO", &shares_in, &history_in, &items_in, &at, &rows_in, &of_in))
+        return NULL;
+    Py_buffer shares, given, items, rows, of, *holding[5];
+    int held = 0;
+    float *memory = NULL;
+    PyObject *answer = NULL;
+    Py_ssize_t count = 0, others = 0;
+    History history;
+    Scratch scratch;
+
+    if (get_tensor(shares_in, &shares, 2, PyBUF_WRITABLE, "shares") < 0)
+        goto done;
+    holding[held++] = &shares;
+    if (get_tensor(history_in, &given, 3, 0, "history") < 0)
+        goto done;
+    holding[held++] = &given;
+    if (get_tensor(items_in, &items, 2, 0, "items") < 0)
+        goto done;
+    holding[held++] = &items;
+    Py_ssize_t width = shares.shape[1], users = given.shape[0], positions = given.shape[1];
+    Py_ssize_t item_count = items.shape[0], item_width = items.shape[1];
+    if (given.shape[2] != before_values(unit) + width || at < 0 ||
+        item_width - at < unit->query + unit->hidden || !users || !item_count) {
+        PyErr_SetString(PyExc_ValueError, "shares, history and items are not those of this unit");
+        goto done;
+    }
+    if (get_rows(rows_in, &rows, item_count, &count, "rows") < 0)
+        goto done;
+    holding[held++] = &rows;
+    if (of_in != Py_None) {
+        if (get_rows(of_in, &of, users, &others, "of_user") < 0)
+            goto done;
+        holding[held++] = &of;
+    }
+    if (shares.shape[0] != count || (of_in == Py_None ? users != 1 : others != count)) {
+        PyErr_SetString(PyExc_ValueError, "shares, rows and of_user differ in length");
+        goto done;
+    }
+    Py_ssize_t floats = lay_out(unit, positions, width, NULL, &history, &scratch);
+    memory = PyMem_Calloc(1, floats * sizeof(float) + ALIGNMENT);
+    if (!memory) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    lay_out(unit, positions, width, aligned(memory), &history, &scratch);
+    const int64_t *wanted = rows.buf, *whose = of_in == Py_None ? NULL : of.buf;
+    Py_BEGIN_ALLOW_THREADS
+    int64_t user = -2;
+    for (Py_ssize_t from = 0; from < count;) {
+        const float *item[ROWS];
+        int block = 0;
+        int64_t own = whose ? whose[from] : 0;
+        if (own != user)
+            read_history(unit, row_of(&given, users, positions * given.shape[2], own), positions,
+                         width, &history);
+        user = own;
+        do {
+            item[block] = row_of(&items, item_count, item_width, wanted[from + block]) + at;
+            block++;
+        } while (block < ROWS && from + block < count && (!whose || whose[from + block] == own));
+        if (history.used)
+            attend(unit, &history, item, block, (float *)shares.buf + from * width, width, &scratch);
+        from += block;
+    }
+    Py_END_ALLOW_THREADS
+    answer = Py_None;
+    Py_INCREF(answer);
+done:
+    PyMem_Free(memory);
+    while (held)
+        PyBuffer_Release(holding[--held]);
+    return answer;
+}
+
+/* Copies one layer: (weights float32 [outputs, inputs + 1], the bias last; activation; slope). */
+static int read_layer(PyObject *given, Layer *layer, Py_ssize_t inputs, char **free)
+{
+    PyObject *weights_in;
+    int activation;
+    Py_buffer weights;
+    if (!PyArg_ParseTuple(given, "Oif", &weights_in, &activation, &layer->slope))
+        return -1;
+    if (get_tensor(weights_in, &weights, 2, 0, "weights") < 0)
+        return -1;
+    int wrong = activation < 0 || activation >= ACTIVATIONS || weights.shape[1] != inputs + 1 ||
+                weights.shape[0] != layer->outputs;
+    if (wrong)
+        PyErr_SetString(PyExc_ValueError, "a layer's weights or activation do not fit");
+    layer->inputs = inputs;
+    layer->activation = (Activation)activation;
+    layer->stride = padded(inputs + 1);
+    layer->weights = (float *)*free;
+    for (Py_ssize_t o = 0; o < layer->outputs && !wrong; o++)
+        memcpy(layer->weights + o * layer->stride, (float *)weights.buf + o * (inputs + 1),
+               (inputs + 1) * sizeof(float));
+    *free += in_rows(layer->outputs) * layer->stride * sizeof(float);
+    PyBuffer_Release(&weights);
+    return wrong ? -1 : 0;
+}
+
+static Py_ssize_t outputs_of(PyObject *layer)
+{
+    PyObject *weights = PyTuple_Check(layer) && PyTuple_Size(layer) == 3 ? PyTuple_GetItem(layer, 0)
+                                                                       : NULL;
+    return weights ? PyObject_Length(weights) : 0;
+}
+
+static PyObject *unit_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t query, bytes = 0, widest = 1;
+    int softmax, gated;
+    PyObject *layers;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "nO!pp", &query, &PyTuple_Type, &layers, &softmax, &gated))
+        return NULL;
+    Py_ssize_t count = PyTuple_Size(layers), inputs = query, outputs = 0;
+    int wrong = query < 0 || query > MOST_WIDTH || count < 1 || count > MOST_LAYERS;
+    for (Py_ssize_t k = 0; k < count && !wrong; k++, inputs = outputs) {
+        outputs = outputs_of(PyTuple_GetItem(layers, k));
+        wrong = outputs < 1 || outputs > MOST_WIDTH;
+        bytes += in_rows(outputs) * padded(inputs + 1) * (Py_ssize_t)sizeof(float);
+        widest = outputs > widest ? outputs : widest;
+    }
+    if (wrong || outputs != 1) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "a unit's layers end in one number");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Unit *unit = (Unit *)allocate(type, 0);
+    if (!unit)
+        return NULL;
+    unit->memory = PyMem_Calloc(1, bytes + ALIGNMENT);
+    if (!unit->memory) {
+        Py_DECREF(unit);
+        return PyErr_NoMemory();
+    }
+    char *free = (char *)aligned(unit->memory);
+    unit->query = inputs = query;
+    unit->softmax = softmax;
+    unit->gated = gated;
+    unit->widest = widest;
+    for (Py_ssize_t k = 0; k < count; k++) {
+        Layer *layer = &unit->layers[k];
+        layer->outputs = outputs_of(PyTuple_GetItem(layers, k));
+        if (layer->outputs < 1 || read_layer(PyTuple_GetItem(layers, k), layer, inputs, &free) < 0) {
+            Py_DECREF(unit);
+            return NULL;
+        }
+        inputs = layer->outputs;
+        unit->count++;
+    }
+    unit->hidden = unit->layers[0].outputs;
+    unit->stride = unit->layers[0].stride;
+    return (PyObject *)unit;
+}
+
+static void unit_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyMem_Free(((Unit *)self)->memory);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef unit_methods[] = {
+    {"add", unit_add, METH_VARARGS,
+     "add(shares, history, items, at, rows, of_user): add what each candidate makes of the history "
+     "to its row of shares, float32 [len(rows), width]."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot unit_slots[] = {
+    {Py_tp_new, unit_new},
+    {Py_tp_dealloc, unit_dealloc},
+    {Py_tp_methods, unit_methods},
+    {Py_tp_doc, "Unit(query, layers, softmax, gated): an attention unit's weights."},
+    {0, NULL},
+};
+
+static PyType_Spec unit_spec = {
+    "martlet.native._attention.Unit", sizeof(Unit), 0, Py_TPFLAGS_DEFAULT, unit_slots,
+};
+
+static PyMethodDef module_methods[] = {
+    {"use", use, METH_VARARGS,
+     "use(name=None): compute by this kernel from now on (None: the machine's best); its name."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_attention", NULL, -1, module_methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__attention(void)
+{
+    choose(NULL);
+    PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&unit_spec);
+    if (!made || !type || PyModule_AddObjectRef(made, "Unit", type) < 0) {
+        Py_XDECREF(made);
+        Py_XDECREF(type);
+        return NULL;
+    }
+    Py_DECREF(type);
+    return made;
+}
