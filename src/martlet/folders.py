@@ -71,12 +71,16 @@ class FoldersWish:
             return None
         self._hurry = False
         self._looked_at = now
-        try:
-            desired = {entry.name: self._wanted(entry) for entry in self._entries}
-        except MartletError as exc:
-            # Upstream skips the round: nothing is unloaded because a mount is away.
-            log.error("%s", exc)
-            return None
+        desired: dict[str, Wanted] = {}
+        for entry in self._entries:
+            try:
+                desired[entry.name] = self._wanted(entry)
+            except MartletError as exc:
+                # Nothing is unloaded because a mount is away. Upstream skips the whole round: here
+                # the others go on.
+                log.error("%r: %s", entry.name, exc)
+                if self._told is not None and entry.name in self._told:
+                    desired[entry.name] = self._told[entry.name]
         if desired == self._told:
             return None
         self._told = desired
@@ -89,10 +93,15 @@ class FoldersWish:
             return
         self._read_at = now
         try:
-            entries = tuple(read_model_config(self._file.read_text()))
+            found = read_model_config(self._file.read_text())
         except (InvalidInput, OSError, UnicodeDecodeError) as exc:
             log.error("%s is not read, and the models stay as they were: %s", self._file, exc)
             return
+        if found is None:
+            # As upstream: it may be about to be written.
+            log.warning("%s is empty, and the models stay as they were", self._file)
+            return
+        entries = tuple(found)
         if entries != self._entries:
             self._entries = entries
             self._looked_at = None

@@ -37,6 +37,9 @@ class DType(Enum):
     COMPLEX128 = "complex128"
     STRING = "string"
 
+    # Enum's own is computed in Python at every look-up; members are themselves alone.
+    __hash__ = object.__hash__
+
     numpy: np.dtype[Any]
     """The numpy dtype that holds it."""
 

@@ -72,6 +72,24 @@ class TestFolders:
         clock.now += 5
         assert folders.poll() is None
 
+    def test_a_folder_that_is_away_holds_up_no_other_model(self, models, clock):
+        folders = wish(models, clock, "m", "n")
+        folders.poll()
+        (models / "m").rename(models / "away")
+        (models / "n/8").mkdir()
+        clock.now += 5
+        assert versions(folders.poll()) == {"m": [2], "n": [8]}
+
+    def test_a_model_that_is_added_without_its_folder_holds_up_no_other(self, models, clock):
+        folders = wish(models, clock, "m")
+        folders.poll()
+        folders.ask(
+            ServeModels(
+                (ModelEntry("new", str(models / "nowhere")), ModelEntry("n", str(models / "n")))
+            )
+        )
+        assert versions(folders.poll()) == {"n": [7]}
+
     def test_a_folder_that_was_never_there_stops_the_start(self, models, clock):
         with pytest.raises(UnsupportedModel, match="Could not find base path"):
             wish(models, clock, "nowhere")

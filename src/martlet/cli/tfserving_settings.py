@@ -73,7 +73,7 @@ def folders(flags: Flags) -> FolderConfig:
     file = None
     if flags.model_config_file:
         file = Path(flags.model_config_file)
-        entries = read_model_config(contents("model_config_file", flags.model_config_file))
+        entries = read_model_config(contents("model_config_file", flags.model_config_file)) or []
     elif flags.model_base_path:
         path = str(Path(flags.model_base_path).absolute())
         entries = [ModelEntry(flags.model_name, path)]

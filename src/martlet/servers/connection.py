@@ -19,7 +19,7 @@ from martlet.native import find
 from martlet.servers.failures import crashed, failed
 from martlet.servers.identity import current, id_of
 from martlet.servers.replies import HEADS, written
-from martlet.servers.routes import JSON, Request, Response, failure
+from martlet.servers.routes import JSON, Request, Response, failure, origin_form
 
 if TYPE_CHECKING:
     from martlet.servers.http import HttpServer
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
         chunks = self._chunks
         request = Request(
             self._parser.get_method().decode(),
-            self._target.decode("latin-1"),
+            origin_form(self._target.decode("latin-1")),
             self._headers,
             chunks[0] if len(chunks) == 1 else b"".join(chunks),
         )

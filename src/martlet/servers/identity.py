@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextvars import ContextVar
 from itertools import count
 
@@ -31,12 +32,16 @@ def id_of(request: Request) -> bytes:
         W3C Trace Context, section 3.2.2: an all-zero trace id, or version ff, is invalid.
     """
     if not request.id:
-        request.id = _given(request) or _made()
+        request.id = id_in(request.headers)
     return request.id
 
 
-def _given(request: Request) -> bytes:
-    headers = request.headers
+def id_in(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the id that *headers*, with names in lower case, give; a new one where they do not."""
+    return _given(headers) or _made()
+
+
+def _given(headers: Mapping[bytes, bytes]) -> bytes:
     if b"x-request-id" in headers:
         value = headers[b"x-request-id"]
         if _GIVEN.fullmatch(value):

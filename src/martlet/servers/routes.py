@@ -170,6 +170,28 @@ class Router:
         return failure(404, f"nothing answers {request.method} {request.target}")
 
 
+_AUTHORITY = re.compile("https?://[^/?]*", re.IGNORECASE)
+
+
+def origin_form(target: str) -> str:
+    """
+    Return the path and query of *target*, which may be a whole URL as those for proxies are.
+
+    Source:
+        RFC 9112, 3.2.2: a server must accept the absolute form.
+
+    >>> origin_form("http://host:80/v1/models/m"), origin_form("HTTPS://host?x"), origin_form("/a")
+    ('/v1/models/m', '/?x', '/a')
+    """
+    if target.startswith("/"):
+        return target
+    found = _AUTHORITY.match(target)
+    if found is None:
+        return target
+    rest = target[found.end() :]
+    return rest if rest.startswith("/") else "/" + rest
+
+
 def failure(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:
     """Return the error body that every dialect shares: ``{"error": "<one sentence>"}``."""
     # A sentence may quote bytes of the request that are no UTF-8; orjson refuses lone surrogates.

@@ -142,6 +142,8 @@ class Lane:
 
     def longest_s(self, now: float) -> float:
         """Return for how long the oldest call has worked here; 0: none does."""
+        if not self._working:
+            return 0.0
         # A copy: the threads change it.
         return now - min([*self._working.values()], default=now)
 

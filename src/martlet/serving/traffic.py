@@ -77,9 +77,10 @@ class Model(Generic[Content]):
 
     @property
     def gone(self) -> bool:
-        """Whether it was asked to leave, and has."""
+        """Whether it was asked to leave, and answers no more."""
         return not self.variants and all(
-            each.state is State.END and each.error is None for each in self.statuses
+            each.state in (State.UNLOADING, State.END) and each.error is None
+            for each in self.statuses
         )
 
 

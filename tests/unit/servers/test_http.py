@@ -364,6 +364,18 @@ class TestFraming:
 
         run()
 
+    @pytest.mark.parametrize("authority", ["http://place:80", "HTTP://place", "https://[::1]:1"])
+    def test_a_whole_url_names_a_path_too(self, authority: str):
+        @over_sockets()
+        async def run(place: Place) -> None:
+            client = await place.client()
+            client.send(f"GET {authority}/later/x HTTP/1.1\r\nHost: place\r\n\r\n")
+            assert (await client.answer()).body == b"x"
+            client.send("GET /later/y HTTP/1.1\r\nHost: place\r\n\r\n")
+            assert (await client.answer()).body == b"y"
+
+        run()
+
     def test_an_offer_to_upgrade_is_passed_over(self):
         @over_sockets()
         async def run(place: Place) -> None:

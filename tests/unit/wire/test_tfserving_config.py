@@ -55,7 +55,8 @@ class TestModelConfig:
         assert entry.labels == {"stable": 3}
 
     def test_an_empty_config_serves_nothing(self):
-        assert read_model_config("") == []
+        assert read_model_config("") is None
+        assert read_model_config("model_config_list {}") == []
 
     @pytest.mark.parametrize(
         ("text", "said"),

@@ -64,7 +64,7 @@ class Lanes:
             if pace is None:
                 pace = self._paces.setdefault(lane, Pace())
             if lane.on_loop and not pace.slow and lane.longest_s(time.monotonic()) < STUCK_S:
-                return lane.here(partial(_paced, work, pace))
+                return _paced(partial(lane.here, work), pace)
             try:
                 return self._in_lane(lane, partial(_paced, work, pace), context)
             except LaneClosed:

@@ -12,8 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from martlet import deadline
 from martlet.errors import Code, DeadlineExceeded, InvalidInput, MartletError
 from martlet.servers.grpc.threads import Threads
-from martlet.servers.identity import current, id_of
-from martlet.servers.routes import Request
+from martlet.servers.identity import current, id_in
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +39,11 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
         name = identified(context)
         try:
             # It may have waited for a thread: what nobody waits for is not begun.
-            check_wanted(context)
-            with deadline.within(time_left(context)):
-                return bytes(answer(_parsed(request_type, raw), context).SerializeToString())
+            left = check_wanted(context)
+            if left is None:
+                return _answered(answer, _parsed(request_type, raw), context)
+            with deadline.within(left):
+                return _answered(answer, _parsed(request_type, raw), context)
         except MartletError as exc:
             return abort(context, exc, cut)
         except Gone:
@@ -56,6 +57,10 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
             return abort(context, MartletError(told), cut)
 
     return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _answered(answer: Answer, request: Any, context: grpc.ServicerContext) -> bytes:
+    return bytes(answer(request, context).SerializeToString())
 
 
 def stream(
@@ -93,16 +98,15 @@ _NAMING = ("x-request-id", "traceparent")
 
 def identified(context: grpc.ServicerContext) -> str:
     """Return the call's id, as REST's; it goes back as trailing metadata, and into the logs."""
-    headers = {
-        key.encode(): value if isinstance(value, bytes) else value.encode()
-        for key, value in context.invocation_metadata()
-        if key in _NAMING
-    }
-    # An id is found as REST's is: on the wire a call is a POST of HTTP.
-    name = id_of(Request("POST", "", headers, b""))
-    current.set(name)
-    context.set_trailing_metadata((("x-request-id", name.decode()),))
-    return name.decode()
+    headers = {}
+    for key, value in context.invocation_metadata():
+        if key in _NAMING:
+            headers[key.encode()] = value if isinstance(value, bytes) else value.encode()
+    found = id_in(headers)
+    current.set(found)
+    name = found.decode()
+    context.set_trailing_metadata((("x-request-id", name),))
+    return name
 
 
 _FOR_EVER_S = 1e9
@@ -115,9 +119,9 @@ def time_left(context: grpc.ServicerContext) -> float | None:
     return None if left is None or left > _FOR_EVER_S else left
 
 
-def check_wanted(context: grpc.ServicerContext) -> None:
+def check_wanted(context: grpc.ServicerContext) -> float | None:
     """
-    Check that the caller still waits.
+    Check that the caller still waits, and return how long, as ``time_left``.
 
     Raises:
         DeadlineExceeded: its deadline has passed.
@@ -128,6 +132,7 @@ def check_wanted(context: grpc.ServicerContext) -> None:
         raise DeadlineExceeded("the deadline passed before the call was begun")
     if not context.is_active():
         raise Gone
+    return left
 
 
 def _parsed(request_type: Any, raw: bytes) -> Any:

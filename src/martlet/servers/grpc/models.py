@@ -52,7 +52,7 @@ class ModelService:
             )
         left = time_left(context)
         until = None if left is None else time.monotonic() + left
-        self._control.serve(models_of(request.config), until)
+        self._control.serve(models_of(request.config) or (), until)
         response = messages.ReloadConfigResponse()
         response.status.error_code = 0
         return response

@@ -70,9 +70,9 @@ def versions_in(children: Iterable[str]) -> dict[int, str]:
     return found
 
 
-def read_model_config(text: str) -> list[ModelEntry]:
+def read_model_config(text: str) -> list[ModelEntry] | None:
     """
-    Return the models of a ``model_config_file``.
+    Return the models of a ``model_config_file``; None: it says nothing of models.
 
     Raises:
         InvalidInput: it is not in the text format, or TensorFlow Serving would refuse it.
@@ -80,16 +80,17 @@ def read_model_config(text: str) -> list[ModelEntry]:
     return models_of(_read(text, messages.ModelServerConfig()))
 
 
-def models_of(config: Any) -> list[ModelEntry]:
+def models_of(config: Any) -> list[ModelEntry] | None:
     """
-    Return the models of a ``ModelServerConfig``. An empty list serves nothing.
+    Return the models of a ``ModelServerConfig``: an empty list serves nothing. None: it has no
+    list, and asks for nothing.
 
     Raises:
         InvalidInput: TensorFlow Serving would refuse it; in its words.
     """
     which = config.WhichOneof("config")
     if which is None:
-        return []
+        return None
     if which != "model_config_list":
         raise InvalidInput("Invalid ServerModelConfig type: Only ModelConfigList is supported.")
     entries: dict[str, ModelEntry] = {}

@@ -23,7 +23,23 @@ def inputs(request: Any, signature: Signature) -> dict[str, Tensor]:
         InvalidInput: in upstream's words: one is missing, unknown, broken or of another dtype.
     """
     given = request.inputs
-    names = set(given)
+    if len(given) != len(signature.inputs) or not all(map(given.__contains__, signature.inputs)):
+        _check_names(set(given), signature)
+    found: dict[str, Tensor] = {}
+    for index, (name, spec) in enumerate(signature.inputs.items()):
+        if name not in given:
+            continue
+        tensor = tensorproto.decode(given[name], name)
+        dtype = DType.of(tensor.dtype)
+        if dtype is not spec.dtype:
+            raise InvalidInput(
+                f"Expects arg[{index}] to be {NAMES[spec.dtype]} but {NAMES[dtype]} is provided"
+            )
+        found[name] = tensor
+    return found
+
+
+def _check_names(names: set[str], signature: Signature) -> None:
     required = {name for name, spec in signature.inputs.items() if spec.required}
     extra, missing = names - signature.inputs.keys(), required - names
     if len(names) > len(signature.inputs) or len(names) < len(required):
@@ -38,18 +54,6 @@ def inputs(request: Any, signature: Signature) -> dict[str, Tensor]:
                 f"Signature input alias: {name}(feed name: {name}:0) not found in request and no "
                 f"default value provided. Inputs expected to be in the set {_braces(names)}."
             )
-    found: dict[str, Tensor] = {}
-    for index, (name, spec) in enumerate(signature.inputs.items()):
-        if name not in names:
-            continue
-        tensor = tensorproto.decode(given[name], name)
-        dtype = DType.of(tensor.dtype)
-        if dtype is not spec.dtype:
-            raise InvalidInput(
-                f"Expects arg[{index}] to be {NAMES[spec.dtype]} but {NAMES[dtype]} is provided"
-            )
-        found[name] = tensor
-    return found
 
 
 def wanted(request: Any, signature: Signature) -> list[str]:

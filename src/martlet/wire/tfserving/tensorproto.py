@@ -12,7 +12,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Tensor
-from martlet.wire.tfserving.dtypes import NUMBERS, of_number
+from martlet.wire.tfserving.dtypes import NUMBERS, REFERENCE, of_number
 from martlet.wire.tfserving.values import MAX_RANK
 
 _FIELDS: dict[DType, str] = {
@@ -50,7 +50,7 @@ def decode(proto: Any, alias: str) -> Tensor:
     """
     dtype = of_number(proto.dtype)
     shape = proto.tensor_shape
-    if dtype is None or proto.dtype not in NUMBERS.values() or shape.unknown_rank:
+    if dtype is None or proto.dtype > REFERENCE or shape.unknown_rank:
         raise _broken(alias)
     sizes = [dim.size for dim in shape.dim]
     count = math.prod(sizes)
