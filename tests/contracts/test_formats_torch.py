@@ -254,3 +254,186 @@ def rewrite(path: Path, member: str, change: Any) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for each, content in (members | {name: changed}).items():
             archive.writestr(each, content)
+
+
+class Scorer(torch.nn.Module):
+    """What the arguments and answers below are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.net = torch.nn.Linear(4, 2)
+
+
+class Offset(Scorer):
+    def forward(
+        self, x: torch.Tensor, offset: torch.Tensor | None = None, scale: float = 2.0
+    ) -> torch.Tensor:
+        found = self.net(x) * scale
+        return found if offset is None else found + offset
+
+
+class ByName(Scorer):
+    def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.net(features["user"]) - self.net(features["item"])
+
+
+class Within(Scorer):
+    def forward(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        found = self.net(x)
+        return found, (found.sum(1), {"twice": found * 2})
+
+
+class Bag(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.EmbeddingBag(9, 3, mode="sum")
+
+    def forward(self, ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        return self.table(ids, offsets)
+
+
+X4 = np.random.default_rng(8).normal(size=(5, 4)).astype(np.float32)
+ROWS = torch.export.Dim("rows")
+
+
+class TestArguments:
+    def test_with_a_default_may_be_left_out(self, tmp_path: Path):
+        own = Offset().eval()
+        torch.jit.script(own).save(str(tmp_path / "m.pt"))
+        with martlet.load(tmp_path / "m.pt") as model:
+            inputs = model.signatures["serving_default"].inputs
+            assert {n: s.required for n, s in inputs.items()} == {
+                "x": True,
+                "offset": False,
+                "scale": False,
+            }
+            offset = np.ones((5, 2), np.float32)
+            with torch.inference_mode():
+                x = torch.tensor(X4)
+                plain, moved = own(x), own(x, torch.tensor(offset), 0.5)
+            np.testing.assert_allclose(model.predict({"x": X4})["output"], plain, rtol=1e-6)
+            found = model.predict({"x": X4, "offset": offset, "scale": np.array(0.5)})
+            np.testing.assert_allclose(found["output"], moved, rtol=1e-6)
+
+    @pytest.mark.parametrize("way", ["script", "export"])
+    def test_of_a_dictionary_are_an_input_a_key(self, way: str, tmp_path: Path):
+        own, path = ByName().eval(), tmp_path / "m"
+        given_ = {"user": torch.tensor(X4), "item": torch.tensor(X4[::-1].copy())}
+        if way == "script":
+            torch.jit.script(own).save(str(path))
+        else:
+            shapes = {"features": {key: {0: ROWS} for key in given_}}
+            program = torch.export.export(own, (given_,), dynamic_shapes=shapes)
+            torch.export.save(program, tmp_path / "m.pt2")
+            path = tmp_path / "m.pt2"
+        with torch.inference_mode():
+            wanted = own(given_)
+        with martlet.load(path) as model:
+            found = model.predict({name: value.numpy() for name, value in given_.items()})
+        np.testing.assert_allclose(found["output"], wanted, rtol=1e-5, atol=1e-6)
+
+    def test_by_keyword_and_numbers_of_an_exported_program(self, tmp_path: Path):
+        own = Offset().eval()
+        program = torch.export.export(
+            own,
+            (torch.tensor(X4), None),
+            kwargs={"scale": 3.0},
+            dynamic_shapes={"x": {0: ROWS}, "offset": None, "scale": None},
+        )
+        torch.export.save(program, tmp_path / "m.pt2")
+        with martlet.load(tmp_path / "m.pt2") as model:
+            assert list(model.signatures["serving_default"].inputs) == ["x"]
+            found = model.predict({"x": X4})["output"]
+        with torch.inference_mode():
+            np.testing.assert_allclose(found, own(torch.tensor(X4), None, 3.0), rtol=1e-5)
+
+    def test_that_are_numbers_of_rows_are_int64(self, tmp_path: Path):
+        own = Bag().eval()
+        ids, offsets = np.array([1, 2, 3, 4]), np.array([0, 1, 3])
+        torch.jit.trace(own, (torch.tensor(ids), torch.tensor(offsets))).save(
+            str(tmp_path / "m.pt")
+        )
+        with martlet.load(tmp_path / "m.pt") as model:
+            found = model.predict({"ids": ids, "offsets": offsets})["output"]
+        with torch.inference_mode():
+            np.testing.assert_allclose(found, own(torch.tensor(ids), torch.tensor(offsets)))
+
+    def test_whose_keys_no_graph_says_are_refused(self, tmp_path: Path):
+        class AnyKey(torch.nn.Module):
+            def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+                return torch.cat(list(features.values()))
+
+        torch.jit.script(AnyKey()).save(str(tmp_path / "m.pt"))
+        with pytest.raises(UnsupportedModel, match="keys"):
+            martlet.load(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("way", ["script", "export"])
+def test_answers_within_one_another_have_their_names_joined(way: str, tmp_path: Path):
+    own, path = Within().eval(), tmp_path / "m.pt2"
+    if way == "script":
+        torch.jit.script(own).save(str(path))
+    else:
+        program = torch.export.export(own, (torch.tensor(X4),), dynamic_shapes={"x": {0: ROWS}})
+        torch.export.save(program, path)
+    with torch.inference_mode():
+        raw, (total, inner) = own(torch.tensor(X4))
+    wanted = {"output_0": raw, "output_1_0": total, "output_1_1_twice": inner["twice"]}
+    with martlet.load(path) as model:
+        found = model.predict({"x": X4})
+    assert list(found) == list(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_program_of_one_row_takes_more_of_them(tmp_path: Path):
+    own = Offset().eval()
+    torch.export.save(torch.export.export(own, (torch.tensor(X4[:1]),)), tmp_path / "m.pt2")
+    with martlet.load(tmp_path / "m.pt2") as model:
+        found = model.predict({"x": X4})["output"]
+        assert model.predict({"x": X4[:0]})["output"].shape == (0, 2)
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, own(torch.tensor(X4)), rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_comes_back_as_float32(tmp_path: Path):
+    own = torch.nn.Linear(4, 2).bfloat16().eval()
+    x = torch.tensor(X4).bfloat16()
+    program = torch.export.export(own, (x,), dynamic_shapes={"input": {0: ROWS}})
+    torch.export.save(program, tmp_path / "m.pt2")
+    with martlet.load(tmp_path / "m.pt2") as model:
+        found = model.predict({"input": X4})["output"]
+    with torch.inference_mode():
+        assert found.tolist() == own(x).float().tolist()
+
+
+def test_the_layout_before_pytorch_2_8_is_read(tmp_path: Path):
+    serialize = pytest.importorskip("torch._export.serde.serialize")
+    schema = pytest.importorskip("torch._export.serde.schema")
+    own = Offset().eval()
+    program = torch.export.export(own, (torch.tensor(X4),), dynamic_shapes={"x": {0: ROWS}})
+    parts = serialize.serialize(program)
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("version", ".".join(map(str, schema.SCHEMA_VERSION)))
+        archive.writestr("serialized_exported_program.json", parts.exported_program)
+        for name in ("state_dict", "constants", "example_inputs"):
+            archive.writestr(f"serialized_{name}.pt", getattr(parts, name))
+    with martlet.load(tmp_path / "m.pt2") as model:
+        found = model.predict({"x": X4})["output"]
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, own(torch.tensor(X4)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_module_that_raises_on_zeros_loads_all_the_same(tmp_path: Path):
+    class Picky(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if bool(x.sum() == 0):
+                raise ValueError("all zero")
+            return x * 2
+
+    torch.jit.script(Picky()).save(str(tmp_path / "m.pt"))
+    with martlet.load(tmp_path / "m.pt") as model:
+        assert model.predict({"x": X4})["output"].tolist() == (X4 * 2).tolist()

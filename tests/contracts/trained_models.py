@@ -117,14 +117,14 @@ def _xgboost(label: Any, suffix: str, **parameters: Any) -> Maker:
     return make
 
 
+_QUIET = {"depth": 3, "verbose": False, "allow_writing_files": False, "thread_count": 1}
+
+
 def _catboost(label: Any, kind: str = "cbm", **parameters: Any) -> Maker:
     def make(folder: Path) -> Trained:
         import catboost
 
-        model = catboost.CatBoost(
-            {"iterations": 8, "depth": 3, "verbose": False, "allow_writing_files": False}
-            | {"thread_count": 1, **parameters}
-        ).fit(X, label)
+        model = catboost.CatBoost({"iterations": 8} | _QUIET | parameters).fit(X, label)
         path = folder / "model"
         model.save_model(path, format=kind)
         loss = parameters["loss_function"]
@@ -144,6 +144,23 @@ def _catboost(label: Any, kind: str = "cbm", **parameters: Any) -> Maker:
     return make
 
 
+def _catboost_summed(folder: Path) -> Trained:
+    import catboost
+
+    parts = [
+        catboost.CatBoost({"iterations": 4, "random_seed": seed} | _QUIET).fit(X, SIGNAL)
+        for seed in (1, 2)
+    ]
+    model = catboost.sum_models(parts, weights=[0.25, 0.75])
+    model.save_model(folder / "model")
+
+    def reference(rows: np.ndarray) -> dict[str, np.ndarray]:
+        raw = model.predict(rows, prediction_type="RawFormulaVal")
+        return {"RawFormulaVal": raw, "leaf": model.calc_leaf_indexes(rows)}
+
+    return Trained(folder / "model", reference)
+
+
 def _sklearn(estimator: Callable[[], Any], label: Any, kind: str = "skops") -> Maker:
     def make(folder: Path) -> Trained:
         import joblib
@@ -153,6 +170,7 @@ def _sklearn(estimator: Callable[[], Any], label: Any, kind: str = "skops") -> M
         path = folder / "model"
         skops.io.dump(model, path) if kind == "skops" else joblib.dump(model, path)
         methods = ("predict", "predict_proba", "decision_function", "transform")
+        methods += ("score_samples", "apply")
 
         def reference(rows: np.ndarray) -> dict[str, np.ndarray]:
             return {n: getattr(model, n)(rows) for n in methods if hasattr(model, n)}
@@ -263,6 +281,19 @@ CASES = [
         "xgboost",
         _xgboost(SIGNAL, "ubj", objective="reg:quantileerror", quantile_alpha=np.array([0.1, 0.9])),
     ),
+    Case(
+        "xgboost vector leaves",
+        "xgboost",
+        _xgboost(np.stack([SIGNAL, SIGNAL**2], 1), "ubj", multi_strategy="multi_output_tree"),
+    ),
+    Case("xgboost pairwise", "xgboost", _xgboost(LABEL, "ubj", objective="rank:pairwise")),
+    Case(
+        "xgboost dart of classes",
+        "xgboost",
+        _xgboost(CLASS, "json", booster="dart", objective="multi:softprob", num_class=3),
+    ),
+    Case("lightgbm xendcg", "lightgbm", _lightgbm(LABEL, objective="rank_xendcg")),
+    Case("catboost summed", "catboost", _catboost_summed),
     Case("catboost binary", "catboost", _catboost(LABEL, loss_function="Logloss")),
     Case("catboost binary json", "catboost", _catboost(LABEL, "json", loss_function="Logloss")),
     Case("catboost multiclass", "catboost", _catboost(CLASS, loss_function="MultiClass")),
@@ -295,6 +326,10 @@ CASES = [
             ("naive_bayes", "GaussianNB", CLASS, {}),
             ("neural_network", "MLPClassifier", LABEL, {"max_iter": 20}),
             ("cluster", "KMeans", None, {"n_clusters": 3, "n_init": 1}),
+            ("ensemble", "IsolationForest", None, {"n_estimators": 4}),
+            ("mixture", "GaussianMixture", None, {"n_components": 2}),
+            ("neighbors", "KNeighborsClassifier", CLASS, {"algorithm": "kd_tree"}),
+            ("ensemble", "ExtraTreesClassifier", CLASS, {"n_estimators": 3}),
             ("decomposition", "PCA", None, {"n_components": 2}),
         )
     ),

@@ -86,7 +86,7 @@ class CatBoostServable:
     def _read_objective(self) -> None:
         metadata = self._model.get_metadata()
         told = {k: metadata[k] for k in metadata.keys()}  # noqa: SIM118 (it is no dict)
-        loss = json.loads(told.get("params", "{}")).get("loss_function", {}).get("type", "")
+        loss = json.loads(told.get("params") or "{}").get("loss_function", {}).get("type", "")
         self._scale, bias = self._model.get_scale_and_bias()
         self._width = len(bias) if isinstance(bias, list) else 1
         self._bias = np.asarray(bias, np.float64)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import older_sklearn
+from martlet.formats.sklearn_columns import (
+    by_name,
+    known_values,
+    parts,
+    takes_text,
+    text_columns,
+    unused_columns,
+)
 from martlet.formats.sklearn_forest import answers_of
 from martlet.formats.tabular import MATRIX, Rows
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform")
+_MORE = ("score_samples", "apply")  # each under its own name, where it works
 
 # Their predict is the class of the highest probability, which need not be computed twice.
 _BY_PROBABILITY = frozenset(
@@ -49,7 +58,7 @@ class EstimatorServable:
         mend(estimator)
         self._estimator = estimator
         self._last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-        self._methods = [name for name in METHODS if hasattr(estimator, name)]
+        self._methods = [name for name in (*METHODS, *_MORE) if hasattr(estimator, name)]
         if not self._methods:
             raise UnsupportedModel(f"a {type(estimator).__name__} has no predict or transform")
         self._read_inputs()
@@ -60,17 +69,25 @@ class EstimatorServable:
     def _read_inputs(self) -> None:
         names = getattr(self._estimator, "feature_names_in_", None)
         count = getattr(self._estimator, "n_features_in_", None)
-        self._text = names is None and count is None
+        if not count and hasattr(self._estimator, "feature_names_"):  # CatBoost's own word
+            count = len(self._estimator.feature_names_)
+            chosen = not all(str(name).isdigit() for name in self._estimator.feature_names_)
+            names = self._estimator.feature_names_ if chosen else None
+        self._text = names is None and count is None and takes_text(self._estimator)
         if self._text:  # a pipeline that begins with a vectorizer: one column of documents
             self._rows = Rows([MATRIX], named=True, texts=[MATRIX])
             self._frame = False
             return
-        found = list(map(str, range(count or 0) if names is None else names))
+        # What keeps no number of features (isotonic regression) takes one.
+        found = list(map(str, range(count or 1) if names is None else names))
         text = sorted(text_columns(self._estimator, len(found), found))
-        self._texts = {found[i] for i in text}
-        self._rows = Rows(found, named=names is not None, texts=[found[i] for i in text])
+        unused = unused_columns(self._estimator, found) if names is not None else set()
+        self._texts = {found[i] for i in text} - unused
+        self._rows = Rows(
+            found, named=names is not None, texts=sorted(self._texts), unused=sorted(unused)
+        )
         self._frame = bool(text) or (
-            names is not None and any(_by_name(each) for each in parts(self._estimator))
+            names is not None and any(by_name(each) for each in parts(self._estimator))
         )
         self._named = names is not None
         if not self._frame and names is not None:
@@ -80,15 +97,19 @@ class EstimatorServable:
 
     def _probe(self) -> None:
         ways = {DEFAULT_SIGNATURE: self._default()} | {name: [name] for name in self._methods}
-        sample = self._sample()
         specs: dict[str, list[Spec]] = {}
-        for name in self._methods:
+        for name in self._methods.copy():
             try:
-                specs[name] = [_spec(n, v) for n, v in _named(name, self._call(name, sample))]
+                found = self._call(name, self._sample())
+                specs[name] = [_spec(n, v) for n, v in _named(name, found)]
             except Exception as exc:
+                if name in _MORE:
+                    self._methods.remove(name)
+                    continue
                 raise UnsupportedModel(
                     f"{type(self._estimator).__name__}.{name} fails on a plain row: {exc}"
                 ) from exc
+        ways = {way: names for way, names in ways.items() if specs.keys() >= set(names)}
         outputs = {way: [s for n in names for s in specs[n]] for way, names in ways.items()}
         self.signatures: Mapping[str, Signature] = self._rows.signatures(outputs)
         self._ways = {
@@ -108,13 +129,13 @@ class EstimatorServable:
 
     def _sample(self) -> Any:
         if self._text:
-            return ["a"]
+            return ["a", "a"]
         known = known_values(self._estimator, self._rows.names)
         columns: dict[str, Tensor] = {}
         for name in self._rows.names:
             value = known.get(name, "" if name in self._texts else 0.0)
             dtype = object if name in self._texts else np.float64
-            columns[name] = np.array([value], dtype=dtype)
+            columns[name] = np.array([value, value], dtype=dtype)  # two: some squeeze one
         return self._table(columns, "columns")
 
     def _table(self, inputs: Tensors, signature_name: str) -> Any:
@@ -172,7 +193,10 @@ class EstimatorServable:
         }
 
     def _call(self, method: str, table: Any) -> Any:
-        return getattr(self._estimator, method)(table)
+        found = getattr(self._estimator, method)(table)
+        # A sparse decomposition squeezes the one row that it transforms.
+        squeezed = method == "transform" and len(table) == 1 and getattr(found, "ndim", 2) == 1
+        return found[np.newaxis] if squeezed else found
 
     def close(self) -> None:
         """Free the estimator."""
@@ -212,25 +236,6 @@ def _decoded(column: Tensor) -> Tensor:
     return column
 
 
-def parts(estimator: Any, depth: int = 0) -> Iterator[Any]:
-    """Yield *estimator* and every object of scikit-learn's within it."""
-    if depth > 20:
-        return
-    if type(estimator).__module__.startswith("sklearn.") and hasattr(estimator, "__dict__"):
-        yield estimator
-        for value in list(vars(estimator).values()):
-            yield from parts(value, depth + 1)
-    elif isinstance(estimator, list | tuple):
-        for value in estimator:
-            yield from parts(value, depth + 1)
-    elif isinstance(estimator, dict):
-        for value in estimator.values():
-            yield from parts(value, depth + 1)
-    elif isinstance(estimator, np.ndarray) and estimator.dtype == object:
-        for value in estimator.ravel():
-            yield from parts(value, depth + 1)
-
-
 def mend(estimator: Any) -> None:
     """
     Give a model of an older scikit-learn the attributes that this one asks for.
@@ -248,77 +253,3 @@ def mend(estimator: Any) -> None:
             if came_later and hasattr(type(each), "get_params"):
                 setattr(each, name, parameter.default)
         older_sklearn.mend(each)
-
-
-def _by_name(part: Any) -> bool:
-    return type(part).__name__ in ("ColumnTransformer", "FunctionTransformer")
-
-
-def _first(estimator: Any) -> Any:
-    while hasattr(estimator, "steps"):
-        steps = [s for _, s in estimator.steps if s is not None and not isinstance(s, str)]
-        if not steps:
-            return None
-        estimator = steps[0]
-    return estimator
-
-
-def _columns_of(transformer: Any, names: list[str]) -> Iterator[tuple[Any, list[int]]]:
-    """Yield each part of a ColumnTransformer with the positions of the columns it takes."""
-    index = {name: i for i, name in enumerate(names)}
-    for _, each, columns in transformer.transformers_:
-        if isinstance(each, str):
-            continue
-        if isinstance(columns, slice):
-            where = list(range(len(names)))[columns]
-        else:
-            listed = np.atleast_1d(columns)
-            if listed.dtype == bool:
-                where = np.flatnonzero(listed).tolist()
-            else:
-                where = [index[c] if isinstance(c, str) else int(c) for c in listed.tolist()]
-        yield each, where
-
-
-def text_columns(estimator: Any, count: int, names: list[str]) -> set[int]:
-    """Return the positions of the columns that hold text, as the fitted transformers know them."""
-    first = _first(estimator)
-    if hasattr(first, "transformers_"):
-        found: set[int] = set()
-        for each, where in _columns_of(first, names):
-            inner = text_columns(each, len(where), [names[i] for i in where])
-            found |= {where[i] for i in inner}
-        return found
-    if hasattr(first, "transformer_list"):
-        return {i for _, each in first.transformer_list for i in text_columns(each, count, names)}
-    if hasattr(first, "vocabulary_"):
-        return set(range(count))
-    categories = getattr(first, "categories_", None)
-    if categories is not None and not hasattr(first, "n_bins_"):
-        return {i for i, values in enumerate(categories) if _is_text(values)}
-    if type(first).__name__ == "SimpleImputer" and _is_text(first.statistics_):
-        return {i for i, value in enumerate(first.statistics_) if isinstance(value, str)}
-    return set()
-
-
-def known_values(estimator: Any, names: list[str]) -> dict[str, Any]:
-    """Return, for columns whose encoder lists its categories, one that it knows."""
-    for each in (part for part in parts(estimator) if hasattr(part, "transformers_")):
-        found: dict[str, Any] = {}
-        for inner, where in _columns_of(each, names):
-            for part in parts(inner):
-                values = getattr(part, "categories_", None)
-                if values is not None and len(values) == len(where):
-                    found |= {names[i]: v[0] for i, v in zip(where, values, strict=True) if len(v)}
-        return found
-    values = getattr(_first(estimator), "categories_", None)
-    if values is not None and len(values) == len(names):
-        return {n: v[0] for n, v in zip(names, values, strict=True) if len(v)}
-    return {}
-
-
-def _is_text(values: Any) -> bool:
-    array = np.asarray(values)
-    if array.dtype.kind in "SU":
-        return True
-    return array.dtype == object and any(isinstance(v, str) for v in array.ravel())

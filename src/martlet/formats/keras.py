@@ -202,6 +202,10 @@ def _export(keras: Any, model: Any, folder: str) -> None:
 
     def call(*given: Any) -> dict[str, Any]:
         found = model(_packed(tf, model, given), training=False)
+        # numpy has no bfloat16.
+        found = tf.nest.map_structure(
+            lambda each: tf.cast(each, tf.float32) if each.dtype == tf.bfloat16 else each, found
+        )
         if isinstance(found, dict):
             return dict(found)
         flat = tf.nest.flatten(found)

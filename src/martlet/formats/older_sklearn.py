@@ -107,6 +107,8 @@ def mend(part: Any) -> None:
         UnsupportedModel: this scikit-learn no longer has what it needs to answer as it did.
     """
     kind = type(part).__name__
+    if not any(name.endswith("_") for name in vars(part)):
+        return  # never fitted: what others made copies of
     if kind in ("GradientBoostingClassifier", "GradientBoostingRegressor"):
         part.loss = _LOSSES.get(part.loss, part.loss)
         if not hasattr(part, "_loss") or isinstance(part._loss, _Gone):

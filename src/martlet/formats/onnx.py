@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,14 @@ class OnnxServable:
         renamed = {node.inputs[0]: name for name, node in zip_maps.items()}
         self._names = [renamed.get(name, name) for name in self._fetch]
         optional = self._session.get_overridable_initializers()
+        unranked = file.unranked if file is not None else set()
         inputs = [_spec(path, node) for node in self._session.get_inputs()]
         inputs += [_spec(path, node, required=False) for node in optional]
         specs = [
             _spec(path, node, name=name, classes=_classes(zip_maps.get(name)))
             for node, name in zip(self._session.get_outputs(), self._names, strict=True)
         ]
+        inputs, specs = ([_as_told(s, unranked) for s in each] for each in (inputs, specs))
         self._sequences = {n.name for n in self._session.get_inputs() if n.type[:4] == "seq("}
         self._strings = [spec.name for spec in inputs if spec.dtype is DType.STRING]
         self._one_row = not optional and all(
@@ -82,7 +85,7 @@ class OnnxServable:
             try:
                 return {self._only: self._call(self._fetch, inputs, None)[0]}
             except Exception as exc:  # onnxruntime's errors share no base class
-                raise translated(exc) from exc
+                return {self._only: self._failed(inputs, exc)[0]}
         feed: dict[str, Any] = dict(inputs)
         for name in self._strings:
             if name in inputs:
@@ -96,8 +99,26 @@ class OnnxServable:
         try:
             found = self._call(self._fetch, feed, None)
         except Exception as exc:  # onnxruntime's errors share no base class
-            raise translated(exc) from exc
+            return self._failed(feed, exc)
         return [_stacked(each) if isinstance(each, list) else each for each in found]
+
+    def _failed(self, feed: Mapping[str, Any], exc: Exception) -> list[Tensor]:
+        """Raise what *exc* is in our tree; or answer no rows with none, where that was it."""
+        none = all(isinstance(v, np.ndarray) and v.shape[:1] == (0,) for v in feed.values())
+        if not none or not feed or self._sequences:
+            raise translated(exc) from exc
+        # Some operators take no empty tensor: one row tells what the answers look like.
+        one = {
+            n: np.full((1, *v.shape[1:]), "" if v.dtype == object else 0, v.dtype)
+            for n, v in feed.items()
+        }
+        try:
+            found = self._call(self._fetch, one, None)
+        except Exception:  # not a row of zeros either
+            raise translated(exc) from exc
+        if any(not isinstance(each, np.ndarray) or each.shape[:1] != (1,) for each in found):
+            raise translated(exc) from exc
+        return [each[:0] for each in found]
 
     def _run_rows(self, feed: dict[str, Tensor]) -> list[Tensor]:
         counts = set(map(len, feed.values()))
@@ -232,6 +253,10 @@ def _spec(
     if not match[1]:
         shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
     return Spec(name or node.name, _DTYPES[match[2]], shape, required, description=classes)
+
+
+def _as_told(spec: Spec, unranked: set[str]) -> Spec:
+    return replace(spec, shape=None) if spec.name in unranked else spec
 
 
 def _free_rows(specs: list[Spec]) -> list[Spec]:

@@ -13,6 +13,8 @@ _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO = 11, 12, 13
 _FUNCTION_NODE = 7
+_VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE = 2, 1, 2
+_NOTHING = memoryview(b"")
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _MAX_DEPTH = 64
 
@@ -192,6 +194,24 @@ class OnnxFile:
             Node.read(v) for n, _, v in graph if n == _GRAPH_NODE and isinstance(v, memoryview)
         ]
         return cls([f for f in model if f[0] != _MODEL_GRAPH], graph, nodes, external)
+
+    @property
+    def unranked(self) -> set[str]:
+        """The inputs and outputs of which the file says no shape, which is not the shape []."""
+        found: set[str] = set()
+        for number, _, value in self.graph:
+            if number in (_GRAPH_INPUT, _GRAPH_OUTPUT) and isinstance(value, memoryview):
+                parts = {n: v for n, _, v in fields(value) if isinstance(v, memoryview)}
+                of = {n: v for n, _, v in fields(parts.get(_VALUE_TYPE, _NOTHING))}
+                tensor = of.get(_TYPE_TENSOR)
+                told = (
+                    {n for n, _, _ in fields(tensor)}
+                    if isinstance(tensor, memoryview)
+                    else {_TENSOR_SHAPE}
+                )
+                if _TENSOR_SHAPE not in told:
+                    found.add(_text(parts[1]))
+        return found
 
     def edited(
         self,

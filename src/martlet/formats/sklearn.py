@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,28 +12,34 @@ import numpy as np
 
 from martlet.errors import UnsupportedModel
 from martlet.formats import Format, LoadOptions, archives, older_sklearn, pickles
-from martlet.formats.estimator import EstimatorServable, parts
+from martlet.formats.estimator import EstimatorServable
 from martlet.formats.isolated import Isolated
+from martlet.formats.sklearn_columns import parts
 from martlet.servable import Servable
 
-# Types of scikit-learn that hold data alone, which skops asks the user about; those whose
-# compiled code follows indices in their data are checked after loading.
-_DATA = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-        "sklearn.tree._tree.Tree",
-        "sklearn.utils._bunch.Bunch",
-        *(
-            f"sklearn.gaussian_process.kernels.{name}"
-            for name in ("ConstantKernel", "Matern", "Product", "RBF", "Sum", "WhiteKernel")
-        ),
-    }
+# Classes of scikit-learn: an object of one is made without calling it, and is data alone. Those
+# whose compiled code follows indices in their data are checked after loading.
+_CLASS = re.compile(
+    r"sklearn\.(_loss|calibration|cluster|compose|covariance|cross_decomposition|decomposition"
+    r"|discriminant_analysis|dummy|ensemble|feature_extraction|feature_selection|gaussian_process"
+    r"|impute|isotonic|kernel_approximation|kernel_ridge|linear_model|manifold|metrics|mixture"
+    r"|model_selection|multiclass|multioutput|naive_bayes|neighbors|neural_network|pipeline"
+    r"|preprocessing|random_projection|semi_supervised|svm|tree)(\.\w+)*\._?[A-Z]\w*"
 )
+# Functions that compute of arrays and nothing else, and what binds arguments to one of them.
+_FUNCTION = re.compile(
+    r"sklearn\.(metrics\.pairwise|feature_selection\._(univariate_selection|mutual_info))\.\w+"
+    r"|sklearn\.utils\.(validation\.check_array|_bunch\.Bunch)|functools\.partial"
+    r"|sklearn\.compose\._column_transformer\.make_column_selector"
+)
+
+
+def _is_data(name: str) -> bool:
+    """Return whether what skops calls *name* can do nothing but compute."""
+    scalar = getattr(np, name.removeprefix("numpy."), None) if name.startswith("numpy.") else None
+    if isinstance(scalar, type) and issubclass(scalar, np.generic | np.dtype):
+        return True
+    return bool(_CLASS.fullmatch(name) or _FUNCTION.fullmatch(name))
 
 
 def load(path: Path, options: LoadOptions) -> Servable:
@@ -92,7 +99,7 @@ def _skops(path: Path, options: LoadOptions) -> Any:
     archives.check(path)
     try:
         unknown = set(skops.io.get_untrusted_types(file=path))
-        refused = sorted(unknown - _DATA)
+        refused = sorted(name for name in unknown if not _is_data(name))
         if refused and not options.trusted:
             raise UnsupportedModel(
                 f"{path} holds types that are not known to be data alone: {', '.join(refused)}; "
@@ -124,6 +131,8 @@ def check_trees(model: Any) -> None:
                 left = np.where(inner, nodes["left"].astype(np.int64), -1)
                 right = np.where(inner, nodes["right"].astype(np.int64), -1)
                 _check_tree(left, right, np.where(inner, nodes["feature_idx"], 0), 2**31)
+            elif type(tree).__name__.startswith(("KDTree", "BallTree")):
+                _check_neighbours(tree)
 
 
 def _check_tree(left: Any, right: Any, feature: Any, features: int) -> None:
@@ -135,6 +144,19 @@ def _check_tree(left: Any, right: Any, feature: Any, features: int) -> None:
             raise ValueError("a tree's children are not those of a tree")
     if np.any(inner & ((feature < 0) | (feature >= features))):
         raise ValueError("a tree splits on a feature that is not there")
+
+
+def _check_neighbours(tree: Any) -> None:
+    data, order, nodes, bounds = map(np.asarray, tree.get_arrays())
+    inner = nodes["is_leaf"] == 0
+    low, high = nodes["idx_start"], nodes["idx_end"]
+    if (
+        np.any((order < 0) | (order >= len(data)))
+        or np.any((low < 0) | (high < low) | (high > len(order)))
+        or np.any(2 * np.flatnonzero(inner) + 2 >= len(nodes))  # node i's children
+        or bounds.shape[-2:] != (len(nodes), data.shape[1])
+    ):
+        raise ValueError("a tree of neighbours points outside itself")
 
 
 def _sniff(path: Path) -> bool:

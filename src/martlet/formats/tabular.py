@@ -22,7 +22,8 @@ class Categories:
     def __init__(self, values: Sequence[Any]) -> None:
         self._codes = {value: float(code) for code, value in enumerate(values)}
         text = not values or isinstance(values[0], str)
-        self.dtype = DType.STRING if text else DType.of(np.asarray(values).dtype)
+        # A whole number or a boolean may be missing too, which only a float can say.
+        self.dtype = DType.STRING if text else DType.FLOAT64
         self.description = f"one of {len(values)} categories; any other is missing"
 
     def codes(self, column: Tensor) -> Matrix:
@@ -35,6 +36,9 @@ class Categories:
         return np.fromiter(found, np.float64, len(column))
 
 
+_ZERO = np.zeros(1)  # as a column of one, it stands for every row
+
+
 class Rows:
     """
     The features of a table, and the two forms in which its rows may come.
@@ -42,7 +46,8 @@ class Rows:
     ``matrix``: one float64 input ``X [-1, features]``. ``columns``: one ``[-1]`` input a feature,
     by name; a column of length 1 stands for every row. NaN is a missing value. The default
     signature is ``columns`` where somebody chose the names, else ``matrix``, and takes the other
-    form too. Where a feature is text, or a category known by its value, there is no matrix.
+    form too. Where a feature is text, or a category known by its value, there is no matrix. A
+    column that the model does not use may be left out, or be anything; it is given as zeros.
     """
 
     def __init__(
@@ -53,13 +58,15 @@ class Rows:
         categories: Mapping[str, Categories] | None = None,
         texts: Sequence[str] = (),
         takes_numbers: bool = False,
+        unused: Sequence[str] = (),
     ) -> None:
         self.names = list(names)
+        self._unused = frozenset(unused)
         self._categories = categories or {}
         self._texts = frozenset(texts)
         self._takes_numbers = takes_numbers
         self._forms = ["columns", "matrix"] if named else ["matrix", "columns"]
-        if self._categories or self._texts or not self.names:
+        if self._categories or self._texts or self._unused or not self.names:
             self._forms = ["columns"] if self.names else ["matrix"]
         self._matrices: set[str] = set()
 
@@ -84,6 +91,9 @@ class Rows:
         return [self._column(name) for name in self.names]
 
     def _column(self, name: str) -> Spec:
+        if name in self._unused:
+            told = "not used"
+            return Spec(name, DType.STRING, (-1,), False, True, told, takes_numbers=True)
         if name in self._texts:
             return Spec(name, DType.STRING, (-1,), takes_numbers=self._takes_numbers)
         known = self._categories.get(name)
@@ -113,7 +123,7 @@ class Rows:
         """
         if signature_name in self._matrices:
             return list(inputs[MATRIX].T)
-        columns = [inputs[name] for name in self.names]
+        columns = [_ZERO if name in self._unused else inputs[name] for name in self.names]
         if self._categories:
             columns = [
                 self._categories[name].codes(column) if name in self._categories else column

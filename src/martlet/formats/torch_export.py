@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions, archives, pickles
-from martlet.formats.torchscript import named, tensor, translated
+from martlet.formats.torch_values import named, tensor, translated
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -38,11 +39,17 @@ class ExportedServable:
         try:
             program = torch.export.load(path)
             self._module = program.module()
-            inputs = _inputs(program)
+            self._leaves = list(_leaves(torch, program))
         except Exception as exc:  # of torch, sympy, json and zipfile, on a damaged file
             raise UnsupportedModel(f"{path} is not a .pt2 program that loads: {exc}") from exc
-        self._names = [spec.name for spec in inputs]
+        self._structure = program.call_spec.in_spec
+        inputs = [each.spec for each in self._leaves if each.spec is not None]
         outputs = self._probe(path, program, inputs)
+        # A program of one row: what takes it row by row is served more of them.
+        self._one_row = all((s.shape or ())[:1] == (1,) for s in [*inputs, *outputs])
+        if self._one_row:
+            inputs, outputs = _free_rows(inputs), _free_rows(outputs)
+        self._outputs = outputs
         self.signatures: Mapping[str, Signature] = {
             DEFAULT_SIGNATURE: Signature.of(inputs, outputs)
         }
@@ -55,7 +62,7 @@ class ExportedServable:
                 for s in inputs
             }
             try:
-                found = self.predict(sample)
+                found = self._run(sample)
             except (InvalidInput, ServableFailed) as exc:
                 failed = exc
                 continue
@@ -69,12 +76,26 @@ class ExportedServable:
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
-        """Run the program."""
+        """Run the program; row by row where it is one of one row."""
+        counts = {len(value) for value in inputs.values()} if self._one_row else {1}
+        if counts == {1}:
+            return self._run(inputs)
+        if len(counts) > 1:
+            raise InvalidInput(f"the inputs differ in rows: {sorted(counts)}")
+        if counts == {0}:
+            return {
+                s.name: np.empty((0, *(s.shape or ())[1:]), s.dtype.numpy) for s in self._outputs
+            }
+        rows = [self._run({n: v[i : i + 1] for n, v in inputs.items()}) for i in range(*counts)]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _run(self, inputs: Tensors) -> dict[str, Tensor]:
         torch = self._torch
         try:
             with torch.inference_mode():
-                given = [tensor(torch, inputs[name]) for name in self._names]
-                return named(self._module(*given))
+                leaves = [each.value(torch, inputs) for each in self._leaves]
+                positional, named_ones = torch.utils._pytree.tree_unflatten(leaves, self._structure)
+                return named(torch, self._module(*positional, **named_ones))
         except (IndexError, AssertionError) as exc:
             raise InvalidInput(f"the model refuses these values: {exc}") from exc
         except RuntimeError as exc:
@@ -89,25 +110,59 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(d if isinstance(d, int) else -1 for d in value.shape)
 
 
-def _placeholders(program: Any) -> Iterator[Any]:
-    wanted = set(program.graph_signature.user_inputs)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in wanted:
-            yield node
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """One place in a program's arguments: an input, or (no *spec*) what it was exported with."""
+
+    spec: Spec | None
+    constant: Any = None
+    rounded: Any = None
+    """PyTorch's dtype that it is rounded to, where numpy has no such."""
+
+    def value(self, torch: Any, inputs: Tensors) -> Any:
+        if self.spec is None:
+            return self.constant
+        found = tensor(torch, inputs[self.spec.name])
+        return found if self.rounded is None else found.to(self.rounded)
 
 
-def _inputs(program: Any) -> list[Spec]:
+def _leaves(torch: Any, program: Any) -> Iterator[_Leaf]:
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    specs = [s for s in program.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
+    names = _names(torch, program, len(specs))
+    for spec, name in zip(specs, names, strict=True):
+        if not hasattr(spec.arg, "value"):
+            value = nodes[spec.arg.name].meta["val"]
+            if not hasattr(value, "dtype"):
+                raise ValueError(f"input {name!r} is a {type(value).__name__}, not a tensor")
+            narrow = value.dtype if value.dtype == torch.bfloat16 else None
+            dtype = "float32" if narrow else str(value.dtype).removeprefix("torch.")
+            yield _Leaf(Spec(name, DType(dtype), _sizes(value)), rounded=narrow)
+        else:  # a number or None, of which the program is a program
+            yield _Leaf(None, spec.arg.value)
+
+
+def _names(torch: Any, program: Any, count: int) -> list[str]:
+    """Return the leaves' names: an argument's, or its own within a dictionary or list of them."""
+    pytree = torch.utils._pytree
+    tree = pytree.tree_unflatten(list(range(count)), program.call_spec.in_spec)
     told = getattr(program.module_call_graph[0].signature, "forward_arg_names", None) or []
-    nodes = list(_placeholders(program))
-    names = told if len(told) == len(nodes) else [node.name for node in nodes]
     found = []
-    for name, node in zip(names, nodes, strict=True):
-        value = node.meta["val"]
-        if not hasattr(value, "dtype"):
-            raise ValueError(f"input {name!r} is a {type(value).__name__}, not a tensor")
-        dtype = str(value.dtype).removeprefix("torch.")
-        found.append(Spec(name, DType(dtype), _sizes(value)))
+    for path, _ in pytree.tree_flatten_with_path(tree)[0]:
+        side, first, *rest = [getattr(key, "key", getattr(key, "idx", key)) for key in path]
+        place = first if isinstance(first, str) or first >= len(told) else told[first]
+        if rest and isinstance(rest[-1], str):
+            found.append(rest[-1])
+        else:
+            found.append("_".join(map(str, [place if side == 0 else first, *rest])))
+    if len(set(found)) < count or any(name.isdigit() for name in found):
+        users = program.graph_signature.input_specs
+        return [s.arg.name for s in users if s.kind.name == "USER_INPUT"]
     return found
+
+
+def _free_rows(specs: list[Spec]) -> list[Spec]:
+    return [Spec(s.name, s.dtype, (-1, *(s.shape or ())[1:])) for s in specs]
 
 
 def _user_outputs(program: Any) -> Iterator[tuple[int, ...]]:
@@ -140,6 +195,9 @@ _DATA = re.compile(
     r"data/(weights/weight|constants/tensor)_\d+|archive_format|archive_version|byteorder"
     r"|version|\.data/\w+"
 )
+# The layout of PyTorch 2.5 to 2.7.
+_OLDER_PROGRAM = "serialized_exported_program.json"
+_OLDER = tuple(f"serialized_{n}.pt" for n in ("state_dict", "constants", "example_inputs"))
 _GUARD_NODES = (
     *(ast.Expression, ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Load),
     *(ast.cmpop, ast.boolop, ast.operator, ast.unaryop, ast.Subscript, ast.Name, ast.Attribute),
@@ -176,16 +234,20 @@ def _check_member(name: str, archive: zipfile.ZipFile) -> None:
         content = archive.read(name)
         if content and not _tensors_alone(content):
             raise ValueError("its sample inputs are no plain tensors")
-    elif inner.startswith("models/") and inner.endswith(".json"):
+    elif name in _OLDER:
+        content = archive.read(name)
+        if content and not _tensors_alone(content):
+            raise ValueError(f"{name!r} holds more than plain tensors")
+    elif (inner.startswith("models/") and inner.endswith(".json")) or name == _OLDER_PROGRAM:
         for key, text in _texts(orjson.loads(archive.read(name)), ""):
             _check_text(key, text)
-    elif not _DATA.fullmatch(inner):
+    elif not _DATA.fullmatch(inner) and name != "version":
         raise ValueError(f"it has a part {name!r}")
 
 
 def _tensors_alone(content: bytes) -> bool:
     allowed = re.compile(
-        r"torch\._utils\._rebuild_tensor_v2|collections\.OrderedDict|torch\.\w*Storage"
+        r"torch\._utils\._rebuild_(tensor_v2|parameter)|collections\.OrderedDict|torch\.\w*Storage"
         r"|torch\.\w*[Tt]ensor\w*|torch\.(device|Size|int\w+|float\w+)|torch\.serialization\.\w+"
     )
     with zipfile.ZipFile(io.BytesIO(content)) as inner:

@@ -173,7 +173,11 @@ def _check_tree(tree: Model, features: int) -> None:
     if sizes != {nodes} or nodes < 1 or len(tree["base_weights"]) not in (nodes, nodes * vector):
         raise ValueError("its arrays differ in length")
     inner = left != -1
-    if np.any(inner != (right != -1)):
+    if "leaf_weights" in tree:  # vectors: a leaf's right child is the place of its own
+        places = right[~inner]
+        if np.any((places < 0) | ((places + 1) * vector > len(tree["leaf_weights"]))):
+            raise ValueError("a leaf's vector is not there")
+    elif np.any(inner != (right != -1)):
         raise ValueError("a node has one child")
     children = np.concatenate([left[inner], right[inner]])
     # Each node but the root is the child of at most one: from the root, no path can close.
@@ -184,7 +188,8 @@ def _check_tree(tree: Model, features: int) -> None:
         parents[right[inner]] != order[inner]
     ):
         raise ValueError("its parents are not those of its children")
-    if np.any((parents != _ROOT) & ((parents < 0) | (parents >= nodes))):
+    roots = (parents == _ROOT) | ((parents == -1) & (order == 0))
+    if np.any(~roots & ((parents < 0) | (parents >= nodes))):
         raise ValueError("a parent is not there")
     if np.any((split[inner] < 0) | (split[inner] >= features)):
         raise ValueError("it splits on a feature that is not there")

@@ -26,7 +26,9 @@ def sums_of(file: XGBoostFile) -> Iterator[TreeSum]:
     if find("forest") is None or not len(trees):
         return
     odd = any(
-        np.any(tree.get("split_type", 0)) or len(tree["base_weights"]) != len(tree["parents"])
+        np.any(tree.get("split_type", 0))
+        or "leaf_weights" in tree
+        or len(tree["base_weights"]) != len(tree["parents"])
         for tree in trees
     )
     if odd:

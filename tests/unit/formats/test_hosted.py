@@ -342,6 +342,47 @@ class TestOnnx:
         np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-5)
         assert told.endswith(", ".join(map(str, next(iter(labels.values())))))
 
+    def test_an_input_of_no_said_rank_takes_any(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("Relu", ["x"], ["y"])],
+            [info("x", None)],
+            [info("y", None)],
+        )
+        with martlet.load(path) as model:
+            assert model.signatures["serving_default"].inputs["x"].shape is None
+            for shape in [(), (3,), (2, 3)]:
+                rows = -np.ones(shape, np.float32)
+                assert model.predict({"x": rows})["y"].tolist() == np.zeros(shape).tolist()
+
+    def test_an_operator_that_takes_no_empty_tensor_answers_no_rows_with_none(
+        self, info, tmp_path: Path
+    ):
+        from onnx import helper, numpy_helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
+                helper.make_node(
+                    "ArrayFeatureExtractor", ["labels", "best"], ["y"], domain="ai.onnx.ml"
+                ),
+                helper.make_node("Reshape", ["y", "flat"], ["z"]),
+            ],
+            [info("x", ["n", 2])],
+            [info("z", ["n"], "INT64")],
+            initializers=[
+                numpy_helper.from_array(np.array([7, 9]), "labels"),
+                numpy_helper.from_array(np.array([-1]), "flat"),
+            ],
+            domains=["ai.onnx.ml"],
+        )
+        with martlet.load(path) as model:
+            assert model.predict({"x": np.eye(2, dtype=np.float32)})["z"].tolist() == [7, 9]
+            assert model.predict({"x": np.empty((0, 2), np.float32)})["z"].shape == (0,)
+
     def test_rows_that_the_graph_keeps_apart_run_at_once(self, info, tmp_path: Path):
         from onnx import helper
 

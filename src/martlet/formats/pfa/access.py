@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from martlet.formats.pfa import paths
+from martlet.formats.pfa.calls import as_function
 from martlet.formats.pfa.scope import Code, LibraryReference, Lines, Scope
 from martlet.formats.pfa.types import (
     LONG,
@@ -122,7 +123,7 @@ def _written(c: Compiler, source: Any, of: Type, scope: Scope, out: Lines) -> tu
     """Return what is put there: a value, or (True) a function of what was there."""
     made = c.argument(source["to"], scope, out)
     if isinstance(made, LibraryReference):
-        found = c.as_function(made.name, [of])
+        found = as_function(c, made.name, [of])
         if found is None:
             raise c.error(f"{made.name!r} does not take {of}")
         made = found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats.pfa import library, signatures
+from martlet.formats.pfa import library
+from martlet.formats.pfa.calls import call
 from martlet.formats.pfa.forms import FORMS
+from martlet.formats.pfa.groves import Groves
 from martlet.formats.pfa.scope import (
     Code,
     LibraryReference,
@@ -54,10 +56,11 @@ class UserFunction:
 
 @dataclass(slots=True)
 class Store:
-    """A cell or a pool: the Python that reads it, and its type."""
+    """A cell or a pool: the Python that reads it, its type, and what it begins with."""
 
     text: str
     type: Type
+    value: Any
 
 
 @dataclass(slots=True)
@@ -80,6 +83,8 @@ class Compiler:
     emit: UserFunction | None = None
     changes: bool = False
     """Whether some expression changes a cell or a pool."""
+    groves: Groves | None = None
+    """What is walked before the action; None outside it."""
     _trail: list[str] = field(default_factory=list)
 
     # -- the one door ---------------------------------------------------------------------
@@ -116,7 +121,7 @@ class Compiler:
             if name in _LITERALS and not isinstance(given, list):
                 return self.literal(name, given)
             with _At(self, name):
-                return self.call(name, given if isinstance(given, list) else [given], scope, out)
+                return call(self, name, given if isinstance(given, list) else [given], scope, out)
         raise self.error(f"an object with the keys {', '.join(sorted(keys))} is no expression")
 
     def where(self) -> str:
@@ -164,6 +169,9 @@ class Compiler:
             raise self.error(f"{name!r} cannot name a symbol")
         if name in scope.symbols:
             raise self.error(f"the symbol {name!r} is declared twice")
+        if self.groves is not None and self.groves.holds(code.text):
+            scope.symbols[name] = code  # nothing sets it: another name for the same
+            return
         python = self.names.fresh()
         out.append(f"{python} = {code.text}")
         scope.symbols[name] = Code(python, code.type)
@@ -309,104 +317,6 @@ class Compiler:
         if name == "emit" and self.emit is not None:
             return self.emit
         return self.users.get(name[2:]) if name.startswith("u.") else None
-
-    # -- calls ----------------------------------------------------------------------------
-
-    def call(self, name: str, sources: Sequence[Any], scope: Scope, out: Lines) -> Code:
-        """Write a call of a function of the document or of the library."""
-        user = self.user(name)
-        if name == "model.tree.simpleWalk" and len(sources) == 3 and _tests_simply(sources[2]):
-            # A walk whose test is the library's own: as a tree it can be kept compiled.
-            name, sources = "model.tree.simpleTree", sources[:2]
-        given = self.arguments(sources, scope, out)
-        if user is not None:
-            return self.call_user(name, user, given)
-        found = library.functions().get(name)
-        if found is None:
-            raise self.error(f"no function is named {name!r}")
-        for case in found.cases:
-            settled = self.settled(case, given)
-            if settled is None:
-                continue
-            matched = signatures.match(case, [each.type for each in settled])
-            if matched is not None:
-                return self.call_library(found, settled, *matched)
-        types = ", ".join(str(getattr(each, "type", each)) for each in given)
-        raise self.error(f"{name!r} does not take ({types})")
-
-    def call_user(self, name: str, user: UserFunction, given: Sequence[Any]) -> Code:
-        """Write a call of a function of the document."""
-        if len(given) != len(user.params):
-            raise self.error(f"{name!r} takes {len(user.params)} arguments, not {len(given)}")
-        texts = [
-            self.want(each, of, f"the argument {param!r}")
-            for each, (param, of) in zip(given, user.params, strict=True)
-        ]
-        return Code(f"{user.name}({', '.join(texts)})", user.result)
-
-    def call_library(
-        self, entry: library.Entry, given: Sequence[Code], params: Sequence[Type], result: Type
-    ) -> Code:
-        """Write a call of a function of the library."""
-        texts = [self.promoted(each, of) for each, of in zip(given, params, strict=True)]
-        run = entry.bound(params, result)
-        template = getattr(run, "template", entry.template)
-        if template:
-            return Code(template.format(*texts), result)
-        return Code(f"{self.names.constant(run)}({', '.join(texts)})", result)
-
-    def settled(self, case: signatures.Case, given: Sequence[Any]) -> list[Code] | None:
-        """Return *given* with references to the library as functions of the types they will get."""
-        if not any(isinstance(each, LibraryReference) for each in given):
-            return list(given)
-        if len(case.params) != len(given):
-            return None
-        types = [None if isinstance(each, LibraryReference) else each.type for each in given]
-        found: list[Code] = []
-        for i, each in enumerate(given):
-            if isinstance(each, Code):
-                found.append(each)
-                continue
-            wanted = signatures.parameters(case, types, i)
-            code = None if wanted is None else self.as_function(each.name, wanted)
-            if code is None:
-                return None
-            found.append(code)
-        return found
-
-    def as_function(self, name: str, params: Sequence[Type]) -> Code | None:
-        """Return a function of the library as one of *params*."""
-        entry = library.functions()[name]
-        for case in entry.cases:
-            matched = signatures.match(case, params)
-            if matched is None:
-                continue
-            wanted, result = matched
-            steps = [promotion(w, g) for w, g in zip(wanted, params, strict=True)]
-            run = entry.bound(wanted, result)
-            if any(step is not None for step in steps):
-                run = _promoting(run, steps)
-            return Code(self.names.constant(run), Function(tuple(params), result))
-        return None
-
-
-def _tests_simply(source: Any) -> bool:
-    """Return whether a function is ``simpleTest`` of its two parameters and nothing else."""
-    if not isinstance(source, dict) or set(source) - {"@"} != {"params", "ret", "do"}:
-        return False
-    names = [name for each in source["params"] for name in each]
-    do = source["do"]
-    body = do[0] if isinstance(do, list) and len(do) == 1 else do
-    return len(names) == 2 and body == {"model.tree.simpleTest": names}
-
-
-def _promoting(run: Callable[..., Any], steps: Sequence[Any]) -> Callable[..., Any]:
-    def call(*given: Any) -> Any:
-        return run(
-            *(each if step is None else step(each) for each, step in zip(given, steps, strict=True))
-        )
-
-    return call
 
 
 class _At:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,8 +15,10 @@ from typing import Any
 from martlet.errors import InvalidInput, MissingExtra, UnsupportedModel
 from martlet.formats.pfa.compiler import Compiler, Store, UserFunction
 from martlet.formats.pfa.failure import Failure
+from martlet.formats.pfa.grove import Grove
+from martlet.formats.pfa.groves import Groves, changed_cells, sets_symbols
 from martlet.formats.pfa.scope import Code, Lines, Names, Scope, compiled, render
-from martlet.formats.pfa.types import INT, LONG, NULL, STRING, Map, Type, Types
+from martlet.formats.pfa.types import INT, LONG, NULL, STRING, Map, Record, Type, Types
 from martlet.formats.pfa.values import reader
 
 _MAX_BYTES = 512 << 20
@@ -78,17 +81,23 @@ class Engine:
         input, output: Their types.
         method: ``map``, ``emit`` or ``fold``.
         stateful: Whether an answer may depend on what came before it.
-        act: From an input to the output, after ``begin``.
+        act: From an input, and what the groves found for it, to the output; after ``begin``.
         emitted: What the action has emitted since it was emptied last.
         finish: Runs ``end``.
+        groves: What is walked for all rows before the first of them is acted on.
+        reads_input: Whether the action asks for more of the input than that.
+        bare: Whether the action is what its only grove finds, and nothing else.
     """
 
     input: Type
     output: Type
     method: str
     stateful: bool
-    act: Callable[[Any], Any]
+    act: Callable[..., Any]
     finish: Callable[[], None]
+    groves: tuple[Grove, ...] = ()
+    reads_input: bool = True
+    bare: bool = False
     emitted: list[Any] = field(default_factory=list)
     lock: RLock = field(default_factory=RLock)
 
@@ -145,6 +154,8 @@ class _Builder:
         self.input = self.types.read(source["input"])
         self.output = self.types.read(source["output"])
         self.compiler = Compiler(self.types, self.names, self.names.constant(self.clock))
+        self.walks: tuple[Grove, ...] = ()
+        self.reads_input, self.bare = True, False
         self.method = str(source.get("method", "map"))
         if self.method not in ("map", "emit", "fold"):
             raise UnsupportedModel(f"the method {self.method!r} is not map, emit or fold")
@@ -210,9 +221,10 @@ class _Builder:
                         "is read"
                     )
                 of = self.types.read(each["type"])
-                stores[name] = Store(f"{letter}[{len(state[letter])}]", of)
                 whole = of if letter == "C" else Map(of)
-                state[letter].append(_initial(kind, name, whole, each.get("init", {})))
+                value = _initial(kind, name, whole, each.get("init", {}))
+                stores[name] = Store(f"{letter}[{len(state[letter])}]", of, value)
+                state[letter].append(value)
         return state
 
     def _symbols(self) -> Scope:
@@ -257,6 +269,8 @@ class _Builder:
             python.append(self.names.fresh())
             scope.symbols[param] = Code(python[-1], of)
         own: Lines = []
+        if name == "action":
+            self.compiler.groves = self._groves(scope.symbols["input"].text)
         self.compiler._trail.append(name)
         code = self.compiler.block(body, scope, own)
         if result is None:
@@ -264,7 +278,28 @@ class _Builder:
         else:
             own.append(f"return {self.compiler.want(code, result, 'what the action gives')}")
         self.compiler._trail.pop()
+        if name == "action":
+            python += self._walked(scope.symbols["input"].text, own)
         self.lines.extend([f"def {name}({', '.join(python)}):", own])
+
+    def _groves(self, symbol: str) -> Groves | None:
+        if not isinstance(self.input, Record) or sets_symbols(self.source):
+            return None
+        changed = changed_cells(self.source)
+        steady = {n: each for n, each in self.compiler.cells.items() if n not in changed}
+        return Groves(self.input, symbol, steady)
+
+    def _walked(self, symbol: str, action: Lines) -> list[str]:
+        """Note what the action makes of the groves; return the names that it asks for."""
+        groves, self.compiler.groves = self.compiler.groves, None
+        if groves is None:
+            return []
+        words = set(re.findall(r"\w+", render(action)))
+        used = [name for name in groves.made if name in words]
+        self.walks = tuple(groves.made[name] for name in used)
+        self.reads_input = symbol in words
+        self.bare = len(used) == 1 and action == [f"return {used[0]}"]
+        return used
 
     def _engine(
         self, space: Mapping[str, Any], state: dict[str, Any], emitted: list[Any]
@@ -283,18 +318,18 @@ class _Builder:
         stateful = fold or self.method == "emit" or self.compiler.changes or counted
         cells, pools = state["C"], state["P"]
 
-        def act(value: Any) -> Any:
+        def act(value: Any, *walked: Any) -> Any:
             clock.start()
             if not stateful:
-                return action(0, 0, value)
+                return action(0, 0, value, *walked)
             counts[0] += 1
             kept = (list(cells), [dict(each) for each in pools]) if rollback else None
             try:
                 if fold:
-                    tally[0] = action(counts[0], counts[1], value, tally[0])
+                    tally[0] = action(counts[0], counts[1], value, tally[0], *walked)
                     found = tally[0]
                 else:
-                    found = action(counts[0], counts[1], value)
+                    found = action(counts[0], counts[1], value, *walked)
             except BaseException:
                 if kept is not None:
                     cells[:] = kept[0]
@@ -313,7 +348,13 @@ class _Builder:
         if "begin" in space:
             clock.start()
             space["begin"](0, 0)
-        return Engine(self.input, self.output, self.method, stateful, act, finish, emitted)
+        return Engine(
+            *(self.input, self.output, self.method, stateful, act, finish),
+            groves=self.walks,
+            reads_input=self.reads_input,
+            bare=self.bare and not stateful,
+            emitted=emitted,
+        )
 
 
 def _initial(kind: str, name: str, of: Type, value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from martlet.errors import InvalidInput
 from martlet.formats.pfa.access import ACCESS
+from martlet.formats.pfa.calls import call_user
 from martlet.formats.pfa.control import CONTROL
 from martlet.formats.pfa.scope import Code, Lines, Scope, statement
 from martlet.formats.pfa.types import (
@@ -71,7 +72,7 @@ def _call(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
     known = [user for user in users if user is not None]
     which = c.spilled(which, out)
     given = c.arguments(source.get("args") or [], scope, out)
-    calls = [c.call_user(user.name, user, given) for user in known]
+    calls = [call_user(c, user.name, user, given) for user in known]
     result = broadest([code.type for code in calls])
     found = c.names.fresh("t")
     lines = out

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,130 +12,13 @@ import numpy as np
 from martlet.errors import InvalidInput, ServableFailed
 from martlet.formats.pfa.document import engine
 from martlet.formats.pfa.failure import Failure
-from martlet.formats.pfa.types import (
-    BOOLEAN,
-    BYTES,
-    DOUBLE,
-    FLOAT,
-    INT,
-    LONG,
-    NULL,
-    STRING,
-    Array,
-    Enum,
-    Fixed,
-    Record,
-    Type,
-    Union,
-)
-from martlet.formats.pfa.values import Fields, reader, writer
+from martlet.formats.pfa.inputs import JSON, Given, Inputs, spec_of
+from martlet.formats.pfa.types import Array, Record, Type
+from martlet.formats.pfa.values import writer
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
-INPUT, OUTPUT = "input", "output"
-
-_SCALARS: Mapping[Type, DType] = {
-    BOOLEAN: DType.BOOL,
-    INT: DType.INT32,
-    LONG: DType.INT64,
-    FLOAT: DType.FLOAT32,
-    DOUBLE: DType.FLOAT64,
-    STRING: DType.STRING,
-    BYTES: DType.STRING,
-}
-_DEPTH = 3
-_JSON = "JSON of "
-
-
-def _scalar(of: Type) -> DType | None:
-    if isinstance(of, Enum | Fixed):
-        return DType.STRING
-    return _SCALARS.get(of)
-
-
-# An input may be given as numbers without a width: an int is held to its range, and a float
-# rounded, here.
-_GIVEN = {DType.INT32: DType.INT64, DType.FLOAT32: DType.FLOAT64}
-
-
-def _asked(name: str, of: Type) -> tuple[Spec, int]:
-    """Return the tensor for an input of a type, and how many axes it has past the rows."""
-    spec, depth = _spec(name, of)
-    return replace(spec, dtype=_GIVEN.get(spec.dtype, spec.dtype)), depth
-
-
-def _spec(name: str, of: Type) -> tuple[Spec, int]:
-    """Return the tensor for a type and how many axes it has past the rows; -1: it is JSON text."""
-    dtype = _scalar(of)
-    if dtype is not None:
-        return Spec(name, dtype, (-1,), description=str(of)), 0
-    if isinstance(of, Union) and len(of.types) == 2 and NULL in of.types:
-        other = next(each for each in of.types if each != NULL)
-        inner = _scalar(other)
-        # A missing number is NaN: an int becomes a double, which holds it exactly.
-        if inner is DType.INT32:
-            inner = DType.FLOAT64
-        if inner in (DType.FLOAT32, DType.FLOAT64, DType.STRING):
-            return Spec(name, inner, (-1,), nullable=True, description=str(of)), 0
-    depth = 0
-    items: Type = of
-    while isinstance(items, Array):
-        depth, items = depth + 1, items.items
-    inner = _scalar(items)
-    if 0 < depth <= _DEPTH and inner is not None:
-        shape = (-1,) * (depth + 1)
-        return Spec(name, inner, shape, description=str(of)), depth
-    return Spec(name, DType.STRING, (-1,), nullable=True, description=f"{_JSON}{of}"), -1
-
-
-def _take(of: Type, depth: int) -> Callable[[Tensor], list[Any]]:
-    """Return what turns an input tensor into the rows' values."""
-    read = reader(of)
-    if depth < 0:
-        return lambda column: [read(_parsed(each)) for each in column.tolist()]
-    if depth == 0 and (of in _SCALARS and of not in (STRING, BYTES)):
-        return lambda column: _held(column, of).tolist()
-    if isinstance(of, Union):
-        whole = {INT, LONG} & set(of.types)
-
-        def nullable(column: Tensor) -> list[Any]:
-            out = []
-            for each in column.tolist():
-                missing = each is None or each != each
-                if not missing and whole and isinstance(each, float):
-                    each = int(each) if each.is_integer() else each
-                out.append(None if missing else read(each))
-            return out
-
-        return nullable
-    items: Type = of
-    while isinstance(items, Array):
-        items = items.items
-    if items in _SCALARS and items not in (STRING, BYTES):
-        return lambda column: _held(column, items).tolist()
-    # Rows of text that are shorter than others end in missing values.
-    return lambda column: [read(_trimmed(each)) for each in column.tolist()]
-
-
-def _held(column: Tensor, of: Type) -> Tensor:
-    if of == INT and column.size and not (column.min() >= -(1 << 31) and column.max() < 1 << 31):
-        raise InvalidInput(f"{column.max()} or {column.min()} is not int, which has 32 bits")
-    return column.astype(np.float32) if of == FLOAT else column
-
-
-def _trimmed(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_trimmed(each) for each in value if each is not None]
-    return value
-
-
-def _parsed(value: Any) -> Any:
-    if isinstance(value, bytes | str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError) as exc:
-            raise InvalidInput(f"{str(value)[:60]!r} is not JSON: {exc}") from None
-    return value
+OUTPUT = "output"
 
 
 def _give(of: Type, spec: Spec, depth: int) -> Callable[[list[Any]], Tensor]:
@@ -207,18 +89,10 @@ class PfaServable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = engine(path)
-        of = self._engine.input
-        fields = of.fields if isinstance(of, Record) and of.fields else None
-        inputs = [_asked(name, each) for name, each in (fields or {INPUT: of}).items()]
-        self._kind = of.name if isinstance(of, Record) else ""
-        self._readers = [
-            (spec.name, _take(each, depth))
-            for (spec, depth), each in zip(inputs, (fields or {INPUT: of}).values(), strict=True)
-        ]
-        self._record = fields is not None
+        self._inputs = Inputs(self._engine.input)
         outputs, self._writers = self._outputs()
         self.signatures: Mapping[str, Signature] = {
-            DEFAULT_SIGNATURE: Signature.of([spec for spec, _ in inputs], outputs)
+            DEFAULT_SIGNATURE: Signature.of(self._inputs.specs, outputs)
         }
 
     def _outputs(self) -> tuple[list[Spec], list[tuple[str, Callable[[list[Any]], Tensor]]]]:
@@ -226,17 +100,17 @@ class PfaServable:
         if self._engine.method == "emit":
             # Each row emits none, one or many: a JSON array of them.
             of = Array(of)
-            spec = Spec(OUTPUT, DType.STRING, (-1,), description=f"{_JSON}what the row emitted")
+            spec = Spec(OUTPUT, DType.STRING, (-1,), description=f"{JSON}what the row emitted")
             return [spec], [(OUTPUT, _give(of, spec, -1))]
         if isinstance(of, Record) and of.fields:
             specs, writers = [], []
             for name, each in of.fields.items():
-                spec, depth = _spec(name, each)
+                spec, depth = spec_of(name, each)
                 give = _give(each, spec, depth)
                 specs.append(spec)
                 writers.append((name, _field(name, give)))
             return specs, writers
-        spec, depth = _spec(OUTPUT, of)
+        spec, depth = spec_of(OUTPUT, of)
         return [spec], [(OUTPUT, _give(of, spec, depth))]
 
     def predict(
@@ -249,38 +123,30 @@ class PfaServable:
             InvalidInput: a value is not of its type, or the action raised a PFA exception; the
                 text is PFA's, with its number.
         """
-        rows = self._rows(inputs)
-        running = self._engine
-        if running.stateful:
-            with running.lock:
-                answers = self._run(rows)
+        given, running = Given(self._inputs, inputs), self._engine
+        count = given.count()
+        walked = [grove.walk(given.tested, count) for grove in running.groves]
+        rows: Sequence[Any] = [None] * count
+        if running.reads_input:
+            rows = given.rows()
         else:
-            answers = self._run(rows)
+            given.check()
+        if running.bare:
+            answers = walked[0]
+        elif running.stateful:
+            with running.lock:
+                answers = self._run(rows, walked)
+        else:
+            answers = self._run(rows, walked)
         return {name: give(answers) for name, give in self._writers}
 
-    def _rows(self, inputs: Tensors) -> list[Any]:
-        columns = [(name, take(inputs[name])) for name, take in self._readers]
-        if not self._record:
-            return columns[0][1]
-        if len({len(values) for _, values in columns}) > 1:
-            raise InvalidInput(
-                "the inputs differ in rows: "
-                + ", ".join(f"{name} {len(values)}" for name, values in columns)
-            )
-        names = [name for name, _ in columns]
-        kind = self._kind
-        return [
-            Fields(kind, zip(names, row, strict=True))
-            for row in zip(*(values for _, values in columns), strict=True)
-        ]
-
-    def _run(self, rows: list[Any]) -> list[Any]:
+    def _run(self, rows: Sequence[Any], walked: Sequence[Sequence[Any]]) -> list[Any]:
         act, emitted = self._engine.act, self._engine.emitted
         emits = self._engine.method == "emit"
         answers = []
         try:
-            for row in rows:
-                found = act(row)
+            for row, *found_for_it in zip(rows, *walked, strict=True):
+                found = act(row, *found_for_it)
                 if emits:
                     found = emitted.copy()
                     emitted.clear()
