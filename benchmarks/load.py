@@ -130,3 +130,17 @@ def measure(
         cpu_us=spent * 1e6 / max(1, found["n"]),
         bad=found["bad"],
     )
+
+
+def measure_get(pid: int, url: str, connections: int, seconds: int) -> Sample:
+    """Load *url* in the same loop with GET: what an empty reply costs. Without latencies."""
+    before = family_cpu_s(pid)
+    run = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    spent = family_cpu_s(pid) - before
+    count = int(run.stdout.split(" requests in")[0].split()[-1])
+    return Sample(count / seconds, 0.0, 0.0, 0.0, spent * 1e6 / count, 0)

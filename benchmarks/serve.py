@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from load import Sample, measure, post, server
+from load import Sample, measure, measure_get, post, server
 from workloads import Workload, make
 
 OURS, PEER = 18701, 18702
@@ -101,27 +101,11 @@ def _sample(
     seconds: int,
 ) -> None:
     if "healthz" in url:
-        found = _get(pid, url, connections, seconds)
+        found = measure_get(pid, url, connections, seconds)
     else:
         measure(pid, url, body, connections, 1)
         found = measure(pid, url, body, connections, seconds)
     samples.setdefault(name, []).append(found)
-
-
-def _get(pid: int, url: str, connections: int, seconds: int) -> Sample:
-    # The same loop; /healthz takes no body, and its route answers GET alone.
-    from load import family_cpu_s
-
-    before = family_cpu_s(pid)
-    run = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    spent = family_cpu_s(pid) - before
-    count = int(run.stdout.split(" requests in")[0].split()[-1])
-    return Sample(count / seconds, 0.0, 0.0, 0.0, spent * 1e6 / count, 0)
 
 
 def _session(workload: Workload) -> object:

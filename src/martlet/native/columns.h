@@ -114,7 +114,11 @@ static int grow(Column *c)
 static const double TENS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-static inline int is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+/* One comparison for most that is none. */
+static inline int is_space(char c)
+{
+    return (uint8_t)c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');
+}
 
 static inline int is_at(const Text *t, char c) { return t->at < t->end && *t->at == c; }
 
@@ -172,12 +176,11 @@ static double scaled(uint64_t digits, int exponent)
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && defined(__GNUC__)
 /*
- * Reads the digits among the next eight bytes without a branch on each: adds them to *number* and
- * returns how many there were. Lemire, "Quickly parsing eight digits", 2018, for any count.
+ * Reads the digits among the next eight bytes without a branch on each: they make *number*, and
+ * how many there were is returned. Lemire, "Quickly parsing eight digits", 2018, for any count.
  */
-static inline int read_digits(const char *at, const char *end, uint64_t *number)
+static inline int next_digits(const char *at, const char *end, uint64_t *number)
 {
-    static const uint64_t shifts[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
     uint64_t x;
     if (end - at < 8)
         return 0;
@@ -190,18 +193,29 @@ static inline int read_digits(const char *at, const char *end, uint64_t *number)
         return 0;
     x <<= 64 - count * 8;
     x = x * 10 + (x >> 8);
-    x = ((x & 0x000000FF000000FFu) * 0x000F424000000064u +
-         (x >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
-    *number = *number * shifts[count] + x;
+    *number = ((x & 0x000000FF000000FFu) * 0x000F424000000064u +
+               (x >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
     return count;
 }
 #else
-static inline int read_digits(const char *at, const char *end, uint64_t *number)
+static inline int next_digits(const char *at, const char *end, uint64_t *number)
 {
     (void)at, (void)end, (void)number;
     return 0;
 }
 #endif
+
+/* As next_digits, and adds them to *number*. */
+static inline int read_digits(const char *at, const char *end, uint64_t *number)
+{
+    static const uint64_t shifts[] = {1,      10,      100,      1000,     10000,
+                                      100000, 1000000, 10000000, 100000000};
+    uint64_t more;
+    const int count = next_digits(at, end, &more);
+    if (count)
+        *number = *number * shifts[count] + more;
+    return count;
+}
 
 /*
  * The parse functions return what comes after the value, or NULL to leave it. They take and give
@@ -216,7 +230,12 @@ static inline const char *parse_integer(const char *at, const char *end, int *ne
     *negative = at < end && *at == '-';
     at += *negative;
     const char *const begun = at;
-    at += read_digits(at, end, &n);
+    const int few = next_digits(at, end, &n);
+    if (few && few < 8) { /* most integers; what follows is no digit */
+        *size = n;
+        return *begun != '0' || few == 1 ? at + few : NULL;
+    }
+    at += few;
     while (at < end && (digit = (uint64_t)(uint8_t)*at - '0') < 10) {
         if (at - begun >= 19 && (at - begun > 19 || n > (UINT64_MAX - digit) / 10))
             return NULL;
@@ -259,8 +278,40 @@ static const char *parse_no_number(const char *at, const char *end, double *valu
     return t.at;
 }
 
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD == 0
+/* A digit, a point, up to eight digits and the end of the token: most floats. NULL: another. */
+static inline const char *parse_short_float(const char *at, const char *end, double *value)
+{
+    uint64_t fraction, first;
+    if (end - at < 12)
+        return NULL;
+    const int negative = *at == '-';
+    at += negative;
+    first = (uint64_t)(uint8_t)*at - '0';
+    if (first >= 10 || at[1] != '.')
+        return NULL;
+    const int count = next_digits(at + 2, end, &fraction);
+    const char after = at[2 + count];
+    if (!count || (after != ',' && after != ']'))
+        return NULL;
+    /* Both sides are exact, so one operation rounds once. */
+    const double found = (double)(first * (uint64_t)TENS[count] + fraction) / TENS[count];
+    *value = negative ? -found : found;
+    return at + 2 + count;
+}
+#else
+static inline const char *parse_short_float(const char *at, const char *end, double *value)
+{
+    (void)at, (void)end, (void)value;
+    return NULL;
+}
+#endif
+
 static inline const char *parse_float(const char *at, const char *end, double *value)
 {
+    const char *const quick = parse_short_float(at, end, value);
+    if (quick)
+        return quick;
     const char *const begun = at;
     const int negative = at < end && *at == '-';
     uint64_t digits = 0, digit;
@@ -499,9 +550,9 @@ typedef Outcome (*Run)(Text *t, Column *c, int alone, Py_ssize_t *count);
                 at++;                                                                         \
             if (at == end || *at != ',')                                                      \
                 break;                                                                        \
-            at++;                                                                             \
-            while (at < end && is_space(*at))                                                 \
+            do                                                                                \
                 at++;                                                                         \
+            while (at < end && is_space(*at));                                                \
         }                                                                                     \
         c->used = to - c->data;                                                               \
         t->at = at;                                                                           \

@@ -102,16 +102,24 @@ static int hear(PyObject *short_, const char *start, const char *at, const char 
 }
 
 /* What the body holds: (inputs, which reply, more of it); None: it is not a common one. */
-static PyObject *decoded(PyObject *short_, const Heard *heard) {
-    PyObject *arguments[] = {PyBytes_FromStringAndSize(heard->body.at, heard->body.length), NULL};
+static PyObject *decoded(PyObject *short_, const Heard *heard, PyObject *data) {
+    const Py_ssize_t at = heard->body.at - PyBytes_AS_STRING(data);
+    PyObject *whole = PyMemoryView_FromObject(data), *found = NULL;
+    /* Not copied: a body may be long. */
+    PyObject *body = whole ? PySequence_GetSlice(whole, at, at + heard->body.length) : NULL;
+    PyObject *length = NULL;
     size_t count = 1;
-    if (heard->length.at != NULL)
-        arguments[count++] = PyBytes_FromStringAndSize(heard->length.at, heard->length.length);
-    PyObject *found = NULL;
-    if (arguments[0] != NULL && arguments[count - 1] != NULL)
+    if (heard->length.at != NULL) {
+        length = PyBytes_FromStringAndSize(heard->length.at, heard->length.length);
+        count = 2;
+    }
+    if (body != NULL && (count == 1 || length != NULL)) {
+        PyObject *arguments[] = {body, length};
         found = PyObject_Vectorcall(PART(short_, DECODE), arguments, count, NULL);
-    Py_XDECREF(arguments[0]);
-    Py_XDECREF(arguments[1]);
+    }
+    Py_XDECREF(whole);
+    Py_XDECREF(body);
+    Py_XDECREF(length);
     return found;
 }
 
@@ -362,10 +370,11 @@ static int is_found(PyObject *short_, PyObject *found, PyObject **inputs, PyObje
 }
 
 /* The answer; NULL with an error set, or without one: decline. */
-static PyObject *walk(PyObject *short_, const Heard *heard, PyObject *current, PyObject *prefix) {
+static PyObject *walk(PyObject *short_, const Heard *heard, PyObject *data, PyObject *current,
+                      PyObject *prefix) {
     const int64_t began_ns = now_ns();
     PyObject *inputs, *reply, *more, *told, *whole = NULL, *outputs = NULL, *token = NULL;
-    PyObject *found = decoded(short_, heard), *id = NULL;
+    PyObject *found = decoded(short_, heard, data), *id = NULL;
     if (found == NULL || !is_found(short_, found, &inputs, &reply, &more)) {
         if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception))
             PyErr_Clear(); /* the long way meets it again, and knows what to say */
@@ -428,7 +437,7 @@ static PyObject *answer(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *whole = NULL;
     Py_INCREF(short_); /* what is called may forget it */
     if (hear(short_, start, at, end, head_limit, body_limit, &heard) && is_in_force(short_) > 0)
-        whole = walk(short_, &heard, current, prefix);
+        whole = walk(short_, &heard, data, current, prefix);
     Py_DECREF(short_);
     if (whole == NULL && !PyErr_Occurred())
         Py_RETURN_NONE;

@@ -96,9 +96,10 @@ class OpenItems:
         plain = column.dtype in (DType.BOOL, DType.INT64, DType.FLOAT32)
         return self.table.stored(name) if plain else None
 
-    def any_set(self) -> bool:
-        """Whether rows of a table that the graph gathers from were set since."""
-        return any(each.any_set() for _, each in self._set_rows)
+    @property
+    def set_rows(self) -> list[SetRows]:
+        """Of the tables that the graph gathers from."""
+        return [marks for _, marks in self._set_rows]
 
     def _rows_of(self, inputs: Tensors) -> Rows:
         keys = inputs[self.items.key].reshape(-1)

@@ -131,11 +131,11 @@ class Sides:
 
     def __init__(self, compiled: Any, items: OpenItems, share: UserShare | None) -> None:
         self._find = compiled.find
-        self._items = items
         self._key = items.items.key
         self._width = 0 if share is None else len(share.bias)
         stretches = [] if share is None else share.stretches
-        self._tables = [each.table for each in stretches if each.table is not None]
+        self._users = [each.table for each in stretches if each.table is not None]
+        self._items = items.set_rows
         self.finds_users = share is not None
         """Whether ``find`` finds the user's share too."""
 
@@ -155,8 +155,12 @@ class Sides:
 
     def find(self, inputs: Tensors) -> tuple[Floats, Rows] | None:
         """Return the user's share, [1, width], and each item's row; None: find them otherwise."""
-        if self._items.any_set() or any(each.live is not None for each in self._tables):
-            return None
+        for table in self._users:
+            if table.live is not None:
+                return None
+        for marks in self._items:
+            if marks.any_set():
+                return None
         rows = np.empty(len(inputs[self._key]), np.int64)
         users = np.empty((1, self._width), np.float32)
         return (users, rows) if self._find(inputs, users, rows) else None
