@@ -221,6 +221,22 @@ static int is_float(const Py_buffer *view) {
            (strcmp(format, "d") == 0 && view->itemsize == sizeof(double));
 }
 
+/* A flat list of *count* numbers as a list of lists of one, which orjson writes at twice the cost. */
+static PyObject *each_alone(PyObject *flat, Py_ssize_t count) {
+    const char *from = PyBytes_AS_STRING(flat) + 1;
+    const char *const end = from + PyBytes_GET_SIZE(flat) - 2;
+    PyObject *text = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(flat) + 2 * count);
+    if (text == NULL)
+        return NULL;
+    char *to = PUT(PyBytes_AS_STRING(text), "[[");
+    while (from < end) {
+        const char c = *from++;
+        to = c == ',' ? PUT(to, "],[") : put(to, &c, 1);
+    }
+    PUT(to, "]]");
+    return text;
+}
+
 /* Whether the only output of *outputs* is written as *reply* says; if not, and without an error,
  * another must write it. *rows* are those of the inputs. */
 static int write_numbers(PyObject *reply, PyObject *outputs, Py_ssize_t rows, Written *written) {
@@ -251,9 +267,9 @@ static int write_numbers(PyObject *reply, PyObject *outputs, Py_ssize_t rows, Wr
     written->shape_end = PUT(to, "]");
     if (layout == RAW)
         return 1;
-    const int is_flat = layout == NESTED || view->ndim == 1;
+    const int goes_as_it_is = view->ndim == 1 || (layout == NESTED && !is_column);
     PyObject *array =
-        is_flat ? Py_NewRef(only) : PyObject_CallMethodOneArg(only, word_reshape, minus_one);
+        goes_as_it_is ? Py_NewRef(only) : PyObject_CallMethodOneArg(only, word_reshape, minus_one);
     PyObject *arguments[] = {array, Py_None, option_numpy};
     written->text = array == NULL ? NULL : PyObject_Vectorcall(dumps, arguments, 3, NULL);
     Py_XDECREF(array);
@@ -261,6 +277,8 @@ static int write_numbers(PyObject *reply, PyObject *outputs, Py_ssize_t rows, Wr
         Py_CLEAR(written->text);
         PyErr_SetString(PyExc_TypeError, "orjson gives bytes");
     }
+    if (written->text != NULL && layout == NESTED && !goes_as_it_is)
+        Py_SETREF(written->text, each_alone(written->text, view->shape[0]));
     return written->text != NULL;
 }
 

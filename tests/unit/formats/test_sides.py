@@ -81,7 +81,7 @@ class Case:
         keys, user, about = found["item"], found["user"], found["about"]
         if keys.dtype.kind != "i" or keys.size != len(keys):
             return None
-        rows = np.array([where.get(int(key), -1) for key in keys.reshape(-1)])
+        rows = np.array([where.get(int(key), -1) for key in keys.reshape(-1)], np.int64)
         if (rows < 0).any():
             return None
         for name, stored in (("kind", self.kinds), ("price", self.prices)):
