@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table
+from martlet.cli.output import json_option, print_json, print_table, print_tree
 
 if TYPE_CHECKING:
     from martlet.servable import Servable
@@ -42,7 +42,14 @@ def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> No
     for called, signature in servable.signatures.items():
         rows = [("input", *_row(spec)) for spec in signature.inputs.values()]
         rows += [("output", *_row(spec)) for spec in signature.outputs.values()]
-        print_table(["", "name", "dtype", "shape", "about"], rows, title=f"\n{called}")
+        print_table(
+            ["", "name", "dtype", "shape", "about"], rows, title=f"\n{called}", wraps="about"
+        )
+    told = getattr(servable, "outline", None)
+    if told is not None:
+        click.echo()
+        print_tree(told())
+        return
     for key, value in about.items():
         _print_about(key, value)
 

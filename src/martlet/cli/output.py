@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import click
 import orjson
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -54,15 +56,40 @@ def print_json(value: object) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
-    """Print *rows* under *columns*; a column whose name starts with ``#`` is right-aligned."""
+def print_table(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "", wraps: str = ""
+) -> None:
+    """
+    Print *rows* under *columns*; a column whose name starts with ``#`` is right-aligned.
+
+    Args:
+        wraps: The column whose cells may take several lines.
+    """
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
     for column in columns:
         name = column.removeprefix("#")
-        table.add_column(name, justify="right" if column != name else "left", no_wrap=True)
+        justify: JustifyMethod = "right" if column != name else "left"
+        table.add_column(name, justify=justify, no_wrap=name != wraps, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     Console().print(table)
+
+
+Branch = tuple[str, list["Branch"]]
+"""A line of a tree, and the lines below it."""
+
+
+def print_tree(branches: Iterable[Branch]) -> None:
+    """Print each of *branches* as a tree, no wider than the terminal."""
+    for line, below in branches:
+        tree = Tree(Text(line, style="bold"), guide_style="dim")
+        _grow(tree, below)
+        Console().print(tree)
+
+
+def _grow(tree: Tree, branches: Iterable[Branch]) -> None:
+    for line, below in branches:
+        _grow(tree.add(Text(line)), below)
 
 
 @contextmanager

@@ -12,18 +12,13 @@ How a file becomes answers:
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import Path
 
 from martlet.formats import Format, LoadOptions
+from martlet.formats.pmml.encodings import encoding_of
 from martlet.servable import Servable
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 # What may stand before the root element: the declaration, comments, instructions, a DOCTYPE.
 _PROLOG = re.compile(
     r"\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^>\[]*(?:\[.*?\])?\s*>\s*)*<(?:[\w.-]+:)?PMML[\s>/]",
@@ -37,8 +32,10 @@ def _sniff(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "utf-8")
-    text = head.decode(encoding, "replace").lstrip("\ufeff")
+    try:
+        text = head.decode(encoding_of(head), "replace").lstrip("\ufeff")
+    except LookupError:
+        text = head.decode("latin-1")
     return _PROLOG.match(text) is not None
 
 

@@ -13,13 +13,15 @@ from martlet.formats.pmml.context import Context, NestedModel
 from martlet.formats.pmml.dictionary import DataField
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived, store
-from martlet.formats.pmml.frame import Frame, Program, Record, RowError, Single
+from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.mining_schema import MiningField, inherited_field, input_field
-from martlet.formats.pmml.output import compile_output, residual
+from martlet.formats.pmml.output import compile_output
 from martlet.formats.pmml.prediction import Model, Outcome, Prediction
+from martlet.formats.pmml.residual import residual
+from martlet.formats.pmml.run import Run
 from martlet.formats.pmml.scope import Field, Scope, World
 from martlet.formats.pmml.targets import Target
-from martlet.formats.pmml.values import DOUBLE, STRING, DataType, Value, convert, parse
+from martlet.formats.pmml.values import DOUBLE, STRING, DataType, Value
 
 _MODELS = {
     "AnomalyDetectionModel": "anomaly_detection",
@@ -220,7 +222,7 @@ class Compiler:
             context = replace(context, label=STRING, targets=named)
         targets = self._targets(context)
         program = self.world.program
-        run = _Run(context, model, targets, program)
+        run = Run(context, model, targets, program)
         slot = program.slot(run.batch, run.single())
         outputs = self._outputs(context, slot, targets, model)
         return NestedModel(
@@ -328,87 +330,10 @@ def _predicted(context: Context, slot: int, name: str) -> Field:
     def single(record: Record) -> Value:
         found = read(record)
         if isinstance(found, Outcome):
-            return found.value
+            return found.of(name).value
         return found.others.get(name, found).value.objects()[0]
 
     return Field(name, program.slot(column, single), kind, optype, context.labels)
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A model, then its targets."""
-
-    context: Context
-    model: Model
-    targets: tuple[Target, ...]
-    program: Program
-
-    def batch(self, frame: Frame) -> Prediction:
-        found = self._treated(self.model.predict(frame), self.context.target)
-        if not found.others:
-            return found
-        others = {name: self._treated(each, name) for name, each in found.others.items()}
-        return replace(found, others=others)
-
-    def _kind(self, name: str | None) -> DataType | None:
-        for target, kind, _ in self.context.targets:
-            if target == name:
-                return kind
-        return None
-
-    def _target(self, name: str | None) -> Target | None:
-        for each in self.targets:
-            if each.field is None or each.field == name or name is None:
-                return each
-        return None
-
-    def _treated(self, prediction: Prediction, name: str | None) -> Prediction:
-        target, kind = self._target(name), self._kind(name)
-        value = prediction.value
-        if value.type.is_number and not prediction.classes:
-            if target is not None:
-                value = target.numbers(value)
-        elif target is not None:
-            prediction = target.labels(prediction)
-            value = prediction.value
-        if kind is not None and value.type != kind:
-            value = value.cast(kind)
-        return prediction if value is prediction.value else replace(prediction, value=value)
-
-    def single(self) -> Single:
-        answer = getattr(self.model, "outcome", None)
-        if answer is None:
-            slot, one = len(self.program.makers), self.program.reader(0)
-            return lambda record: one(record)[slot]
-        name = self.context.target
-        target, kind = self._target(name), self._kind(name)
-        if target is None and kind in (None, DOUBLE):
-            return answer  # type: ignore[no-any-return] # a SingleModel's outcome
-        source = DOUBLE
-
-        def call(record: Record) -> Outcome | Prediction:
-            found = answer(record)
-            if isinstance(found, Prediction):
-                return self._treated(found, name)
-            assert isinstance(found, Outcome)
-            value = found.value
-            if not found.classes and not isinstance(value, str):
-                if target is not None:
-                    value = target.number(value)
-            elif target is not None:
-                found = target.label(found)
-                value = found.value
-            if kind is not None and value is not None:
-                try:
-                    value = convert(value, kind, source)
-                except (ValueError, OverflowError) as exc:
-                    raise RowError(f"the predicted value is refused: {exc}") from None
-            if value is found.value:
-                return found
-            # The segment that gave it may be asked again: what it said stays.
-            return Outcome(value, found.classes, found.probability, found.entity, found.features)
-
-        return call
 
 
 def first_model(root: Element) -> Element:
@@ -426,6 +351,3 @@ def first_model(root: Element) -> Element:
         raise models[0].error("says that it is not scorable")
     named = ", ".join(e.tag for e in root.children if e.tag.endswith(("Model", "Network")))
     raise root.error(f"holds no model that is supported{f' ({named})' if named else ''}")
-
-
-__all__ = ["Compiler", "first_model", "parse"]

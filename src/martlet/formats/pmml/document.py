@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from xml.parsers import expat
 
 from martlet.errors import UnsupportedModel
+from martlet.formats.pmml.encodings import in_utf8
 
 MAX_BYTES = 2 << 30
 MAX_DEPTH = 4096
@@ -191,12 +192,12 @@ def parse(path: Path, compact: Mapping[str, Compactor] | None = None) -> Element
     tree = _Tree(compact or {})
     try:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
+            for chunk in in_utf8(iter(lambda: file.read(_CHUNK), b"")):
                 tree.parser.Parse(chunk, False)
             tree.parser.Parse(b"", True)
     except expat.ExpatError as exc:
         raise UnsupportedModel(f"not well-formed XML: {exc}") from exc
-    except (LookupError, ValueError) as exc:  # an encoding that Python has not, or refuses
+    except (LookupError, ValueError) as exc:  # an encoding that Python has not, or another
         raise UnsupportedModel(f"not readable as XML: {exc}") from exc
     root = tree.root
     if root is None or root.tag != "PMML":
@@ -233,7 +234,7 @@ class _Tree:
         self._text: list[str] = []
         self._length = 0
         self._names: dict[str, str] = {}
-        self.parser = parser = expat.ParserCreate()
+        self.parser = parser = expat.ParserCreate("utf-8")  # whatever it declares
         parser.buffer_text = True
         parser.buffer_size = 1 << 16
         parser.StartDoctypeDeclHandler = self._doctype

@@ -84,38 +84,18 @@ class Measure:
             function, element.number("fieldWeight", 1.0), element.number("similarityScale", 1.0)
         )
 
-    def __call__(
-        self, x: Array, points: Array, fields: tuple[Compared, ...], adjust: Array | None
-    ) -> Array:
-        """
-        Return each row's measure to each point.
-
-        Args:
-            x: Shape [rows, fields]; NaN where missing.
-            points: Shape [points, fields].
-            adjust: What to multiply the sums of a row by, for its missing fields. Shape [rows].
-        """
-        if self.is_binary:
-            return self._counted(x, points)
-        total = np.zeros((len(x), len(points)))
-        for place, field in enumerate(fields):
-            gap = field(x[:, [place]], points[None, :, place])
-            part = self._part(gap, field.weight)
-            # A field that a row lacks takes no part in its sum.
-            part = np.where(np.isnan(part), 0.0, part)
-            total = np.maximum(total, part) if self.name == "chebychev" else total + part
-        if adjust is not None:
-            with np.errstate(invalid="ignore"):
-                total = total * adjust[:, None]
+    def whole(self, total: Array) -> Array:
+        """Return the measure whose parts add up to *total*."""
         match self.name:
             case "euclidean":
-                return np.sqrt(total)
+                return np.asarray(np.sqrt(total))
             case "minkowski":
                 return np.asarray(total ** (1 / self.exponent))
             case _:
                 return total
 
-    def _part(self, gap: Array, weight: float) -> Array:
+    def part(self, gap: Array, weight: Array | float) -> Array:
+        """Return what a field's comparison, *gap*, adds to the measure."""
         match self.name:
             case "euclidean" | "squaredEuclidean":
                 return np.asarray(weight * gap**2)
@@ -124,8 +104,8 @@ class Measure:
             case _:
                 return np.asarray(weight * gap)
 
-    def _counted(self, x: Array, points: Array) -> Array:
-        """Count where both are 1 (a11), only the row (a10), only the point (a01), neither."""
+    def counted(self, x: Array, points: Array) -> Array:
+        """Return the measure by how often both are 1 (a11), one (a10, a01), neither (a00)."""
         mine, theirs = x[:, None, :] == 1, points[None] == 1
         a11 = (mine & theirs).sum(axis=2).astype(float)
         a10 = (mine & ~theirs).sum(axis=2).astype(float)
@@ -143,3 +123,67 @@ _SIMILARITIES: dict[str, Callable[..., Array]] = {
         (p[0] * a + p[1] * b + p[2] * c + p[3] * d) / (p[4] * a + p[5] * b + p[6] * c + p[7] * d)
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """
+    What rows are compared with: centres, or training instances.
+
+    Args:
+        fields: How each field compares.
+        points: Shape [points, fields]; NaN where one lacks a field's value.
+    """
+
+    measure: Measure
+    fields: tuple[Compared, ...]
+    points: Array
+
+    def __call__(self, x: Array, adjust: Array | None) -> Array:
+        """
+        Return each row's measure to each point.
+
+        Args:
+            x: Shape [rows, fields]; NaN where missing.
+            adjust: What to multiply the sums of a row by, for its missing fields. Shape [rows].
+        """
+        measure = self.measure
+        if measure.is_binary:
+            return measure.counted(x, self.points)
+        total = np.zeros((len(x), len(self.points)))
+        for place, field in enumerate(self.fields):
+            gap = field(x[:, [place]], self.points[None, :, place])
+            part = measure.part(gap, field.weight)
+            # A field that a row lacks takes no part in its sum.
+            part = np.where(np.isnan(part), 0.0, part)
+            total = np.maximum(total, part) if measure.name == "chebychev" else total + part
+        if adjust is not None:
+            with np.errstate(invalid="ignore"):
+                total = total * adjust[:, None]
+        return measure.whole(total)
+
+    def single(self) -> Callable[[list[float], float | None], Array]:
+        """Return a closure that measures one row: its values, and its adjustment or None."""
+        measure, fields = self.measure, self.fields
+        alike = len({(each.function, each.scale) for each in fields}) == 1
+        if measure.is_binary or not alike:
+
+            def anyhow(values: list[float], adjust: float | None) -> Array:
+                found = self(np.array([values]), None if adjust is None else np.array([adjust]))
+                return np.asarray(found[0])
+
+            return anyhow
+        compare, columns = fields[0], np.ascontiguousarray(self.points.T)
+        weights = np.array([[each.weight] for each in fields])
+        join = np.maximum.reduce if measure.name == "chebychev" else np.add.reduce
+        has_holes = bool(np.isnan(columns).any())
+
+        def at_once(values: list[float], adjust: float | None) -> Array:
+            part = measure.part(compare(np.array(values)[:, None], columns), weights)
+            if has_holes or adjust is not None:
+                part = np.where(np.isnan(part), 0.0, part)
+            # By columns: added up in the order in which a batch adds.
+            total = join(part, axis=0)
+            return measure.whole(total if adjust is None else total * adjust)
+
+        return at_once

@@ -24,7 +24,7 @@ from martlet.formats.pmml.dictionary import BAD, DataField
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
 from martlet.formats.pmml.scope import Field, Scope
-from martlet.formats.pmml.values import DOUBLE, FLOAT, Value, parse, text_of
+from martlet.formats.pmml.values import DOUBLE, FLOAT, DataType, Value, parse, text_of
 
 _USAGES = (
     "active",
@@ -114,11 +114,13 @@ class Treatment:
     What a model makes of one field's values.
 
     Args:
+        kind: The values' type.
         data: The declared type and domain; None for a field that the file computes.
         strict: Whether a value outside the domain is refused where the schema says nothing.
     """
 
     mining: MiningField
+    kind: DataType
     data: DataField | None
     strict: bool
 
@@ -211,8 +213,10 @@ class Treatment:
             return value
         if mining.outliers == "asMissingValues":
             return None
-        assert self.data is not None
-        return parse(str(mining.low if beyond else mining.high), self.data.type)
+        margin = mining.low if beyond else mining.high
+        assert margin is not None, "what is beyond a margin has one"
+        # As a column holds it: an integer's margin loses its fraction.
+        return self.kind.numpy(margin).item()
 
     def _wrong(self, raw: Any) -> Value:
         treatment = self.on_invalid
@@ -232,7 +236,7 @@ def refusal(data: DataField, raw: Any) -> str:
 
 def input_field(data: DataField, mining: MiningField, scope: Scope, raw: int) -> Field:
     """Return the field of what the caller gives in the slot *raw*, treated."""
-    treatment = Treatment(mining, data, strict=True)
+    treatment = Treatment(mining, data.type, data, strict=True)
 
     def column(frame: Frame) -> Column:
         given = frame[raw]
@@ -310,7 +314,7 @@ def inherited_field(
     optype = mining.optype or source.optype
     if not mining.treats:
         return replace(source, optype=optype)
-    treatment = Treatment(mining, data, strict=False)
+    treatment = Treatment(mining, source.type, data, strict=False)
     read = scope.reader(source)
 
     def column(frame: Frame) -> Column:

@@ -7,13 +7,13 @@ Kleene's third truth value.
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from martlet.formats.pmml.arrays import array_texts
 from martlet.formats.pmml.column import (
     Column,
     Mask,
@@ -26,8 +26,6 @@ from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, Single
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.values import DOUBLE, Kind, Value, parse
-
-_MAX_SPARSE = 1 << 24
 
 TAGS = ("True", "False", "SimplePredicate", "SimpleSetPredicate", "CompoundPredicate")
 
@@ -395,51 +393,3 @@ def _compound(element: Element, scope: Scope) -> Predicate:
     if not parts:
         raise element.error("holds no predicate")
     return parts[0] if len(parts) == 1 else Compound(test, parts)
-
-
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)', re.DOTALL)
-
-
-def array_texts(element: Element) -> list[str]:
-    r"""
-    Return the texts of an Array: separated by blanks, quoted with ``"`` where they hold one.
-
-    Source: PMML 4.4.1, GeneralStructure, "Arrays": ``\"`` within quotes is a quote.
-    """
-    text = element.text
-    if '"' not in text:
-        return text.split()
-    found = []
-    for match in _QUOTED.finditer(text):
-        quoted, plain = match[1], match[2]
-        found.append(plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
-    return found
-
-
-def array_numbers(element: Element) -> list[float]:
-    """
-    Return the numbers of an Array (or of a sparse one, zeros filled in).
-
-    Raises:
-        UnsupportedModel: one is not a number.
-    """
-    try:
-        if element.tag.endswith("SparseArray"):
-            return _sparse(element)
-        return [float(text) for text in array_texts(element)]
-    except (ValueError, IndexError) as exc:
-        raise element.error(f"is malformed: {exc}") from None
-
-
-def _sparse(element: Element) -> list[float]:
-    indices = element.child("Indices")
-    entries = element.child("REAL-Entries", "INT-Entries")
-    places = [] if indices is None else [int(text) - 1 for text in indices.text.split()]
-    values = [] if entries is None else [float(text) for text in entries.text.split()]
-    size = element.integer("n", max(places, default=-1) + 1)
-    if not max(places, default=-1) < size <= _MAX_SPARSE or min(places, default=0) < 0:
-        raise element.error(f"has n={size}, which its indices or memory do not fit")
-    found = [element.number("defaultValue", 0.0)] * size
-    for place, value in zip(places, values, strict=True):
-        found[place] = value
-    return found

@@ -125,7 +125,7 @@ def _spread(each: Any, rows: Rows, size: int) -> Any:
 class Outcome:
     """One record's answer; as Prediction, with plain values."""
 
-    __slots__ = ("classes", "entity", "features", "probability", "value")
+    __slots__ = ("classes", "entity", "features", "others", "probability", "value")
 
     def __init__(
         self,
@@ -134,12 +134,56 @@ class Outcome:
         probability: Sequence[float] | None = None,
         entity: str | None = None,
         features: dict[str, Any] | None = None,
+        others: dict[str, Outcome] | None = None,
     ) -> None:
         self.value = value
         self.classes = classes
         self.probability = probability
         self.entity = entity
         self.features = features
+        self.others = others
+
+    def of(self, target: str) -> Outcome:
+        """Return the answer for *target*: one of the others, or this one."""
+        return self if self.others is None else self.others.get(target, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """
+    One record's entities by how near they are: an Outcome's feature ``ranking``.
+
+    Args:
+        ids: Of all entities.
+        places: Those that are ranked, the nearest first: places in *ids*.
+        affinity: Of each of *places*.
+    """
+
+    ids: Sequence[str]
+    places: Sequence[int]
+    affinity: Sequence[float]
+
+    @classmethod
+    def of_sorted(cls, ids: Sequence[str], places: list[int], affinity: list[float]) -> Ranking:
+        """Rank *places*, sorted by *affinity*: those whose affinity is NaN, at the end, are not."""
+        while affinity and affinity[-1] != affinity[-1]:
+            affinity.pop()
+        return cls(ids, places[: len(affinity)], affinity)
+
+    def entity(self, rank: int) -> str | None:
+        """Return the id of the *rank*-th entity (the first is 1)."""
+        return self.ids[self.places[rank - 1]] if rank <= len(self.places) else None
+
+    def at(self, rank: int) -> float | None:
+        """Return the affinity of the *rank*-th entity."""
+        return self.affinity[rank - 1] if rank <= len(self.places) else None
+
+    def affinity_of(self, identity: str) -> float | None:
+        """Return the affinity of the entity called *identity*."""
+        for place, affinity in zip(self.places, self.affinity, strict=True):
+            if self.ids[place] == identity:
+                return affinity
+        return None
 
 
 class Model(Protocol):
@@ -194,3 +238,9 @@ def numbers(values: Floats, kind: DataType, errors: Reasons | None = None) -> Pr
     gone = np.isnan(values)
     missing = gone if gone.any() else None
     return Prediction(Column(kind, values.astype(kind.numpy, copy=False), missing, errors))
+
+
+def outcome_of(prediction: Prediction) -> Outcome:
+    """Return the answer of a batch of one, of a model that gives labels and probabilities."""
+    shares = None if prediction.probability is None else prediction.probability[0].tolist()
+    return Outcome(prediction.value.objects()[0], prediction.classes, shares)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Program, Single
-from martlet.formats.pmml.values import DataType, Value, data_type, parse
+from martlet.formats.pmml.frame import Program, RowError, Single
+from martlet.formats.pmml.values import DOUBLE, FLOAT, DataType, Value, convert, data_type, parse
 
 _MAX_CALLS = 64
 
@@ -155,3 +156,22 @@ def type_of(element: Element, default: DataType) -> DataType:
         return data_type(name)
     except ValueError as exc:
         raise element.error(str(exc)) from None
+
+
+def number_reader(scope: Scope, found: Field) -> Callable[[Any], float]:
+    """Return what reads *found* of a record as a float, NaN where it is missing."""
+    read, kind = scope.reader(found), found.type
+    is_float = kind in (DOUBLE, FLOAT)
+
+    def number(record: Any) -> float:
+        value = read(record)
+        if value is None:
+            return math.nan
+        if is_float:
+            return value  # type: ignore[no-any-return] # a field of this type holds floats
+        try:
+            return float(convert(value, DOUBLE, kind))
+        except (ValueError, OverflowError) as exc:
+            raise RowError(f"{value!r} is not of type double: {exc}") from None
+
+    return number

@@ -17,10 +17,10 @@ from martlet.formats.pmml.context import NestedModel
 from martlet.formats.pmml.describe import describe
 from martlet.formats.pmml.document import parse, uncollected
 from martlet.formats.pmml.frame import UNSET, Frame, RowError
+from martlet.formats.pmml.outline import Branch, outline
 from martlet.formats.pmml.prediction import Outcome, Prediction
 from martlet.formats.pmml.tree_nodes import TreeNodes
 from martlet.formats.pmml.values import (
-    BOOLEAN,
     DOUBLE,
     FLOAT,
     STRING,
@@ -133,6 +133,10 @@ class PmmlServable:
         """Return what the file holds, as plain values: fields, transformations, segments, ..."""
         return deepcopy(self._description)
 
+    def outline(self) -> list[Branch]:
+        """Return what :meth:`describe` says, as the lines of a tree."""
+        return outline(self._description)
+
 
 class _Output:
     """One output: the slot that has it, and how it is shown to the caller."""
@@ -184,7 +188,7 @@ class _Output:
     def scalar(self, value: Value) -> Tensor:
         """Return one *value* for the caller."""
         if isinstance(value, Outcome):
-            value = value.value
+            value = value.value if value.others is None else value.of(self._target or "").value
         elif isinstance(value, Prediction):
             value = self._of_prediction(value)
         if self._is_number:
@@ -245,6 +249,3 @@ def _input_spec(each: Input) -> Spec:
         description += f"; {text_of(default)} where missing"
     dtype = DType.FLOAT64 if number and not data.type.is_moment else DType.STRING
     return Spec(data.name, dtype, (-1,), required=False, nullable=True, description=description)
-
-
-__all__ = ["BOOLEAN", "PmmlServable"]

@@ -308,6 +308,3 @@ def _normalization(element: Element, folds: bool) -> Normalization:
             whole = rf"(?<!\w){re.escape(text)}(?!\w)"
             rows.append(Replacement(re.compile(whole, flags), put.replace("\\", r"\\")))
     return Normalization(tuple(rows), element.flag("recursive"))
-
-
-__all__ = ["compile_text_index", "levenshtein", "np"]

@@ -145,9 +145,9 @@ def parse(text: str, kind: DataType) -> Value:
         case Kind.STRING:
             return text
         case Kind.DOUBLE:
-            return float(text)
+            return number_of(text)
         case Kind.FLOAT:
-            return round32(float(text))
+            return round32(number_of(text))
         case Kind.BOOLEAN:
             return _boolean(text)
         case Kind.INTEGER:
@@ -160,13 +160,25 @@ def parse(text: str, kind: DataType) -> Value:
             return _moment(text)
 
 
+def number_of(text: str) -> float:
+    """
+    Return the number that *text* writes: ``1E+05``, ``-Infinity``, ``NaN``.
+
+    Raises:
+        ValueError: it writes none. Python's own ``1_000`` is none.
+    """
+    if "_" in text:
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
+
+
 def _integer(text: str) -> int:
+    number = number_of(text)
+    if not math.isfinite(number) or number != int(number):
+        raise ValueError(f"{text!r} is not an integer")
     try:
-        return int(text)
+        return int(text)  # has more digits than a float
     except ValueError:
-        number = float(text)
-        if not math.isfinite(number) or number != int(number):
-            raise ValueError(f"{text!r} is not an integer") from None
         return int(number)
 
 
@@ -212,7 +224,7 @@ def convert(value: Value, kind: DataType, source: DataType | None = None) -> Val
     Raises:
         ValueError: it cannot be held: ``1.5`` as integer, ``abc`` as double.
     """
-    if value is None or isinstance(value, list):
+    if value is None or isinstance(value, list | tuple):
         return value
     if isinstance(value, bytes):
         value = value.decode()

@@ -267,7 +267,7 @@ class TestDescription:
         found = load(text, tmp_path).describe()
         assert json.loads(json.dumps(found)) == found
         assert found["model"]["element"] == "TreeModel"
-        assert found["model"]["nodes"] == 4
+        assert found["model"]["size"] == {"nodes": 4}
         assert [each["name"] for each in found["fields"]] == ["t", "w", "o", "play"]
         assert [each["name"] for each in found["model"]["outputs"]] == ["node", "p"]
 

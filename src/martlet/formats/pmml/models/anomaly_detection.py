@@ -6,15 +6,16 @@ Source: PMML 4.4.1, AnomalyDetectionModel.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from martlet.formats.pmml.arrays import array_numbers
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame
-from martlet.formats.pmml.predicates import array_numbers
-from martlet.formats.pmml.prediction import Prediction, numbers
+from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.prediction import Outcome, Prediction, Ranking, numbers
 from martlet.formats.pmml.values import DOUBLE
 
 _EULER = 0.5772156649015329
@@ -31,6 +32,7 @@ class Anomaly:
         means: The mean distance to each cluster's centre of what belongs to it.
     """
 
+    context: Context
     slot: int
     algorithm: str
     normalizer: float = 1.0
@@ -50,6 +52,29 @@ class Anomaly:
                 found = np.exp2(-found / self.normalizer)
         return numbers(found, DOUBLE, inner.value.errors)
 
+    @property
+    def outcome(self) -> Callable[[Record], Outcome | Prediction]:
+        """A closure that answers one record."""
+        program = self.context.scope.world.program
+        read, frame_of = program.reader(self.slot), program.reader(0)
+        algorithm, normalizer, means = self.algorithm, self.normalizer, self.means
+
+        def call(record: Record) -> Outcome | Prediction:
+            inner = read(record)
+            if not isinstance(inner, Outcome):
+                return self.predict(frame_of(record))
+            if algorithm == "clusterMeanDist":
+                ranking: Ranking | None = (inner.features or {}).get("ranking")
+                if ranking is None or not ranking.places:
+                    return Outcome(None)
+                return Outcome(ranking.affinity[0] / means[ranking.places[0]])
+            if inner.value is None:
+                return Outcome(None)
+            found = float(inner.value)
+            return Outcome(2.0 ** (-found / normalizer) if algorithm == "iforest" else found)
+
+        return call
+
 
 def path_length(samples: float) -> float:
     """Return the average path of an unsuccessful search in a binary tree of *samples*."""
@@ -66,9 +91,9 @@ def compile_model(context: Context) -> Anomaly:
     if inner is None:
         raise element.error("holds no model")
     if algorithm == "clusterMeanDist":
-        return Anomaly(context.nested(inner).slot, algorithm, means=_means(element, inner))
+        return Anomaly(context, context.nested(inner).slot, algorithm, means=_means(element, inner))
     normalizer = path_length(element.number("sampleDataSize")) if algorithm == "iforest" else 1.0
-    return Anomaly(context.nested(inner).slot, algorithm, normalizer)
+    return Anomaly(context, context.nested(inner).slot, algorithm, normalizer)
 
 
 def _means(element: Element, inner: Element) -> tuple[float, ...]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from martlet.formats.pmml.column import Column, Rows, all_errors, of_levels
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame
-from martlet.formats.pmml.prediction import Prediction
+from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.prediction import Outcome, Prediction
 from martlet.formats.pmml.scope import Field
-from martlet.formats.pmml.values import DOUBLE, Kind, text_of
+from martlet.formats.pmml.values import Kind, Value, text_of
 
 _BASES = ("support", "confidence", "lift", "leverage", "affinity")
-_ALGORITHMS = ("recommendation", "exclusiveRecommendation", "ruleAssociation")
+_PREDICTED = ("consequent", "exclusiveRecommendation", "confidence", False, 1, False)
+"""What the model itself predicts: the strongest rule's consequent, of items that are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,70 +36,87 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Fired:
-    """What a batch's baskets hold; asked for the rules that they fire."""
+class Rules:
+    """All rules, found by the items that their antecedents name."""
 
     rules: tuple[Rule, ...]
-    baskets: tuple[frozenset[str] | None, ...]
+    by_item: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, rules: tuple[Rule, ...]) -> Rules:
+        by_item: dict[str, list[int]] = {}
+        for place, rule in enumerate(rules):
+            for item in rule.antecedent:
+                by_item.setdefault(item, []).append(place)
+        return cls(rules, by_item)
+
+    def within(self, items: frozenset[str]) -> list[int]:
+        """Return the places of the rules whose antecedents *items* hold, in order."""
+        met: Counter[int] = Counter(p for item in items for p in self.by_item.get(item, ()))
+        return [p for p, rule in enumerate(self.rules) if met[p] == len(rule.antecedent)]
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """The items of one row; asked for the rules that they fire."""
+
+    rules: Rules
+    items: frozenset[str]
+    _fired: dict[str, list[Rule]] = field(default_factory=dict)
+
+    def fired(self, algorithm: str) -> list[Rule]:
+        """Return the rules that *algorithm* takes, in the file's order."""
+        if algorithm not in self._fired:
+            held = [self.rules.rules[place] for place in self.rules.within(self.items)]
+            if algorithm != "recommendation":
+                is_held = algorithm == "ruleAssociation"
+                held = [rule for rule in held if (rule.consequent <= self.items) is is_held]
+            self._fired[algorithm] = held
+        return self._fired[algorithm]
+
+    def shown(
+        self, feature: str, algorithm: str, basis: str, ascending: bool, rank: int, many: bool
+    ) -> str | None:
+        """Return *feature* of the rule that ranks *rank*-th by *basis*; or of all, as a list."""
+        sign = 1 if ascending else -1
+        ranked = sorted(self.fired(algorithm), key=lambda rule: rule.numbers.get(basis, 0.0) * sign)
+        values = [_feature(rule, feature) for rule in ranked]
+        if many and rank == 0:
+            return json.dumps(values)
+        place = max(rank, 1) - 1
+        value = values[place] if place < len(values) else None
+        if isinstance(value, list):
+            return json.dumps(value)
+        return None if value is None else str(value)
+
+
+def _feature(rule: Rule, feature: str) -> str | float | list[str]:
+    if feature in rule.numbers:
+        return rule.numbers[feature]
+    if feature in rule.sides:
+        return list(rule.sides[feature])
+    return rule.id if feature == "ruleId" else rule.text
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A batch's baskets, the distinct ones, and which of them each row has."""
+
+    baskets: tuple[Basket | None, ...]
     codes: np.ndarray
-    _cache: dict[str, list[list[int]]] = field(default_factory=dict)
 
     def take(self, rows: Rows) -> Fired:
-        return Fired(self.rules, self.baskets, self.codes[rows], self._cache)
+        return Fired(self.baskets, self.codes[rows])
 
     def spread(self, rows: Rows, size: int) -> Fired:
         codes = np.full(size, len(self.baskets), dtype=np.int64)
         codes[rows] = self.codes
-        return Fired(self.rules, (*self.baskets, None), codes)
+        return Fired((*self.baskets, None), codes)
 
-    def of(self, algorithm: str) -> list[list[int]]:
-        """Return the rules that each distinct basket fires."""
-        if algorithm not in self._cache:
-            self._cache[algorithm] = [self._fires(each, algorithm) for each in self.baskets]
-        return self._cache[algorithm]
-
-    def _fires(self, basket: frozenset[str] | None, algorithm: str) -> list[int]:
-        if basket is None:
-            return []
-        found = []
-        for place, rule in enumerate(self.rules):
-            if not rule.antecedent <= basket:
-                continue
-            held = rule.consequent <= basket
-            if algorithm == "exclusiveRecommendation" and held:
-                continue
-            if algorithm == "ruleAssociation" and not held:
-                continue
-            found.append(place)
-        return found
-
-    def column(
-        self, feature: str, algorithm: str, basis: str, ascending: bool, rank: int, many: bool
-    ) -> Column:
-        """Return *feature* of the rule that ranks *rank*-th by *basis*; or of all, as a list."""
-        shown: list[str | None] = []
-        for places in self.of(algorithm):
-            ranked = sorted(
-                places,
-                key=lambda p: self.rules[p].numbers.get(basis, 0.0) * (1 if ascending else -1),
-            )
-            values = [self._feature(self.rules[place], feature) for place in ranked]
-            if many and rank == 0:
-                shown.append(json.dumps(values))
-                continue
-            place = max(rank, 1) - 1
-            value = values[place] if place < len(values) else None
-            is_list = isinstance(value, list)
-            shown.append(json.dumps(value) if is_list else None if value is None else str(value))
+    def column(self, *asked: Any) -> Column:
+        """Return what each row's basket shows; the arguments are those of :meth:`Basket.shown`."""
+        shown = [None if each is None else each.shown(*asked) for each in self.baskets]
         return of_levels(self.codes, shown)
-
-    @staticmethod
-    def _feature(rule: Rule, feature: str) -> str | float | list[str]:
-        if feature in rule.numbers:
-            return rule.numbers[feature]
-        if feature in rule.sides:
-            return list(rule.sides[feature])
-        return rule.id if feature == "ruleId" else rule.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +124,8 @@ class Association:
     """Rules over the items of a collection, or over fields that are items themselves."""
 
     context: Context
-    rules: tuple[Rule, ...]
-    items: tuple[str, ...]
+    rules: Rules
+    items: frozenset[str]
     groups: tuple[Field, ...]
     flags: tuple[tuple[Field, str | None], ...]
 
@@ -112,26 +133,41 @@ class Association:
         columns: list[Column] = [frame[each.slot] for each in self.groups]
         columns += [frame[each.slot] for each, _ in self.flags]
         listed = [each.objects() for each in columns]
-        index: dict[frozenset[str] | None, int] = {}
+        index: dict[frozenset[str], int] = {}
         codes = np.empty(frame.rows, dtype=np.int64)
-        known = frozenset(self.items)
         for row in range(frame.rows):
-            basket: set[str] = set()
-            for place in range(len(self.groups)):
-                value = listed[place][row]
-                basket.update(_opened(value))
-            for place, (each, item) in enumerate(self.flags, len(self.groups)):
-                value = listed[place][row]
-                if item is not None:
-                    if value in (True, "true", "T", "1", 1):
-                        basket.add(item)
-                elif value is not None:
-                    text = text_of(value, each.type)
-                    basket.update((f"{each.name}={text}", text))
-            codes[row] = index.setdefault(frozenset(basket & known), len(index))
-        fired = Fired(self.rules, tuple(index), codes)
-        value = fired.column("consequent", "exclusiveRecommendation", "confidence", False, 1, False)
+            basket = self._items([values[row] for values in listed])
+            codes[row] = index.setdefault(basket, len(index))
+        fired = Fired(tuple(Basket(self.rules, each) for each in index), codes)
+        value = fired.column(*_PREDICTED)
         return Prediction(value.with_errors(all_errors(columns)), features={"rules": fired})
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        scope = self.context.scope
+        reads = [scope.reader(each) for each in self.groups]
+        reads += [scope.reader(each) for each, _ in self.flags]
+
+        def call(record: Record) -> Outcome:
+            basket = Basket(self.rules, self._items([read(record) for read in reads]))
+            return Outcome(basket.shown(*_PREDICTED), features={"rules": basket})
+
+        return call
+
+    def _items(self, values: list[Value]) -> frozenset[str]:
+        """Return the items of one row, from the *values* of its groups, then of its flags."""
+        found: set[str] = set()
+        for value in values[: len(self.groups)]:
+            found.update(_opened(value))
+        for (each, item), value in zip(self.flags, values[len(self.groups) :], strict=True):
+            if item is not None:
+                if value in (True, "true", "T", "1", 1):
+                    found.add(item)
+            elif value is not None:
+                text = text_of(value, each.type)
+                found.update((f"{each.name}={text}", text))
+        return self.items.intersection(found)
 
 
 def _opened(value: object) -> tuple[str, ...]:
@@ -166,7 +202,7 @@ def compile_model(context: Context) -> Association:
         for place, each in enumerate(element.all("AssociationRule"), 1)
     )
     groups, flags = _fields(context, set(names.values()))
-    return Association(context, rules, tuple(names.values()), groups, flags)
+    return Association(context, Rules.of(rules), frozenset(names.values()), groups, flags)
 
 
 def _item(element: Element) -> str:
@@ -205,6 +241,3 @@ def _fields(
         else:
             flags.append((found, None))
     return tuple(groups), tuple(flags)
-
-
-__all__ = ["DOUBLE", "compile_model"]

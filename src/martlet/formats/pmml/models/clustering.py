@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from martlet.formats.pmml.arrays import array_numbers
 from martlet.formats.pmml.column import Column, Mask, Reasons, all_errors, first, reasons
 from martlet.formats.pmml.context import Context
-from martlet.formats.pmml.frame import Frame
-from martlet.formats.pmml.measures import Compared, Measure
-from martlet.formats.pmml.predicates import array_numbers
-from martlet.formats.pmml.prediction import Prediction, label_column
-from martlet.formats.pmml.scope import Field
-from martlet.formats.pmml.values import DOUBLE, STRING, parse
+from martlet.formats.pmml.frame import Frame, Record, RowError
+from martlet.formats.pmml.measures import Measure, Points
+from martlet.formats.pmml.prediction import Outcome, Prediction, Ranking, label_column
+from martlet.formats.pmml.scope import Field, number_reader
+from martlet.formats.pmml.values import DOUBLE, STRING, convert
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +24,23 @@ class Clusters:
 
     context: Context
     fields: tuple[Field, ...]
-    compared: tuple[Compared, ...]
-    measure: Measure
-    centres: np.ndarray
+    centres: Points
     ids: tuple[str, ...]
     names: tuple[str | None, ...]
     missing_weights: np.ndarray | None
+
+    @property
+    def _measure(self) -> Measure:
+        return self.centres.measure
 
     def predict(self, frame: Frame) -> Prediction:
         columns: list[Column] = [frame[each.slot] for each in self.fields]
         x = np.stack([_floats(each) for each in columns], axis=1)
         errors = self._refused(x, all_errors(columns))
-        affinity = self.measure(x, self.centres, self.compared, self._adjust(x))
+        affinity = self.centres(x, self._adjust(x))
         gone = np.isnan(x).all(axis=1)
         affinity[gone] = np.nan
-        key = affinity if self.measure.nearest_first else -affinity
+        key = affinity if self._measure.nearest_first else -affinity
         best = np.where(gone, -1, np.where(np.isnan(key), np.inf, key).argmin(axis=1))
         entity = label_column(best, self.ids, STRING)
         value = label_column(best, self.ids, self.context.label)
@@ -46,16 +50,20 @@ class Clusters:
             entity=entity,
             entities=self.ids,
             affinity=affinity,
-            nearest_first=self.measure.nearest_first,
+            nearest_first=self._measure.nearest_first,
             features=features,
         )
 
     def _refused(self, x: np.ndarray, errors: Reasons | None) -> Reasons | None:
         """Zeros and ones cannot be counted where one is missing."""
-        if not self.measure.is_binary:
+        if not self._measure.is_binary:
             return errors
         lacking: Mask = np.asarray(np.isnan(x).any(axis=1))
-        return first(errors, reasons(lacking, f"{self.measure.name} needs every field's value"))
+        return first(errors, reasons(lacking, self._lacks))
+
+    @property
+    def _lacks(self) -> str:
+        return f"{self._measure.name} needs every field's value"
 
     def _adjust(self, x: np.ndarray) -> np.ndarray | None:
         """Return the sum of all weights by that of the weights that are not missing."""
@@ -67,6 +75,36 @@ class Clusters:
             weights = np.ones(x.shape[1])
         with np.errstate(divide="ignore"):
             return np.asarray(weights.sum() / (known * weights).sum(axis=1))
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        reads = [number_reader(self.context.scope, each) for each in self.fields]
+        measure, is_binary, lacks = self.centres.single(), self._measure.is_binary, self._lacks
+        sign = 1 if self._measure.nearest_first else -1
+        weights = [1.0] * len(reads)
+        if self.missing_weights is not None:
+            weights = self.missing_weights.tolist()
+        ids, names, label = self.ids, self.names, self.context.label
+
+        def call(record: Record) -> Outcome:
+            values = [read(record) for read in reads]
+            known = [w for w, x in zip(weights, values, strict=True) if x == x]
+            adjust = None
+            if len(known) < len(values):
+                if is_binary:
+                    raise RowError(lacks)
+                if not known:
+                    return Outcome(None, features={"display": None})
+                adjust = sum(weights) / sum(known) if sum(known) else math.inf
+            affinity = measure(values, adjust)
+            order = np.argsort(affinity * sign, kind="stable")
+            best = int(order[0])
+            ranking = Ranking.of_sorted(ids, order.tolist(), affinity[order].tolist())
+            features = {"display": names[best], "ranking": ranking}
+            return Outcome(convert(ids[best], label), (), None, ids[best], features)
+
+        return call
 
 
 def _floats(column: Column) -> np.ndarray:
@@ -94,13 +132,8 @@ def compile_model(context: Context) -> Clusters:
     return Clusters(
         context,
         fields,
-        tuple(measure.compared(each) for each in listed),
-        measure,
-        np.array(centres),
+        Points(measure, tuple(measure.compared(each) for each in listed), np.array(centres)),
         tuple(ids),
         tuple(names),
         None if weights is None else np.array(array_numbers(weights.need_child("Array"))),
     )
-
-
-__all__ = ["compile_model", "parse"]

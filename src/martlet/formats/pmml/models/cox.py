@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +12,10 @@ import numpy as np
 from martlet.formats.pmml.column import Column, first
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame
-from martlet.formats.pmml.models.design import Coefficients, Design, required
-from martlet.formats.pmml.prediction import Prediction, numbers
-from martlet.formats.pmml.scope import Field
+from martlet.formats.pmml.frame import Frame, Record, RowError
+from martlet.formats.pmml.models.design import LACKING, Coefficients, Design, required
+from martlet.formats.pmml.prediction import Outcome, Prediction, numbers
+from martlet.formats.pmml.scope import Field, number_reader
 from martlet.formats.pmml.values import DOUBLE, Value
 
 
@@ -40,6 +42,18 @@ class Baseline:
         place = np.searchsorted(self.times, time, side="right") - 1
         found = np.where(place < 0, 0.0, self.hazards[np.maximum(place, 0)])
         return np.where(np.isnan(time) | (time > self.latest), np.nan, found)
+
+    def single(self) -> Callable[[float], float]:
+        """Return :meth:`at` for one time."""
+        times, hazards, latest = self.times.tolist(), self.hazards.tolist(), self.latest
+
+        def at(time: float) -> float:
+            if time > latest:
+                return math.nan
+            place = bisect_right(times, time) - 1
+            return 0.0 if place < 0 else hazards[place]
+
+        return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,37 @@ class Cox:
             found = hazard * np.exp(total - self.centre)
         # Before the first event nobody is at risk, whoever they are.
         return numbers(np.where(hazard == 0, 0.0, found), DOUBLE, errors)
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        total, scope, centre = self.coefficients.single(self.design), self.design.scope, self.centre
+        read_time = number_reader(scope, self.end)
+        read_stratum = None if self.stratum is None else scope.reader(self.stratum)
+        tables = {value: baseline.single() for value, baseline in self.baselines.items()}
+        end, stratum = self.end.name, self.stratum.name if self.stratum is not None else ""
+
+        def call(record: Record) -> Outcome:
+            x, time = total(record), read_time(record)
+            if time != time:
+                raise RowError(LACKING.format(end))
+            value = None
+            if read_stratum is not None:
+                value = read_stratum(record)
+                if value is None:
+                    raise RowError(LACKING.format(stratum))
+            table = tables.get(value)
+            hazard = math.nan if table is None else table(time)
+            if hazard == 0:
+                return Outcome(0.0)
+            if x is None or hazard != hazard:
+                return Outcome(None)
+            try:
+                return Outcome(hazard * math.exp(x - centre))
+            except OverflowError:
+                return Outcome(math.inf)
+
+        return call
 
 
 def read_cox(context: Context, design: Design, coefficients: Coefficients) -> Cox:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from martlet.formats.pmml.arrays import array_numbers
 from martlet.formats.pmml.column import Column, Reasons, all_errors, first, reasons
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
-from martlet.formats.pmml.predicates import array_numbers
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.values import DOUBLE, Value, convert, parse
+
+LACKING = "field {!r} is missing, and the model needs it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,4 +251,4 @@ class Extra:
 def required(field: Field, column: Column) -> Reasons | None:
     if column.missing is None:
         return None
-    return reasons(column.missing, f"field {field.name!r} is missing, and the model needs it")
+    return reasons(column.missing, LACKING.format(field.name))

@@ -27,6 +27,7 @@ from martlet.formats.pmml.prediction import (
     Prediction,
     classified,
     numbers,
+    outcome_of,
 )
 from martlet.formats.pmml.values import Value
 
@@ -74,28 +75,43 @@ class Ensemble:
         return numbers(found, self.context.number, errors)
 
     @property
-    def outcome(self) -> Callable[[Record], Any] | None:
-        """A closure that answers one record; None where its segments are not all always active."""
-        parts = self.parts
-        if any(each.active is not None or each.variable is not None for each in parts):
-            return None
-        program = self.context.scope.world.program
+    def outcome(self) -> Callable[[Record], Any]:
+        """A closure that answers one record."""
+        program, parts = self.context.scope.world.program, self.parts
         reads = [program.reader(each.slot) for each in parts]
         fallback, own = program.reader(0), self.predict
-        weights = np.array([[each.weight for each in parts]])
-        active = np.ones(weights.shape, dtype=bool)
+        varies = any(each.variable is not None for each in parts)
+        fixed = np.array([[each.weight for each in parts]])
+        weigh = [each.weight_reader(self.context.scope) for each in parts]
         regression, real = self._is_regression, self.context.number.numpy
-        combine = self.combination.numbers
 
         def call(record: Record) -> Any:
             found = [read(record) for read in reads]
-            if not regression or not all(isinstance(each, Outcome) for each in found):
+            if any(isinstance(each, Prediction) for each in found):
                 return own(fallback(record))
-            values = np.array([[math.nan if o.value is None else o.value for o in found]], real)
-            total = float(combine(values, weights, active)[0])
-            return Outcome(None if total != total else total)
+            weights = np.array([[each(record) for each in weigh]]) if varies else fixed
+            active = np.array([[each is not None for each in found]])
+            if not regression:
+                return self._outcome(found, weights, active)
+            values = [math.nan if o is None or o.value is None else o.value for o in found]
+            total = self.combination.numbers(np.array([values], real), weights, active)
+            number = float(total[0])
+            return Outcome(None if number != number else number)
 
         return call
+
+    def _outcome(self, found: list[Outcome | None], weights: Floats, active: Mask) -> Outcome:
+        """Return the label that the segments' outcomes make; None: a segment is not active."""
+        given = [each for each in found if each is not None]
+        labels = dict.fromkeys(label for each in given for label in each.classes)
+        labels = labels or dict.fromkeys(self.context.labels)
+        labels |= dict.fromkeys(each.value for each in given if each.value is not None)
+        classes, votes = tuple(labels), self.combination.method in VOTES
+        if not classes:
+            return Outcome(None)
+        shares = [_share(each, classes, votes) for each in found]
+        whole = self.combination.shares(np.array([shares]), weights, active)
+        return outcome_of(classified(classes, whole, self.context.label))
 
     def _shares(self, predictions: list[Prediction]) -> tuple[tuple[Value, ...], Floats]:
         """Return the classes, and what each segment says of each: [rows, segments, classes]."""
@@ -119,6 +135,20 @@ def _votes(prediction: Prediction, classes: tuple[Value, ...]) -> Floats:
     found = np.stack([prediction.value.equals(label) for label in classes], axis=1).astype(float)
     found[~prediction.value.known()] = np.nan
     return found
+
+
+def _share(outcome: Outcome | None, classes: tuple[Value, ...], votes: bool) -> list[float]:
+    """Return what one segment says of each class: NaN where it says nothing."""
+    if outcome is None:
+        return [math.nan] * len(classes)
+    if votes or outcome.probability is None:
+        if outcome.value is None:
+            return [math.nan] * len(classes)
+        return [float(label == outcome.value) for label in classes]
+    own = dict(zip(outcome.classes, outcome.probability, strict=True))
+    if all(p != p for p in own.values()):
+        return [math.nan] * len(classes)
+    return [own.get(label, 0.0) for label in classes]
 
 
 def compile_ensemble(context: Context, segmentation: Element, method: str) -> Model:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.models.cox import read_cox
-from martlet.formats.pmml.models.design import Coefficients, Design, Extra, read_design
+from martlet.formats.pmml.models.design import LACKING, Coefficients, Design, Extra, read_design
 from martlet.formats.pmml.prediction import Model, Outcome, Prediction, classified, numbers
 from martlet.formats.pmml.values import DOUBLE, Value
 
@@ -137,7 +138,7 @@ def _checked(extra: Extra) -> Callable[[Record], float]:
         x = read(record)
         if x is None:
             assert field is not None
-            raise RowError(f"field {field.name!r} is missing, and the model needs it")
+            raise RowError(LACKING.format(field.name))
         return x
 
     return call
@@ -166,6 +167,23 @@ class Ordinal:
         found = np.diff(heaped, axis=1, prepend=0.0)
         found[np.isnan(total)] = np.nan
         return classified(self.classes, found, self.context.label, first(errors, lacking))
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        total, offset = self.shared.single(self.design), _checked(self.offset)
+        classes, thresholds, inverse = self.classes, self.thresholds, self.link[1]
+
+        def call(record: Record) -> Outcome:
+            shift, x = offset(record), total(record)
+            if x is None:
+                return Outcome(None, classes)
+            heaped = [0.0, *(inverse(x + shift + each) for each in thresholds), 1.0]
+            found = [after - before for before, after in pairwise(heaped)]
+            best = max(range(len(found)), key=found.__getitem__)
+            return Outcome(classes[best], classes, found)
+
+        return call
 
 
 def compile_model(context: Context) -> Model:

@@ -117,10 +117,10 @@ class Chain:
         )  # fmt: skip
 
     @property
-    def outcome(self) -> Callable[[Record], Any] | None:
-        """A closure that answers one record; None: a model of several targets has none."""
+    def outcome(self) -> Callable[[Record], Any]:
+        """A closure that answers one record."""
         if len(self.context.targets) > 1:
-            return None
+            return by_target_alone(self.context, self.parts, self.predict)
         program, named, skips = self.context.scope.world.program, not self.last, self.skips
         reads = [(each, each.active, program.reader(each.slot)) for each in self._order]
         if reads[0][1] is None and not named and not skips:
@@ -200,6 +200,34 @@ def by_target(parts: tuple[Segment, ...], frame: Frame) -> dict[str, Prediction]
     return found
 
 
+def by_target_alone(
+    context: Context, parts: tuple[Segment, ...], batch: Callable[[Frame], Prediction]
+) -> Callable[[Record], Any]:
+    """Return a closure that answers one record of several targets; *batch*: where it cannot."""
+    program = context.scope.world.program
+    reads = [(each.model.targets, program.reader(each.slot)) for each in parts]
+    fallback, target = program.reader(0), context.target or ""
+    nothing = {name: Outcome(None) for name, _, _ in context.targets}
+
+    def call(record: Record) -> Any:
+        others = nothing.copy()
+        last = Outcome(None)
+        for targets, read in reads:
+            found = read(record)
+            if found is None:
+                continue
+            if not isinstance(found, Outcome):
+                return batch(fallback(record))
+            last = found
+            others.update(found.others or ({targets[0][0]: found} if targets else {}))
+        main = others.get(target, last)
+        return Outcome(
+            main.value, main.classes, main.probability, main.entity, main.features, others
+        )
+
+    return call
+
+
 @dataclass(frozen=True, slots=True)
 class MultiChain:
     """multiModelChain: every segment answers for its own targets."""
@@ -220,6 +248,11 @@ class MultiChain:
         last: Prediction = frame[self.parts[-1].slot]
         others = by_target(self.parts, frame)
         return replace(others.get(self.context.target or "", last), others=others)
+
+    @property
+    def outcome(self) -> Callable[[Record], Any]:
+        """A closure that answers one record."""
+        return by_target_alone(self.context, self.parts, self.predict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +283,20 @@ class SelectAll:
         codes = np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64)
         value = Column(STRING, codes, None, all_errors(columns), tuple(index))
         return Prediction(value)
+
+    @property
+    def outcome(self) -> Callable[[Record], Any]:
+        """A closure that answers one record."""
+        program = self.context.scope.world.program
+        reads, fallback = [program.reader(each.slot) for each in self.parts], program.reader(0)
+
+        def call(record: Record) -> Any:
+            found = [each for each in (read(record) for read in reads) if each is not None]
+            if not all(isinstance(each, Outcome) for each in found):
+                return self.predict(fallback(record))
+            return Outcome(tuple(each.value for each in found))
+
+        return call
 
 
 def compile_model(context: Context) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,16 @@ from martlet.formats.pmml.column import Column, all_errors
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived
-from martlet.formats.pmml.frame import Frame
+from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.predicates import comparable
-from martlet.formats.pmml.prediction import Prediction, classified
-from martlet.formats.pmml.scope import Field
+from martlet.formats.pmml.prediction import Outcome, Prediction, classified
+from martlet.formats.pmml.scope import Field, Scope, number_reader
 from martlet.formats.pmml.values import DOUBLE, Value
 
 Array = np.ndarray
+Density = tuple[Callable[[Array], Array], Callable[[float], float]]
+"""Of a column, and of one number."""
+Evidence = Callable[[Record], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +45,47 @@ class Counts:
                 codes[column.equals(value)] = code
         return self.logs[codes], column
 
+    def single(self, scope: Scope) -> Evidence:
+        read, index, nothing = scope.reader(self.field), self.index, self.logs[-1].tolist()
+        logs: list[list[float]] = self.logs.tolist()
+
+        def evidence(record: Record) -> Sequence[float]:
+            code = index.get(read(record))
+            return nothing if code is None else logs[code]
+
+        return evidence
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """An input that is a number: a distribution a class."""
 
     field: Field
-    densities: tuple[Callable[[Array], Array], ...]
+    densities: tuple[Density, ...]
     threshold: float
 
     def evidence(self, frame: Frame) -> tuple[Array, Column]:
         column: Column = frame[self.field.slot]
         x = column.cast(DOUBLE).floats()
         with np.errstate(all="ignore"):
-            found = np.stack([density(x) for density in self.densities], axis=1)
+            found = np.stack([density(x) for density, _ in self.densities], axis=1)
             found = np.log(np.maximum(found, self.threshold))
         found[np.isnan(x)] = 0.0
         return found, column
+
+    def single(self, scope: Scope) -> Evidence:
+        read, threshold = number_reader(scope, self.field), self.threshold
+        densities = [one for _, one in self.densities]
+        nothing = [0.0] * len(densities)
+
+        def evidence(record: Record) -> Sequence[float]:
+            x = read(record)
+            if x != x:
+                return nothing
+            found = [max(density(x), threshold) for density in densities]
+            return [math.log(p) if p > 0 else -math.inf for p in found]
+
+        return evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +108,25 @@ class NaiveBayes:
         with np.errstate(invalid="ignore"):
             shares = links.softmax(scores)
         return classified(self.classes, shares, self.context.label, all_errors(used))
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        parts = [each.single(self.context.scope) for each in self.inputs]
+        with np.errstate(divide="ignore"):
+            start = np.log(self.priors).tolist()
+        classes = self.classes
+
+        def call(record: Record) -> Outcome:
+            scores = start
+            for part in parts:
+                scores = [x + y for x, y in zip(scores, part(record), strict=True)]
+            if max(scores) == -math.inf:
+                return Outcome(None, classes)
+            shares = links.softmax_one(scores)
+            return Outcome(classes[shares.index(max(shares))], classes, shares)
+
+        return call
 
 
 def compile_model(context: Context) -> NaiveBayes:
@@ -138,7 +184,7 @@ def _categories(
 def _numbers(
     stats: Element, field: Field, classes: tuple[Value, ...], threshold: float, context: Context
 ) -> Numbers:
-    found: dict[Value, Callable[[Array], Array]] = {}
+    found: dict[Value, Density] = {}
     for each in stats.all("TargetValueStat"):
         label = context.parse_label(each.need("value"), each)
         found[label] = _density(each)
@@ -148,7 +194,7 @@ def _numbers(
     return Numbers(field, tuple(found[label] for label in classes), threshold)
 
 
-def _density(element: Element) -> Callable[[Array], Array]:
+def _density(element: Element) -> Density:
     found = element.need_child(
         "GaussianDistribution", "PoissonDistribution", "UniformDistribution", "AnyDistribution"
     )
@@ -158,13 +204,24 @@ def _density(element: Element) -> Callable[[Array], Array]:
             if variance <= 0:
                 raise found.error(f"has the variance {variance}, which no distribution has")
             scale = 1 / math.sqrt(2 * math.pi * variance)
-            return lambda x: scale * np.exp(-((x - mean) ** 2) / (2 * variance))
+            return (
+                lambda x: scale * np.exp(-((x - mean) ** 2) / (2 * variance)),
+                lambda x: scale * math.exp(-((x - mean) ** 2) / (2 * variance)),
+            )
         case "PoissonDistribution":
             mean = found.number("mean")
-            logs = np.vectorize(lambda k: math.lgamma(k + 1) if k >= 0 else math.inf)
-            return lambda x: np.exp(x * math.log(mean) - mean - logs(x))
+
+            def poisson(x: float) -> float:
+                if x != x or x < 0:
+                    return x if x != x else 0.0
+                return math.exp(x * math.log(mean) - mean - math.lgamma(x + 1))
+
+            return np.vectorize(poisson, otypes=[np.float64]), poisson
         case "UniformDistribution":
             low, high = found.number("lower"), found.number("upper")
-            return lambda x: np.where((x >= low) & (x <= high), 1 / (high - low), 0.0)
+            return (
+                lambda x: np.where((x >= low) & (x <= high), 1 / (high - low), 0.0),
+                lambda x: 1 / (high - low) if low <= x <= high else 0.0,
+            )
         case _:
             raise found.error("is not supported; its density is not given")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,19 +18,24 @@ from martlet.formats.pmml.column import (
     Reasons,
     all_errors,
     first,
-    of_objects,
     reasons,
 )
 from martlet.formats.pmml.context import Context
-from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.expressions import compile_derived
-from martlet.formats.pmml.frame import Frame
-from martlet.formats.pmml.inline_table import column_name, inline_rows
-from martlet.formats.pmml.measures import Compared, Measure
-from martlet.formats.pmml.prediction import Prediction, classified, label_column, numbers
-from martlet.formats.pmml.scope import Field, Scope
-from martlet.formats.pmml.values import DOUBLE, STRING, DataType, Value, data_type, parse, text_of
+from martlet.formats.pmml.frame import Frame, Record, RowError
+from martlet.formats.pmml.measures import Measure, Points
+from martlet.formats.pmml.models.training import read_instances, training_scope, training_values
+from martlet.formats.pmml.prediction import (
+    Outcome,
+    Prediction,
+    Ranking,
+    classified,
+    label_column,
+    numbers,
+)
+from martlet.formats.pmml.scope import Field, Scope, number_reader
+from martlet.formats.pmml.values import DOUBLE, STRING, DataType, Value, parse, text_of
 
+_LACKING = "the fields to compare neighbours by are missing"
 _CONTINUOUS = ("average", "median", "weightedAverage")
 _CATEGORICAL = ("majorityVote", "weightedMajorityVote")
 
@@ -43,6 +52,17 @@ class Input:
             return column.floats()
         return column.by_level(lambda level: self.codes.get(level, -1), np.nan, np.float64)
 
+    def single(self, scope: Scope) -> Callable[[Record], float]:
+        if not self.field.type.is_text:
+            return number_reader(scope, self.field)
+        read, codes = scope.reader(self.field), self.codes
+
+        def code(record: Record) -> float:
+            value = read(record)
+            return math.nan if value is None else float(codes.get(value, -1))
+
+        return code
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -53,6 +73,63 @@ class Target:
     continuous: bool
     kind: DataType
     method: str
+    labels: tuple[Value, ...] = ()
+    codes: np.ndarray | None = None
+    """Of the values: places in *labels*."""
+    preferred: list[int] = dataclass_field(default_factory=list)
+    """The labels' places, the one that wins a tie first."""
+
+    @classmethod
+    def of(
+        cls, name: str | None, values: tuple[Value, ...], continuous: bool, kind: DataType,
+        method: str,
+    ) -> Target:  # fmt: skip
+        """Make a target, its labels and their order found once."""
+        if continuous:
+            return cls(name, values, continuous, kind, method)
+        common = Counter(values)
+        labels = tuple(common)
+        index = {label: code for code, label in enumerate(labels)}
+        # A tie goes to the class with most training instances, then to the first by its text.
+        preferred = sorted(labels, key=lambda label: (-common[label], text_of(label, kind)))
+        return cls(
+            name,
+            values,
+            continuous,
+            kind,
+            method,
+            labels,
+            np.array([index[value] for value in values]),
+            [index[label] for label in preferred],
+        )
+
+    def single(self) -> Callable[[list[int], list[float]], Outcome]:
+        """Return a closure that answers one row: its neighbours, and how much each counts."""
+        values, labels, method = self.values, self.labels, self.method
+        if self.continuous:
+
+            def number(order: list[int], weights: list[float]) -> Outcome:
+                near = [values[place] for place in order]
+                if method == "median":
+                    return Outcome(median(near))
+                total = sum(weights)
+                found = sum(x * w for x, w in zip(near, weights, strict=True))
+                if not total or math.isinf(total):
+                    return Outcome(None)
+                return Outcome(found / total)
+
+            return number
+        preferred = [labels[code] for code in self.preferred]
+
+        def label(order: list[int], weights: list[float]) -> Outcome:
+            votes = dict.fromkeys(labels, 0.0)
+            for place, weight in zip(order, weights, strict=True):
+                votes[values[place]] += weight
+            total = sum(votes.values())
+            shares = [vote / total if total else math.nan for vote in votes.values()]
+            return Outcome(max(preferred, key=votes.__getitem__), labels, shares)
+
+        return label
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +139,14 @@ class Neighbours:
     context: Context
     k: int
     inputs: tuple[Input, ...]
-    compared: tuple[Compared, ...]
-    measure: Measure
-    points: np.ndarray
+    instances: Points
     targets: tuple[Target, ...]
     ids: tuple[str, ...] | None
     threshold: float
+
+    @property
+    def _measure(self) -> Measure:
+        return self.instances.measure
 
     def predict(self, frame: Frame) -> Prediction:
         columns: list[Column] = [frame[each.field.slot] for each in self.inputs]
@@ -80,7 +159,7 @@ class Neighbours:
             with np.errstate(divide="ignore"):
                 adjust = x.shape[1] / known.sum(axis=1)
         distance = self._distances(x, adjust)
-        key = distance if self.measure.nearest_first else -distance
+        key = distance if self._measure.nearest_first else -distance
         order = np.argsort(key, axis=1, kind="stable")[:, : self.k]
         near = np.take_along_axis(distance, order, axis=1)
         found = {each.name: self._answer(each, order, near, errors) for each in self.targets}
@@ -98,41 +177,94 @@ class Neighbours:
     def _refused(self, x: np.ndarray, errors: Reasons | None) -> Reasons | None:
         lacking = np.isnan(x)
         gone: Mask = np.asarray(
-            lacking.any(axis=1) if self.measure.is_binary else lacking.all(axis=1)
+            lacking.any(axis=1) if self._measure.is_binary else lacking.all(axis=1)
         )
-        return first(errors, reasons(gone, "the fields to compare neighbours by are missing"))
+        return first(errors, reasons(gone, _LACKING))
 
     def _distances(self, x: np.ndarray, adjust: np.ndarray | None) -> np.ndarray:
-        size = max(1, (1 << 22) // max(1, len(self.points)))
+        size = max(1, (1 << 22) // max(1, len(self.instances.points)))
         blocks = [
-            self.measure(
-                x[at : at + size],
-                self.points,
-                self.compared,
-                None if adjust is None else adjust[at : at + size],
-            )
+            self.instances(x[at : at + size], None if adjust is None else adjust[at : at + size])
             for at in range(0, len(x), size)
         ]
-        return np.concatenate(blocks) if blocks else np.zeros((0, len(self.points)))
+        return np.concatenate(blocks) if blocks else np.zeros((0, len(self.instances.points)))
 
     def _ranked(self, order: np.ndarray, near: np.ndarray) -> dict[str, Any]:
-        ids = self.ids or tuple(str(place + 1) for place in range(len(self.points)))
+        ids = self._names
         affinity = np.full((len(order), len(ids)), np.nan)
         np.put_along_axis(affinity, order, near, axis=1)
         return {
             "entities": ids,
             "affinity": affinity,
-            "nearest_first": self.measure.nearest_first,
-            # Asked for an affinity without saying of which neighbour, the reference engine
-            # gives the measure's worst; see the decision record on the reference's answers.
-            "features": {"unranked": math.inf if self.measure.nearest_first else 0.0},
+            "nearest_first": self._measure.nearest_first,
+            "features": {"unranked": self._unranked},
         }
 
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.ids or tuple(str(place + 1) for place in range(len(self.instances.points)))
+
+    @property
+    def _unranked(self) -> float:
+        """
+        The affinity that is asked for without saying of which neighbour: the measure's worst.
+
+        So the reference engine; see the decision record on the reference's answers.
+        """
+        return math.inf if self._measure.nearest_first else 0.0
+
     def _weights(self, near: np.ndarray) -> np.ndarray:
-        if self.measure.nearest_first:
+        if self._measure.nearest_first:
             with np.errstate(divide="ignore"):
                 return np.asarray(1 / (near + self.threshold))
         return near
+
+    @property
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        reads = [each.single(self.context.scope) for each in self.inputs]
+        measure, is_binary = self.instances.single(), self._measure.is_binary
+        near_first, k, threshold = self._measure.nearest_first, self.k, self.threshold
+        sign = 1 if near_first else -1
+        answers = [(each.name, each.method, each.single()) for each in self.targets]
+        ids, unranked = self._names, self._unranked
+
+        def weight(distance: float) -> float:
+            gap = distance + threshold
+            return 1 / gap if gap else math.inf
+
+        def call(record: Record) -> Outcome:
+            values = [read(record) for read in reads]
+            known = sum(x == x for x in values)
+            adjust = None
+            if known < len(values):
+                if is_binary or not known:
+                    raise RowError(_LACKING)
+                adjust = len(values) / known
+            affinity = measure(values, adjust)
+            order = np.argsort(affinity * sign, kind="stable")[:k]
+            places, near = order.tolist(), affinity[order].tolist()
+            weighed = [weight(x) for x in near] if near_first else near
+            ones = [1.0] * len(near)
+            ranking = Ranking.of_sorted(ids, places, near.copy())
+            features = {"unranked": unranked, "ranking": ranking}
+            found = {
+                name: answer(places, weighed if method.startswith("weighted") else ones)
+                for name, method, answer in answers
+            }
+            if not found:
+                return Outcome(None, features=features)
+            for each in found.values():
+                each.features = features
+            main = next(iter(found.values()))
+            if len(found) > 1:
+                others = {name or "": each for name, each in found.items()}
+                return Outcome(
+                    main.value, main.classes, main.probability, None, features, others
+                )  # fmt: skip
+            return main
+
+        return call
 
     def _answer(
         self, target: Target, order: np.ndarray, near: np.ndarray, errors: Reasons | None
@@ -147,19 +279,17 @@ class Neighbours:
                 with np.errstate(invalid="ignore"):
                     found = (values * weights).sum(axis=1) / weights.sum(axis=1)
             return numbers(found, DOUBLE, errors)
-        labels = tuple(dict.fromkeys(v for v in target.values if v is not None))
-        index = {label: code for code, label in enumerate(labels)}
-        codes = np.array([index[value] for value in target.values])[order]
+        labels = target.labels
+        assert target.codes is not None, "labels have codes"
+        codes = target.codes[order]
         votes = np.zeros((len(order), len(labels)))
         rows = np.arange(len(order))
         for rank in range(codes.shape[1]):
             votes[rows, codes[:, rank]] += weights[:, rank]
         with np.errstate(invalid="ignore"):
             shares = votes / votes.sum(axis=1, keepdims=True)
-        # A tie goes to the class with most training instances, then to the first by its text.
-        common = [target.values.count(label) for label in labels]
-        texts = [text_of(label, target.kind) for label in labels]
-        preferred = sorted(index.values(), key=lambda code: (-common[code], texts[code]))
+        # The first of those that tie wins.
+        preferred = target.preferred
         best = np.array(preferred)[votes[:, preferred].argmax(axis=1)]
         value = label_column(best, labels, target.kind)
         found_labels = classified(labels, shares, target.kind, errors)
@@ -179,15 +309,15 @@ def compile_model(context: Context) -> Neighbours:
     element = context.element
     measure = Measure.of(element.need_child("ComparisonMeasure"))
     instances = element.need_child("TrainingInstances")
-    table = _instances(instances, context)
+    table = read_instances(instances, context)
     listed = element.need_child("KNNInputs").all("KNNInput")
     inputs, points = [], []
     transformed = instances.flag("isTransformed")
-    raw = None if transformed else _training_scope(table, context)
+    raw = None if transformed else training_scope(table, context)
     for each in listed:
         name = each.need("field")
         field = context.scope.field(name, each)
-        values = _training_values(name, field, table, raw, context, each)
+        values = training_values(name, field, table, raw, context, each)
         codes: dict[Value, int] = {}
         if field.type.is_text:
             for value in values:
@@ -204,25 +334,11 @@ def compile_model(context: Context) -> Neighbours:
         context,
         element.integer("numberOfNeighbors"),
         tuple(inputs),
-        tuple(measure.compared(each) for each in listed),
-        measure,
-        np.array(points).T,
+        Points(measure, tuple(measure.compared(each) for each in listed), np.array(points).T),
         _targets(context, table),
         ids or None,
         element.number("threshold", 0.001),
     )
-
-
-def _instances(element: Element, context: Context) -> dict[str, list[str]]:
-    """Return the training instances' texts by field."""
-    fields = element.need_child("InstanceFields").all("InstanceField")
-    rows = inline_rows(element)
-    found: dict[str, list[str]] = {}
-    for each in fields:
-        name = each.need("field")
-        column = column_name(each, "column") if each.get("column") is not None else name
-        found[name] = [row.get(column, "") for row in rows]
-    return found
 
 
 def _targets(context: Context, table: dict[str, list[str]]) -> tuple[Target, ...]:
@@ -243,48 +359,5 @@ def _targets(context: Context, table: dict[str, list[str]]) -> tuple[Target, ...
             raise element.error(
                 f"has a training value of {name!r} that is no value: {exc}"
             ) from None
-        found.append(Target(name, values, continuous, kind, method))
+        found.append(Target.of(name, values, continuous, kind, method))
     return tuple(found)
-
-
-def _training_scope(
-    table: dict[str, list[str]], context: Context
-) -> tuple[Frame, dict[str, Column]]:
-    """Return the training instances as a batch, for the fields that are derived from them."""
-    columns = {}
-    rows = len(next(iter(table.values()))) if table else 0
-    for name, texts in table.items():
-        field = context.scope.find(name)
-        kind = field.type if field is not None else data_type("string")
-        columns[name] = of_objects([parse(t, kind) if t else None for t in texts], kind)
-    return Frame(context.scope.world.program, rows), columns
-
-
-def _training_values(
-    name: str,
-    field: Field,
-    table: dict[str, list[str]],
-    raw: tuple[Frame, dict[str, Column]] | None,
-    context: Context,
-    element: Element,
-) -> list[Value]:
-    if name in table:
-        try:
-            return [parse(text, field.type) if text else None for text in table[name]]
-        except ValueError as exc:
-            raise element.error(f"has a training value of the wrong type: {exc}") from None
-    if raw is None:
-        raise element.error(f"has no training values of {name!r}")
-    frame, columns = raw
-    frame = Frame(context.scope.world.program, frame.rows)
-    for slot in context.scope.world.program.raws:
-        frame[slot] = np.full(frame.rows, None, dtype=object)
-    for other, column in columns.items():
-        known = context.scope.find(other)
-        if known is not None:
-            frame[known.slot] = column
-    found: Column = frame[field.slot]
-    return found.objects()
-
-
-__all__ = ["Scope", "compile_derived", "compile_model"]

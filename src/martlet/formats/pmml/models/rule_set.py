@@ -91,10 +91,10 @@ class RuleSet:
         return np.where(nothing, -1, winner), confidence
 
     @property
-    def outcome(self) -> Callable[[Record], Outcome] | None:
-        """A closure that answers one record, where the first rule that fires decides."""
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
         if self.criterion != "firstHit":
-            return None
+            return self._weighed()
         rules = [(r.predicate.single(), r.score, r.confidence, r.id) for r in self.rules]
         labels, default, trust = self.labels, self.default, self.default_confidence
 
@@ -119,6 +119,43 @@ class RuleSet:
             return Outcome(decided[0], labels, trusts, decided[1], {"confidence": trusts})
 
         return call
+
+    def _weighed(self) -> Callable[[Record], Outcome]:
+        rules = [(rule, rule.predicate.single()) for rule in self.rules]
+        labels, default, trust = self.labels, self.default, self.default_confidence
+        by_sum = self.criterion == "weightedSum"
+
+        def call(record: Record) -> Outcome:
+            fired = [rule for rule, holds in rules if holds(record) is True]
+            trusts = dict.fromkeys(labels, 0.0)
+            if not fired:
+                if default is not None:
+                    trusts[default] = trust
+                shares = list(trusts.values())
+                return Outcome(default, labels, shares, None, {"confidence": shares})
+            if by_sum:
+                for rule in fired:
+                    trusts[rule.score] += rule.weight
+                best = max(labels, key=trusts.__getitem__)
+                decided = max((r for r in fired if r.score == best), key=_weight)
+                shares = [total / len(fired) for total in trusts.values()]
+            else:
+                decided = max(fired, key=_weight)
+                best = decided.score
+                strongest: dict[Value, Rule] = {}
+                for rule in fired:
+                    if rule.score not in strongest or rule.weight > strongest[rule.score].weight:
+                        strongest[rule.score] = rule
+                for label, rule in strongest.items():
+                    trusts[label] = rule.confidence
+                shares = list(trusts.values())
+            return Outcome(best, labels, shares, decided.id, {"confidence": shares})
+
+        return call
+
+
+def _weight(rule: Rule) -> float:
+    return rule.weight
 
 
 def compile_model(context: Context) -> RuleSet:

@@ -15,7 +15,7 @@ from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.predicates import TAGS, Always, Predicate, predicate_of
 from martlet.formats.pmml.prediction import Prediction
-from martlet.formats.pmml.scope import Field
+from martlet.formats.pmml.scope import Field, Scope, number_reader
 from martlet.formats.pmml.values import BOOLEAN, DOUBLE, Value
 
 
@@ -44,6 +44,11 @@ class Segment:
             return self.weight
         column: Column = frame[self.variable.slot]
         return column.cast(DOUBLE).floats()
+
+    def weight_reader(self, scope: Scope) -> Callable[[Record], float]:
+        """Return what reads the weight of one record."""
+        weight = self.weight
+        return (lambda _: weight) if self.variable is None else number_reader(scope, self.variable)
 
 
 def read_segments(context: Context) -> tuple[Segment, ...]:

@@ -15,8 +15,16 @@ from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.grove import Grove
 from martlet.formats.pmml.models.combination import VOTES, Combination
-from martlet.formats.pmml.models.tree import Answer, Planting, Tables
-from martlet.formats.pmml.prediction import Model, Outcome, Prediction, classified, numbers
+from martlet.formats.pmml.models.planting import Answer, Planting
+from martlet.formats.pmml.models.tree_tables import Tables
+from martlet.formats.pmml.prediction import (
+    Model,
+    Outcome,
+    Prediction,
+    classified,
+    numbers,
+    outcome_of,
+)
 from martlet.formats.pmml.values import Value
 
 _SUMS = ("sum", "average", "weightedSum", "weightedAverage")
@@ -150,17 +158,16 @@ class TreesRanked:
         return classified(self.tables.labels, found, self.context.label, errors)
 
     @property
-    def outcome(self) -> Callable[[Record], Outcome] | None:
-        """A closure that answers one record; None for classes."""
-        if self.tables.numbers is None:
-            return None
-        row, leaves, scores = self.grove.row(), self.forest.leaves_of, self.tables.numbers
-        lazily, refused = self.grove.lazily(self.forest), self.tables.refused
-        refuses, weights = self.tables.refuses, self.weights[None]
-        real, combine = self.context.number.numpy, self.combination.numbers
-        active = np.ones(weights.shape, dtype=bool)
+    def outcome(self) -> Callable[[Record], Outcome]:
+        """A closure that answers one record."""
+        row, leaves, lazily = (
+            self.grove.row(),
+            self.forest.leaves_of,
+            self.grove.lazily(self.forest),
+        )
+        refused, refuses = self.tables.refused, self.tables.refuses
 
-        def call(record: Record) -> Outcome:
+        def walked(record: Record) -> list[int]:
             try:
                 answers = leaves(row(record))
             except RowError:
@@ -169,7 +176,21 @@ class TreesRanked:
                 why = next((w for w in refused[answers].tolist() if w is not None), None)
                 if why is not None:
                     raise RowError(why)
-            values = scores[answers].astype(real, copy=False)[None]
+            return answers
+
+        scores = self.tables.numbers
+        if scores is None:
+
+            def label(record: Record) -> Outcome:
+                return outcome_of(self.combined(np.array([walked(record)])))
+
+            return label
+        weights = self.weights[None]
+        real, combine = self.context.number.numpy, self.combination.numbers
+        active = np.ones(weights.shape, dtype=bool)
+
+        def call(record: Record) -> Outcome:
+            values = scores[walked(record)].astype(real, copy=False)[None]
             total = float(combine(values, weights, active)[0])
             return Outcome(None if total != total else total)
 
