@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from martlet.formats.pmml.calls import Concat, FoldCall, NumericCall, PointwiseCall
 from martlet.formats.pmml.column import (
     Column,
-    any_missing,
     blank,
     failed,
     fill,
+    first,
+    kept,
 )
 from martlet.formats.pmml.conditions import (
     COMPARISONS,
@@ -24,11 +27,14 @@ from martlet.formats.pmml.conditions import (
     Membership,
     Not,
     Presence,
+    Ranked,
+    Validity,
 )
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import (
     ConstantValue,
     Expression,
+    Failure,
     FieldRef,
     cast,
     compile_expression,
@@ -39,7 +45,7 @@ from martlet.formats.pmml.expressions import (
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
 from martlet.formats.pmml.functions import FOLDS, NUMERIC
 from martlet.formats.pmml.scope import Scope, type_of
-from martlet.formats.pmml.text_functions import POINTWISE
+from martlet.formats.pmml.text_functions import NUMBER, POINTWISE
 from martlet.formats.pmml.values import (
     BOOLEAN,
     DOUBLE,
@@ -71,9 +77,17 @@ class Treated:
             bad = failed(found.errors)
             found = blank(replace(found, errors=None), bad)
         if self.missing_to is not None:
-            gone = any_missing(each.column(frame) for each in self.arguments)
-            if gone is not None:
-                found = fill(found, gone, self.missing_to)
+            gone, errors = np.zeros(frame.rows, dtype=bool), None
+            for source in (each.column(frame) for each in self.arguments):
+                # What comes after a missing argument is not asked for, and so cannot fail.
+                if source.errors is not None:
+                    errors = first(errors, kept(source.errors, ~gone))
+                if source.missing is not None:
+                    gone |= source.missing if errors is None else source.missing & ~failed(errors)
+            if gone.any():
+                if found.errors is not None:
+                    errors = first(errors, kept(found.errors, ~gone))
+                found = fill(replace(found, errors=errors), gone, self.missing_to)
         if self.default is not None and found.missing is not None:
             found = fill(found, found.missing, self.default)
         return found
@@ -152,20 +166,43 @@ def _call(
         pointwise = POINTWISE[name]
         _count(element, arguments, len(pointwise.arguments))
         pairs = zip(arguments, pointwise.arguments, strict=True)
-        return PointwiseCall(name, pointwise, tuple(cast(each, kind) for each, kind in pairs))
+        held_as = tuple(
+            each if kind is NUMBER and each.type.is_number else cast(each, kind)
+            for each, kind in pairs
+        )
+        return PointwiseCall(name, pointwise, held_as)
     if name in COMPARISONS:
         _count(element, arguments, 2)
-        return Comparison(name, *_alike(arguments[0], arguments[1]))
+        return _comparison(name, arguments[0], arguments[1])
     if name in ("isIn", "isNotIn"):
         _count(element, arguments, 2, None)
         others = tuple(_matched(each, arguments[0].type) for each in arguments[1:])
         return Membership(
             arguments[0], tuple(o for o in others if o is not None), name == "isNotIn"
         )
-    if name in ("isMissing", "isNotMissing", "isValid", "isNotValid"):
+    if name in ("isMissing", "isNotMissing"):
         _count(element, arguments, 1)
-        return Presence(name, arguments[0])
+        return Presence(arguments[0], name == "isNotMissing")
+    if name in ("isValid", "isNotValid"):
+        _count(element, arguments, 1)
+        asked = arguments[0]
+        domain = asked.field.domain if isinstance(asked, FieldRef) else None
+        return Validity(asked, domain, name == "isNotValid")
     return _logical(name, arguments, element)
+
+
+def _comparison(name: str, one: Expression, other: Expression) -> Expression:
+    """Compare by order only what has one: numbers, moments, and text whose order is declared."""
+    if name not in ("equal", "notEqual"):
+        field = one.field if isinstance(one, FieldRef) else None
+        optype = field.optype if field is not None else "continuous"
+        if one.type.is_text and (field is None or optype == "continuous"):
+            optype = "categorical"
+        if optype == "categorical" and one.type.kind is not Kind.BOOLEAN:
+            return Failure(f"{name} compares what has no order, categories", BOOLEAN)
+        if optype == "ordinal" and field is not None and field.values:
+            return Ranked(name, one, cast(other, one.type), field.values)
+    return Comparison(name, *_alike(one, other))
 
 
 def _logical(name: str, arguments: tuple[Expression, ...], element: Element) -> Expression:
@@ -189,16 +226,12 @@ def _logical(name: str, arguments: tuple[Expression, ...], element: Element) -> 
 
 
 def _is_nothing(expression: Expression) -> bool:
-    from martlet.formats.pmml.expressions import Failure
-
     return isinstance(expression, Failure) or (
         isinstance(expression, ConstantValue) and expression.value is None
     )
 
 
 def _as(expression: Expression, kind: DataType) -> Expression:
-    from martlet.formats.pmml.expressions import Failure
-
     if isinstance(expression, Failure):
         return Failure(expression.message, kind)
     if isinstance(expression, ConstantValue) and expression.value is None:
@@ -223,6 +256,8 @@ def _numbers(arguments: tuple[Expression, ...]) -> tuple[Expression, ...]:
 def _alike(one: Expression, other: Expression) -> tuple[Expression, Expression]:
     """Return both as one type: text becomes what stands beside it, a number the wider one."""
     if one.type == other.type or not (one.type.is_text or other.type.is_text):
+        if one.type.is_moment and other.type.is_moment and one.type != other.type:
+            return one, cast(other, one.type)
         if one.type.is_moment or other.type.is_moment or one.type == other.type:
             return one, other
         kind = common([one.type, other.type])

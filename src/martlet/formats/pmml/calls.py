@@ -311,7 +311,7 @@ class Concat:
     def column(self, frame: Frame) -> Column:
         sources = [each.column(frame).cast(STRING) for each in self.arguments]
         keys, codes = distinct(sources)
-        joined = ["".join(part for part in key if part is not None) or None for key in keys]
+        joined = ["".join(part for part in key if part is not None) for key in keys]
         return of_objects(joined, STRING).take(codes).with_errors(all_errors(sources))
 
     def single(self) -> Single:
@@ -319,6 +319,6 @@ class Concat:
 
         def concat(record: Record) -> Value:
             values = [(read(record), kind) for read, kind in reads]
-            return "".join(text_of(v, kind) for v, kind in values if v is not None) or None
+            return "".join(text_of(v, kind) for v, kind in values if v is not None)
 
         return concat

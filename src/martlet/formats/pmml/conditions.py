@@ -14,9 +14,9 @@ from martlet.formats.pmml.column import (
     any_missing,
     blank,
     choose,
-    failed,
     first,
     kept,
+    reasons,
 )
 from martlet.formats.pmml.expressions import (
     ConstantValue,
@@ -24,6 +24,7 @@ from martlet.formats.pmml.expressions import (
     distinct,
 )
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.scope import Domain
 from martlet.formats.pmml.values import (
     BOOLEAN,
     DataType,
@@ -84,8 +85,53 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranked:
+    """Two values of an ordinal field compared, by the order in which the field declares them."""
+
+    name: str
+    one: Expression
+    other: Expression
+    values: tuple[Value, ...]
+    type: DataType = BOOLEAN
+
+    def column(self, frame: Frame) -> Column:
+        sources = [self.one.column(frame), self.other.column(frame)]
+        keys, codes = distinct(sources)
+        rank, compare = self._ranks(), COMPARISONS[self.name][1]
+        table = [
+            key[0] in rank and key[1] in rank and compare(rank[key[0]], rank[key[1]])
+            for key in keys
+        ]
+        strange = np.array([None not in key and not rank.keys() >= set(key) for key in keys])[codes]
+        missing = any_missing(sources)
+        errors = first(all_errors(sources), lacking(self.name, missing))
+        errors = first(errors, reasons(strange, lambda row: self._unordered(*keys[codes[row]])))
+        return Column(BOOLEAN, np.array(table, dtype=bool)[codes], missing, errors)
+
+    def single(self) -> Single:
+        one, other, rank = self.one.single(), self.other.single(), self._ranks()
+        name, compare = self.name, COMPARISONS[self.name][1]
+
+        def call(record: Record) -> Value:
+            a, b = one(record), other(record)
+            if a is None or b is None:
+                raise RowError(LACKING.format(name))
+            if a not in rank or b not in rank:
+                raise RowError(self._unordered(a, b))
+            return compare(rank[a], rank[b])
+
+        return call
+
+    def _ranks(self) -> dict[Value, int]:
+        return {value: place for place, value in enumerate(self.values)}
+
+    def _unordered(self, a: Value, b: Value) -> str:
+        return f"{self.name} cannot order {a!r} and {b!r}"
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
-    """Whether a value is (or is not) among others."""
+    """Whether a value is (or is not) among others; missing is a value like others here."""
 
     one: Expression
     others: tuple[Expression, ...]
@@ -96,12 +142,19 @@ class Membership:
         source = self.one.column(frame)
         wanted = [each.value for each in self.others if isinstance(each, ConstantValue)]
         found = source.is_in([value for value in wanted if value is not None])
+        if None in wanted and source.missing is not None:
+            found = found | source.missing
         errors = source.errors
         for each in self.others:
             if not isinstance(each, ConstantValue):
-                same = Comparison("equal", self.one, each).column(frame)
-                found = found | (same.values & same.known())
-                errors = all_errors([source, same])
+                other = each.column(frame)
+                keys, codes = distinct([source, other])
+                same = np.array([a == b for a, b in keys], dtype=bool)[codes]
+                gone = [np.zeros(len(same), bool) if m is None else m
+                        for m in (source.missing, other.missing)]  # fmt: skip
+                # Two that are missing are alike.
+                found = found | np.where(gone[0] | gone[1], gone[0] & gone[1], same)
+                errors = first(errors, other.errors)
         return Column(BOOLEAN, ~found if self.negated else found, None, errors)
 
     def single(self) -> Single:
@@ -120,94 +173,106 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """isMissing, isNotMissing, isValid, isNotValid: always true or false."""
+    """isMissing, isNotMissing: whether there is a value."""
 
-    name: str
     argument: Expression
+    negated: bool
     type: DataType = BOOLEAN
 
     def column(self, frame: Frame) -> Column:
         source = self.argument.column(frame)
         gone = np.zeros(frame.rows, bool) if source.missing is None else source.missing
-        if self.name in ("isMissing", "isNotMissing"):
-            values = gone if self.name == "isMissing" else ~gone
-            return Column(BOOLEAN, values, None, source.errors)
-        # What cannot be had is invalid, and asking so is no error; the missing is neither.
-        if self.name == "isValid":
-            return Column(BOOLEAN, source.known())
-        bad = np.zeros(frame.rows, bool) if source.errors is None else failed(source.errors)
-        return Column(BOOLEAN, bad)
+        return Column(BOOLEAN, ~gone if self.negated else gone, None, source.errors)
 
     def single(self) -> Single:
-        read, name = self.argument.single(), self.name
-        if name == "isMissing":
-            return lambda record: read(record) is None
-        if name == "isNotMissing":
-            return lambda record: read(record) is not None
+        read, negated = self.argument.single(), self.negated
+        return lambda record: (read(record) is None) is not negated
 
-        def valid(record: Record) -> Value:
-            try:
-                found = read(record)
-            except RowError:
-                return name == "isNotValid"
-            return found is not None and name == "isValid"
 
-        return valid
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """isValid, isNotValid: whether there is a value, of the domain or not. Missing is neither."""
+
+    argument: Expression
+    domain: Domain | None
+    negated: bool
+    type: DataType = BOOLEAN
+
+    def column(self, frame: Frame) -> Column:
+        source = self.argument.column(frame)
+        bad = None if self.domain is None else self.domain.where_invalid(source)
+        if bad is None:
+            bad = np.zeros(frame.rows, bool)
+        known = source.known()
+        return Column(BOOLEAN, known & (bad if self.negated else ~bad), None, source.errors)
+
+    def single(self) -> Single:
+        read, negated = self.argument.single(), self.negated
+        domain = self.domain
+
+        def call(record: Record) -> Value:
+            value = read(record)
+            if value is None:
+                return False
+            return (domain is None or domain.is_valid(value)) is not negated
+
+        return call
 
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    """and, or: Kleene's, so that a missing argument decides nothing by itself."""
+    """and, or: every argument is asked for, and a row that lacks one has no answer."""
 
     decisive: bool
     """The value of one argument that settles the answer: True for or, False for and."""
     arguments: tuple[Expression, ...]
     type: DataType = BOOLEAN
 
+    @property
+    def _name(self) -> str:
+        return "or" if self.decisive else "and"
+
     def column(self, frame: Frame) -> Column:
         sources = [each.column(frame) for each in self.arguments]
         settled = np.zeros(frame.rows, dtype=bool)
         for each in sources:
             settled |= each.equals(self.decisive)
-        values = settled if self.decisive else ~settled
         missing = any_missing(sources)
-        if missing is not None:
-            missing = missing & ~settled
-        return Column(BOOLEAN, values, missing, all_errors(sources))
+        errors = first(all_errors(sources), lacking(self._name, missing))
+        return Column(BOOLEAN, settled if self.decisive else ~settled, missing, errors)
 
     def single(self) -> Single:
-        reads, decisive = [each.single() for each in self.arguments], self.decisive
+        reads, decisive, name = [e.single() for e in self.arguments], self.decisive, self._name
 
         def call(record: Record) -> Value:
-            unknown = False
-            for read in reads:
-                value = read(record)
-                if value is None:
-                    unknown = True
-                elif value is decisive:
-                    return decisive
-            return None if unknown else not decisive
+            values = [read(record) for read in reads]
+            if None in values:
+                raise RowError(LACKING.format(name))
+            return decisive if decisive in values else not decisive
 
         return call
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The opposite truth; missing stays missing."""
+    """The opposite truth; a row that lacks it has no answer."""
 
     argument: Expression
     type: DataType = BOOLEAN
 
     def column(self, frame: Frame) -> Column:
         source = self.argument.column(frame)
-        return replace(source, values=~source.values)
+        errors = first(source.errors, lacking("not", source.missing))
+        return replace(source, values=~source.values, errors=errors)
 
     def single(self) -> Single:
         read = self.argument.single()
 
         def call(record: Record) -> Value:
             value = read(record)
-            return None if value is None else not value
+            if value is None:
+                raise RowError(LACKING.format("not"))
+            return not value
 
         return call
 
@@ -228,7 +293,8 @@ class If:
             if taken.errors is not None:
                 taken = replace(taken, errors=kept(taken.errors, ~condition.missing))
             taken = blank(taken, condition.missing)
-        return taken.with_errors(condition.errors)
+        errors = first(condition.errors, lacking("if", condition.missing))
+        return taken.with_errors(errors)
 
     def single(self) -> Single:
         condition, yes, no = self.condition.single(), self.yes.single(), self.no.single()
@@ -236,7 +302,7 @@ class If:
         def call(record: Record) -> Value:
             truth = condition(record)
             if truth is None:
-                return None
+                raise RowError(LACKING.format("if"))
             return yes(record) if truth else no(record)
 
         return call

@@ -182,10 +182,14 @@ _STANDARD = NormalDist()
 
 
 def _cdf(x: float, mean: float, deviation: float) -> float:
+    if deviation <= 0:
+        raise ValueError(f"a standard deviation of {deviation}")
     return 0.5 * math.erfc((mean - x) / (deviation * math.sqrt(2)))
 
 
 def _pdf(x: float, mean: float, deviation: float) -> float:
+    if deviation <= 0:
+        raise ValueError(f"a standard deviation of {deviation}")
     z = (x - mean) / deviation
     return math.exp(-0.5 * z * z) / (deviation * math.sqrt(2 * math.pi))
 

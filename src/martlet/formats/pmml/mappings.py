@@ -118,7 +118,7 @@ class NormDiscrete:
 
 @dataclass(frozen=True, slots=True)
 class Discretize:
-    """The text of the first bin that holds the field's value."""
+    """The text of the bin that holds the field's value: of bins that overlap, the last."""
 
     field: FieldRef
     bins: tuple[tuple[Interval, str], ...]
@@ -131,15 +131,16 @@ class Discretize:
         x = source.cast(DOUBLE).values if source.type.is_text else source.values
         texts = [text for _, text in self.bins]
         codes = np.full(len(x), len(texts), dtype=np.int64)
-        for code in range(len(self.bins) - 1, -1, -1):
-            codes[self.bins[code][0].holds(x)] = code
+        for code, (interval, _) in enumerate(self.bins):
+            codes[interval.holds(x)] = code
         if source.missing is not None:
             codes[source.missing] = len(texts) + 1
         found = of_levels(codes, (*texts, self.default, self.replacement))
         return found.with_errors(source.errors)
 
     def single(self) -> Single:
-        read, bins = self.field.single(), [(i.contains, text) for i, text in self.bins]
+        bins = [(interval.contains, text) for interval, text in reversed(self.bins)]
+        read = self.field.single()
         default, replacement = self.default, self.replacement
 
         def call(record: Record) -> Value:

@@ -249,7 +249,15 @@ def input_field(data: DataField, mining: MiningField, scope: Scope, raw: int) ->
         program.as_given[slot] = raw
         if data.type is DOUBLE:
             program.cheap.add(slot)
-    return Field(data.name, slot, data.type, mining.optype or data.optype, data.valid)
+    lets_in = data.restricted and treatment.on_invalid == "asIs" and mining.invalid_value is None
+    return Field(
+        data.name,
+        slot,
+        data.type,
+        mining.optype or data.optype,
+        data.valid,
+        data if lets_in else None,
+    )
 
 
 def _is_as_given(treatment: Treatment, data: DataField) -> bool:

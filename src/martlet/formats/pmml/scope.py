@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from martlet.formats.pmml.column import Column, Mask
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Program, RowError, Single
 from martlet.formats.pmml.values import DOUBLE, FLOAT, DataType, Value, convert, data_type, parse
 
 _MAX_CALLS = 64
+
+
+class Domain(Protocol):
+    """Which values of a field are valid."""
+
+    def is_valid(self, value: Value) -> bool:
+        """Whether *value*, of the field's type, is valid."""
+        ...
+
+    def where_invalid(self, column: Column) -> Mask | None:
+        """Return where *column* holds an invalid value, or None: nowhere."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,8 @@ class Field:
     type: DataType
     optype: str
     values: tuple[Value, ...] = ()
+    domain: Domain | None = None
+    """Which values are valid, of a field that lets others in (``asIs``)."""
 
     def parse(self, text: str, element: Element) -> Value:
         """

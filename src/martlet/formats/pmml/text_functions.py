@@ -6,12 +6,14 @@ its arguments. Source: PMML 4.4.1, Built-in functions.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from decimal import ROUND_HALF_UP, Context, Decimal
 
+from martlet.formats.pmml.regex import pattern, template
 from martlet.formats.pmml.values import (
     DATETIME,
     INTEGER,
@@ -20,87 +22,8 @@ from martlet.formats.pmml.values import (
     Kind,
     Value,
     days_before,
+    text_of,
 )
-
-# What Java's and XQuery's regular expressions have under \p{...}, as Python's re writes it.
-_CLASSES = {
-    "Lower": "a-z",
-    "Upper": "A-Z",
-    "Alpha": "a-zA-Z",
-    "Digit": "0-9",
-    "Alnum": "a-zA-Z0-9",
-    "Punct": r"!-/:-@\[-`{-~",
-    "Space": r"\s",
-    "Blank": r" \t",
-    "L": r"^\W\d_",
-    "Lu": "A-ZÀ-ÖØ-Þ",
-    "Ll": "a-zß-öø-ÿ",
-    "N": r"\d",
-    "Nd": r"\d",
-    "P": r"!-#%-*,-/:;?@\[-\]_{}¡§«¶·»¿\u2010-\u2027",
-    "IsPunctuation": r"!-#%-*,-/:;?@\[-\]_{}¡§«¶·»¿\u2010-\u2027",
-    "IsAlphabetic": r"^\W\d_",
-    "IsDigit": r"\d",
-    "Z": r"\s",
-}
-_CLASS = re.compile(r"\\([pP])(?:\{(\w+)\}|(\w))")
-_GROUP = re.compile(r"\\(.)|\$(\d+)|\$\{(\w+)\}|(\\)", re.DOTALL)
-
-
-@cache
-def pattern(regex: str, flags: int = 0) -> re.Pattern[str]:
-    """
-    Return *regex*, written for Java or XQuery, compiled.
-
-    Raises:
-        ValueError: it is none that Python's ``re`` can run.
-    """
-    depth = 0
-    pieces: list[str] = []
-    at = 0
-    while at < len(regex):
-        found = _CLASS.match(regex, at)
-        if found is not None:
-            pieces.append(_class(found, inside=depth > 0))
-            at = found.end()
-            continue
-        character = regex[at]
-        if character == "\\":
-            pieces.append(regex[at : at + 2])
-            at += 2
-            continue
-        depth += (character == "[") - (character == "]" and depth > 0)
-        pieces.append(character)
-        at += 1
-    try:
-        return re.compile("".join(pieces), flags)
-    except re.error as exc:
-        raise ValueError(f"{regex!r} is not a regular expression: {exc}") from None
-
-
-def _class(found: re.Match[str], inside: bool) -> str:
-    name = found[2] or found[3]
-    members = _CLASSES.get(name)
-    if members is None or (inside and (found[1] == "P" or members.startswith("^"))):
-        raise ValueError(f"{found[0]!r} is not a supported character class")
-    if inside:
-        return members
-    if found[1] == "P":
-        return f"[{members[1:]}]" if members.startswith("^") else f"[^{members}]"
-    return f"[{members}]"
-
-
-def template(replacement: str) -> str:
-    """Return a replacement written with Java's ``$1`` as Python's ``\\g<1>``."""
-
-    def one(found: re.Match[str]) -> str:
-        if found[1] is not None:
-            return "\\\\" if found[1] == "\\" else found[1]
-        if found[4] is not None:
-            return "\\\\"
-        return rf"\g<{found[2] or found[3]}>"
-
-    return _GROUP.sub(one, replacement)
 
 
 def substring(text: str, start: int, length: int) -> str:
@@ -111,8 +34,16 @@ def substring(text: str, start: int, length: int) -> str:
 
 
 def replace(text: str, regex: str, replacement: str) -> str:
-    """Return *text* with every match of *regex* replaced."""
-    return pattern(regex).sub(template(replacement), text)
+    """
+    Return *text* with every match of *regex* replaced.
+
+    Raises:
+        ValueError: the replacement refers to a group that there is not.
+    """
+    try:
+        return pattern(regex).sub(template(replacement), text)
+    except (re.error, IndexError) as exc:
+        raise ValueError(f"{replacement!r} cannot replace {regex!r}: {exc}") from None
 
 
 def matches(text: str, regex: str) -> bool:
@@ -120,20 +51,80 @@ def matches(text: str, regex: str) -> bool:
     return pattern(regex).search(text) is not None
 
 
+_FORM = re.compile(r"%(?:1\$)?([-#+ 0,(]*)(\d*)(\.\d+)?([a-zA-Z%])")
+
+
 def format_number(number: Value, form: str) -> str:
-    """Return *number* written as printf's *form* says."""
-    if re.search(r"%[-+ 0#,]*\d*d", form):
+    """
+    Return *number* written as printf's *form* says; its flags are Java's.
+
+    Raises:
+        ValueError: the form is none, or not one for this number: ``%d`` takes integers.
+    """
+    found = [each for each in _FORM.finditer(form) if each[4] not in "%n"]
+    if len(found) > 1:
+        raise ValueError(f"{form!r} asks for {len(found)} numbers")
+    if _FORM.sub("", form).count("%"):
+        raise ValueError(f"{form!r} is no format")
+    return _FORM.sub(lambda each: _formatted(each, number, form), form)
+
+
+def _formatted(found: re.Match[str], number: Value, form: str) -> str:
+    flags, width, precision, letter = found[1], int(found[2] or 0), found[3] or "", found[4]
+    if letter in "%n":
+        return {"%": "%", "n": "\n"}[letter].rjust(width)
+    if letter in "sS":
+        text = text_of(number)[: int(precision[1:]) if precision else None]
+        text = text.upper() if letter == "S" else text
+        return text.ljust(width) if "-" in flags else text.rjust(width)
+    if letter in "dxXo" and float(number).is_integer():
         number = int(number)
-    grouped = re.sub(r"%([-+ 0#]*),([-+ 0#]*\d*(?:\.\d+)?)([dfs])", r"%\1\2\3", form)
-    try:
-        return grouped % (number,)
-    except (TypeError, ValueError) as exc:
-        raise ValueError(f"{form!r} cannot format {number!r}: {exc}") from None
+    is_whole = isinstance(number, int)
+    if letter not in ("dxXo" if is_whole else "feEgG"):
+        raise ValueError(f"{form!r} cannot format {number!r}")
+    negative = number < 0 or (number == 0 and str(number)[0] == "-")
+    sign = "-" if negative else "+" if "+" in flags else " " if " " in flags else ""
+    spec = precision or ("" if is_whole else ".6")
+    grouped = "," if "," in flags and letter in "df" else ""
+    digits = _digits(abs(number), letter, int(spec[1:] or 0) if spec else 0, grouped)
+    if "(" in flags and negative:
+        sign, digits = "(", digits + ")"
+    if "0" in flags:
+        digits = digits.zfill(width - len(sign))
+    text = sign + digits
+    return text.ljust(width) if "-" in flags else text.rjust(width)
+
+
+def _digits(number: Value, letter: str, precision: int, grouped: str) -> str:
+    """Return *number*, which is not negative, rounded as Java rounds: half up, of its decimals."""
+    if isinstance(number, int):
+        return format(number, grouped + letter)
+    if not math.isfinite(number):
+        return text_of(number)
+    exact = Decimal(repr(number))
+    if letter == "f":
+        return format(exact.quantize(Decimal(1).scaleb(-precision), ROUND_HALF_UP), grouped + "f")
+    places = precision + 1 if letter in "eE" else max(precision, 1)
+    rounded = Context(prec=places, rounding=ROUND_HALF_UP).plus(exact)
+    # Java's %g keeps the zeros at its end.
+    sharp = "#" if letter in "gG" else ""
+    return format(float(rounded), f"{sharp}.{precision}{letter}").removesuffix(".")
+
+
+_MOMENT = re.compile("%([%klLp])")
 
 
 def format_datetime(seconds: int, form: str) -> str:
-    """Return the moment *seconds* after 1970 as strftime's *form* says."""
-    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).strftime(form)
+    """Return the moment *seconds* after 1970 as strftime's *form* says; a few as Java has them."""
+    moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    own = {
+        "%": "%%",
+        "k": str(moment.hour),
+        "l": str((moment.hour + 11) % 12 + 1),
+        "L": "000",
+        "p": "pm" if moment.hour >= 12 else "am",
+    }
+    return moment.strftime(_MOMENT.sub(lambda found: own[found[1]], form))
 
 
 def days_since(seconds: int, year: int) -> int:
@@ -167,6 +158,8 @@ class Pointwise:
     scalar: Callable[..., Value]
 
 
+NUMBER = DataType("number", Kind.DOUBLE)
+"""Any number: an argument of this type is not held as another."""
 _BOOLEAN = DataType("boolean", Kind.BOOLEAN)
 
 POINTWISE: dict[str, Pointwise] = {
@@ -177,7 +170,7 @@ POINTWISE: dict[str, Pointwise] = {
     "substring": Pointwise((STRING, INTEGER, INTEGER), STRING, substring),
     "replace": Pointwise((STRING, STRING, STRING), STRING, replace),
     "matches": Pointwise((STRING, STRING), _BOOLEAN, matches),
-    "formatNumber": Pointwise((DataType("double", Kind.DOUBLE), STRING), STRING, format_number),
+    "formatNumber": Pointwise((NUMBER, STRING), STRING, format_number),
     "formatDatetime": Pointwise((DATETIME, STRING), STRING, format_datetime),
     "dateDaysSinceYear": Pointwise((DATETIME, INTEGER), INTEGER, days_since),
     "dateSecondsSinceYear": Pointwise((DATETIME, INTEGER), INTEGER, seconds_since),

@@ -14,19 +14,21 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from martlet.formats.pmml.column import Column, Rows
+from martlet.formats.pmml.column import Column, Rows, all_errors, any_missing
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import (
     ConstantValue,
     Expression,
+    cast,
     compile_expression,
+    distinct,
     expression_of,
 )
 from martlet.formats.pmml.frame import Frame, Record, Single
 from martlet.formats.pmml.inline_table import inline_rows
+from martlet.formats.pmml.regex import pattern, template
 from martlet.formats.pmml.scope import Field, Scope
-from martlet.formats.pmml.text_functions import pattern, template
-from martlet.formats.pmml.values import DOUBLE, INTEGER, DataType, Value
+from martlet.formats.pmml.values import DOUBLE, INTEGER, STRING, DataType, Value
 
 _WEIGHTS = ("termFrequency", "binary", "logarithmic", "augmentedNormalizedTermFrequency")
 _HITS = ("allHits", "bestHits")
@@ -167,11 +169,11 @@ class TextIndex:
                 counts = np.log10(1 + counts)
             taken = counts.astype(self.type.numpy)[source.values]
             return Column(self.type, taken, source.missing, source.errors)
-        values = source.by_level(lambda text: self.weigh(text), 0.0, self.type.numpy)
+        values = source.by_level(lambda text: self.weigh(text, self.term), 0.0, self.type.numpy)
         return Column(self.type, values, source.missing, source.errors)
 
     def single(self) -> Single:
-        read, weigh = self.scope.reader(self.field), self.weigh
+        read, weigh, term = self.scope.reader(self.field), self.weigh, self.term
         if self.is_counted and self.weights == "termFrequency":
             counts_of, word = self.scope.world.program.reader(self.reserve()), self.term[0]
 
@@ -183,7 +185,7 @@ class TextIndex:
 
         def call(record: Record) -> Value:
             text = read(record)
-            return None if text is None else weigh(text)
+            return None if text is None else weigh(text, term)
 
         return call
 
@@ -204,10 +206,10 @@ class TextIndex:
             world.texts[key] = world.program.slot(batch, single)
         return world.texts[key]
 
-    def weigh(self, text: str) -> float:
-        """Return the term's weight in *text*."""
+    def weigh(self, text: str, term: tuple[str, ...]) -> float:
+        """Return the weight of *term* in *text*."""
         words = _words(self.tokenizer, text)
-        count = self._count(words)
+        count = self._count(words, term)
         match self.weights:
             case "termFrequency":
                 return count
@@ -219,8 +221,8 @@ class TextIndex:
                 most = max(Counter(words).values(), default=0)
                 return 0.5 + 0.5 * count / most if most and count else 0.0
 
-    def _count(self, words: tuple[str, ...]) -> int:
-        term, size = self.term, len(self.term)
+    def _count(self, words: tuple[str, ...], term: tuple[str, ...]) -> int:
+        size = len(term)
         if not size:
             return 0
         if self.distance == 0:
@@ -233,6 +235,37 @@ class TextIndex:
             if gap <= self.distance:
                 hits.append(gap)
         return hits.count(min(hits)) if hits and self.best else len(hits)
+
+
+@dataclass(frozen=True)
+class AnyTerm:
+    """The weight in a field's text of a term that another expression gives for each row."""
+
+    index: TextIndex
+    inner: Expression
+
+    @property
+    def type(self) -> DataType:
+        return self.index.type
+
+    def column(self, frame: Frame) -> Column:
+        sources: list[Column] = [frame[self.index.field.slot], self.inner.column(frame)]
+        keys, codes = distinct(sources)
+        weights = [0.0 if None in key else self._weigh(*key) for key in keys]
+        values = np.array(weights, dtype=self.type.numpy)[codes]
+        return Column(self.type, values, any_missing(sources), all_errors(sources))
+
+    def single(self) -> Single:
+        read, term = self.index.scope.reader(self.index.field), self.inner.single()
+
+        def call(record: Record) -> Value:
+            text, wanted = read(record), term(record)
+            return None if text is None or wanted is None else self._weigh(text, wanted)
+
+        return call
+
+    def _weigh(self, text: str, term: str) -> float:
+        return self.index.weigh(text, _words(self.index.tokenizer, term))
 
 
 @lru_cache(maxsize=4096)
@@ -262,7 +295,7 @@ def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression
     Compile a TextIndex.
 
     Raises:
-        UnsupportedModel: its term is not constant, or an expression of it is malformed.
+        UnsupportedModel: a part of it is malformed.
     """
     field = scope.field(element.need("textField"), element)
     folds = not element.flag("isCaseSensitive")
@@ -281,7 +314,8 @@ def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression
     weights = element.choice("localTermWeights", _WEIGHTS, "termFrequency")
     best = element.choice("countHits", _HITS, "allHits") == "bestHits"
     if not isinstance(inner, ConstantValue):
-        raise element.error("looks for a term that is not constant, which is not supported")
+        index = TextIndex(field, scope, tokenizer, (), weights, distance, best)
+        return AnyTerm(index, cast(inner, STRING))
     term = tokenizer(str(inner.value))
     found = TextIndex(field, scope, tokenizer, term, weights, distance, best)
     if found.is_counted:

@@ -113,7 +113,7 @@ class NaiveBayes:
     def outcome(self) -> Callable[[Record], Outcome]:
         """A closure that answers one record."""
         parts = [each.single(self.context.scope) for each in self.inputs]
-        with np.errstate(divide="ignore"):
+        with np.errstate(all="ignore"):
             start = np.log(self.priors).tolist()
         classes = self.classes
 
