@@ -141,7 +141,7 @@ def _entity(element: Element, target: Field | None, targets: tuple[Target, ...])
             if rank > order.shape[1]:
                 return absent(STRING, len(p.value))
             return label_column(order[:, rank - 1], p.entities, STRING)
-        if rank > 1 or p.entity is None:
+        if p.entity is None:
             return absent(STRING, len(p.value))
         return p.entity.cast(STRING)
 
@@ -154,7 +154,7 @@ def _entity(element: Element, target: Field | None, targets: tuple[Target, ...])
         ranking: Ranking | None = features.get("ranking")
         if ranking is not None:
             return ranking.entity(rank)
-        return o.entity if rank == 1 else None
+        return o.entity
 
     return STRING, batch, one
 
@@ -168,6 +168,7 @@ def _order(p: Prediction) -> np.ndarray:
 
 def _affinity(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
     wanted, rank = element.get("value"), element.integer("rank", 1)
+    unranked = rank == 1 and element.get("feature") == "affinity"
 
     def batch(p: Prediction) -> Column:
         if p.affinity is None:
@@ -176,7 +177,7 @@ def _affinity(element: Element, target: Field | None, targets: tuple[Target, ...
             if wanted not in p.entities:
                 return absent(DOUBLE, len(p.value))
             found = p.affinity[:, p.entities.index(wanted)]
-        elif rank == 1 and "unranked" in p.features:
+        elif unranked and "unranked" in p.features:
             return constant(p.features["unranked"], DOUBLE, len(p.value))
         else:
             order = _order(p)
@@ -194,7 +195,7 @@ def _affinity(element: Element, target: Field | None, targets: tuple[Target, ...
             return None
         if wanted is not None:
             return ranking.affinity_of(wanted)
-        if rank == 1 and "unranked" in features:
+        if unranked and "unranked" in features:
             return features["unranked"]
         return ranking.at(rank)
 

@@ -1,7 +1,8 @@
 """PMML's built-in functions of numbers: each for columns and for one value.
 
 Source: PMML 4.4.1, Built-in functions. Where it is silent on types, as JPMML-Evaluator has it:
-two integers give an integer (1 / 3 is 0), one float makes a float, one double a double.
+two integers give an integer (1 / 3 is 0), one float makes a float, one double a double; roots,
+logarithms and the like are doubles.
 """
 
 from __future__ import annotations
@@ -39,11 +40,6 @@ def widest(types: Types) -> DataType:
         if each.kind is Kind.FLOAT:
             result = FLOAT
     return result
-
-
-def real(types: Types) -> DataType:
-    """Return float where all *types* are, else double."""
-    return FLOAT if types and all(each == FLOAT for each in types) else DOUBLE
 
 
 def _integer(_: Types) -> DataType:
@@ -206,7 +202,7 @@ def _idf(p: float, mean: float, deviation: float) -> float:
 
 
 def _real(vector: Callable[[Array], Array], scalar: Callable[[float], float]) -> Numeric:
-    return Numeric(1, real, vector, scalar, widen=True)
+    return Numeric(1, _double, vector, scalar, widen=True)
 
 
 def _distribution(arity: int, of: Callable[..., float]) -> Numeric:
@@ -234,14 +230,14 @@ NUMERIC: dict[str, Numeric] = {
     "ceil": Numeric(1, _integer, _whole(np.ceil), math.ceil),
     "floor": Numeric(1, _integer, _whole(np.floor), math.floor),
     "round": Numeric(1, _integer, _whole(lambda x: np.floor(x + 0.5)), _round),
-    "rint": Numeric(1, real, np.rint, lambda x: float(round(x)), widen=True),
+    "rint": Numeric(1, _double, np.rint, lambda x: float(round(x)), widen=True),
     "exp": _real(np.exp, _exp_one),
     "expm1": _real(np.expm1, lambda x: math.expm1(x) if x < 709.7 else math.inf),
     "ln": _real(np.log, _ln_one),
     "ln1p": _real(np.log1p, _ln1p_one),
     "log10": _real(np.log10, _log10_one),
     "sqrt": _real(np.sqrt, math.sqrt),
-    "hypot": Numeric(2, real, np.hypot, math.hypot, widen=True),
+    "hypot": Numeric(2, _double, np.hypot, math.hypot, widen=True),
     "sin": _real(np.sin, math.sin),
     "asin": _real(np.arcsin, math.asin),
     "sinh": _real(np.sinh, _sinh_one),
@@ -251,7 +247,7 @@ NUMERIC: dict[str, Numeric] = {
     "tan": _real(np.tan, math.tan),
     "atan": _real(np.arctan, math.atan),
     "tanh": _real(np.tanh, math.tanh),
-    "atan2": Numeric(2, real, np.arctan2, math.atan2, widen=True),
+    "atan2": Numeric(2, _double, np.arctan2, math.atan2, widen=True),
     "erf": _distribution(1, math.erf),
     "normalCDF": _distribution(3, _cdf),
     "normalPDF": _distribution(3, _pdf),

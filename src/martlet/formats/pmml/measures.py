@@ -53,7 +53,8 @@ class Measure:
     @classmethod
     def of(cls, element: Element) -> Measure:
         """Read a ComparisonMeasure."""
-        kind = element.choice("kind", ("distance", "similarity"), "distance")
+        # Which of the two it is, its name says too: a file that says otherwise is mistaken.
+        element.choice("kind", ("distance", "similarity"), "distance")
         found = element.need_child(
             "euclidean",
             "squaredEuclidean",
@@ -68,7 +69,7 @@ class Measure:
             binary = tuple(found.number(f"{name}-parameter") for name in names)
         exponent = found.number("p-parameter") if found.tag == "minkowski" else 2.0
         function = element.choice("compareFunction", (*_COMPARE, "table"), "absDiff")
-        return cls(found.tag, kind == "distance", exponent, binary, function)
+        return cls(found.tag, found.tag not in _BINARY, exponent, binary, function)
 
     @property
     def is_binary(self) -> bool:

@@ -127,7 +127,10 @@ class Treatment:
     @property
     def on_invalid(self) -> str:
         """What an invalid value becomes."""
-        return self.mining.invalid or ("returnInvalid" if self.strict else "asIs")
+        given = self.mining.invalid or ("returnInvalid" if self.strict else "asIs")
+        if given == "asValue" and self.mining.invalid_value is None:
+            return "asIs"
+        return given
 
     def apply(self, column: Column, bad: Mask | None, raw: NDArray[Any] | None) -> Column:
         """

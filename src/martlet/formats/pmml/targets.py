@@ -76,6 +76,7 @@ class Target:
         def margin(name: str) -> float | None:
             return element.number(name) if element.get(name) is not None else None
 
+        whole = sum(share for _, share in priors) or 1.0
         cast = element.get("castInteger")
         if cast is not None:
             element.choice("castInteger", tuple(_CASTS))
@@ -87,7 +88,7 @@ class Target:
             element.number("rescaleConstant", 0.0),
             cast,
             default,
-            tuple(priors),
+            tuple((label, share / whole) for label, share in priors),
             display,
             kind,
             rounds,

@@ -118,8 +118,13 @@ def _one(cell: Cell, read: Single) -> Callable[[Record], float | None]:
             x = read(record)
             if x is None:
                 return None
-            x = convert(x, DOUBLE, kind)
-            return float(x) if exponent == 1 else math.pow(x, exponent)
+            x = float(convert(x, DOUBLE, kind))
+            if exponent == 1:
+                return x
+            try:
+                return math.pow(x, exponent)
+            except (ValueError, OverflowError):
+                return None
 
         return covariate
     weights, closed = cell.weights, cell.closed

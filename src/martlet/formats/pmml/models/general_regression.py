@@ -230,7 +230,7 @@ def _classification(
         rest = [last]
     if reference is not None:
         rest = [context.parse_label(reference, element)]
-    if len(rest) != 1 or not named:
+    if len(rest) != 1 or not named or rest[0] is None:
         raise element.error("does not say which class is the reference")
     coefficients = tuple(Coefficients.of([*cells, *shared]) for cells in named.values())
     classes = (*named, rest[0])

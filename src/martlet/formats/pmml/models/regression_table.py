@@ -11,7 +11,7 @@ import numpy as np
 from martlet.formats.pmml.column import Column, Reasons, all_errors
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import FLOATS, Frame, Record, Single
-from martlet.formats.pmml.scope import Field, Scope
+from martlet.formats.pmml.scope import Field, Scope, number_reader
 from martlet.formats.pmml.values import DOUBLE, FLOAT, DataType, Value, convert, parse, round32
 
 
@@ -110,7 +110,9 @@ class Table:
                 case Categorical(field, coefficients):
                     parts.append(_lookup(reader(field), coefficients))
                 case Product(fields, coefficient):
-                    parts.append(_product([reader(f) for f in fields], coefficient))
+                    parts.append(
+                        _product([number_reader(self.scope, f) for f in fields], coefficient)
+                    )
         intercept = self.intercept
 
         def total(record: Record) -> float | None:
@@ -164,7 +166,9 @@ class Table:
                 case Categorical(field, coefficients):
                     parts.append(_lookup(reader(field), coefficients))
                 case Product(fields, coefficient):
-                    parts.append(_product([reader(f) for f in fields], coefficient))
+                    parts.append(
+                        _product([number_reader(self.scope, f) for f in fields], coefficient)
+                    )
         intercept = np.float32(self.intercept)
 
         def total(record: Record) -> float | None:
@@ -211,15 +215,14 @@ def _lookup(read: Single, coefficients: dict[Value, float]) -> Callable[[Record]
     return lambda record: coefficients.get(read(record), 0.0)
 
 
-def _product(reads: list[Single], coefficient: float) -> Callable[[Record], float | None]:
+def _product(
+    reads: list[Callable[[Record], float]], coefficient: float
+) -> Callable[[Record], float | None]:
     def part(record: Record) -> float | None:
         found = coefficient
         for read in reads:
-            x = read(record)
-            if x is None:
-                return None
-            found *= x
-        return found
+            found *= read(record)
+        return None if found != found else found
 
     return part
 

@@ -11,6 +11,7 @@ from martlet.formats.pmml.arrays import array_numbers
 from martlet.formats.pmml.column import Column, Reasons, all_errors, first, reasons
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.expressions import compile_expression, store
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column, numbers
 from martlet.formats.pmml.scope import Field, number_reader
@@ -265,6 +266,8 @@ def _dimensions(fields: Element, context: Context) -> tuple[Numeric | Categorica
         name = each.get("field") or each.get("name") or ""
         field = context.scope.field(name, each)
         if each.tag == "FieldRef":
+            if each.get("mapMissingTo") is not None:
+                field = store(compile_expression(each, context.scope), context.scope, name, each)
             found.append(Numeric(field))
         else:
             found.append(Categorical(field, parse(each.need("value"), field.type)))
