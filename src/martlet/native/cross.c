@@ -30,23 +30,19 @@ typedef struct {
     char *memory; /* of all weights, as it was allocated */
 } Plan;
 
-static float activated(Activation activation, float slope, float value)
+/* Activates any count of numbers in place. */
+static void finish(Activation activation, float slope, float *values, Py_ssize_t count)
 {
-    switch (activation) {
-    case RELU:
-        return value < 0.0f ? 0.0f : value;
-    case SIGMOID:
-        return 1.0f / (1.0f + expf(-value));
-    case TANH:
-        return tanhf(value);
-    case LEAKY:
-        return value < 0.0f ? slope * value : value;
-    default:
-        return value;
-    }
+    Py_ssize_t whole = count / PAD * PAD;
+    float rest[PAD] = {0};
+    chosen->activate(activation, slope, values, whole);
+    memcpy(rest, values + whole, (count - whole) * sizeof(float));
+    chosen->activate(activation, slope, rest, PAD);
+    memcpy(values + whole, rest, (count - whole) * sizeof(float));
 }
 
-/* Scores up to ROWS candidates; scratch holds two times ROWS rows of stride floats. */
+/* Scores up to ROWS candidates, but for what follows the last sum; scratch holds two times ROWS rows
+   of stride floats. */
 static void score_block(const Plan *plan, const float **users, const float **items, int rows,
                         float *scratch, float *out)
 {
@@ -76,15 +72,14 @@ static void score_block(const Plan *plan, const float **users, const float **ite
         if (plan->linear)
             extra += users[r][plan->width - 1] + items[r][plan->width - 1];
         if (!plan->count) {
-            out[r] = activated(plan->first, plan->first_slope, extra);
+            out[r] = extra;
             continue;
         }
         const Layer *last = &plan->layers[plan->count - 1];
         for (Py_ssize_t o = 0; o < last->outputs; o++) {
             Py_ssize_t inputs = padded(last->inputs);
             float sum = chosen->dot(in + r * plan->stride, last->weights + o * inputs, inputs);
-            out[r * plan->outputs + o] =
-                activated(last->activation, last->slope, sum + last->bias[o] + extra);
+            out[r * plan->outputs + o] = sum + last->bias[o] + extra;
         }
     }
 }
@@ -155,6 +150,9 @@ static PyObject *plan_score(PyObject *self, PyObject *args)
         }
         score_block(plan, user, item, block, scratch, scores + at * plan->outputs);
     }
+    const Layer *last = plan->count ? &plan->layers[plan->count - 1] : NULL;
+    finish(last ? last->activation : plan->first, last ? last->slope : plan->first_slope, scores,
+           count * plan->outputs);
     Py_END_ALLOW_THREADS
     answer = Py_None;
     Py_INCREF(answer);
