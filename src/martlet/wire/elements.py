@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from array import array
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,32 @@ def array_of(flat: list[Any], dtype: DType) -> Tensor | None:
     if dtype is DType.STRING and kinds <= _STR:
         return strings(flat)
     return None if flat else empty(dtype)
+
+
+def with_nulls(flat: list[Any], dtype: DType, read: Callable[..., Tensor | None]) -> Tensor | None:
+    """
+    Return *flat*, whose nulls are missing values, as an array of rank 1: NaN, or None in text.
+
+    Args:
+        read: As :func:`array_of`, what reads the others.
+    """
+    if None not in flat:
+        return None
+    if dtype.is_float:
+        return read([math.nan if each is None else each for each in flat], dtype)
+    if dtype is not DType.STRING:
+        return None
+    found = read(["" if each is None else each for each in flat], dtype)
+    if found is not None:
+        found[[each is None for each in flat]] = None
+    return found
+
+
+def as_bytes(value: Any) -> bytes:
+    """Return the element *value* of a string tensor as bytes; what is missing is empty."""
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else str(value).encode()
 
 
 def empty(dtype: DType) -> Tensor:

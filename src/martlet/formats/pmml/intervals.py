@@ -58,8 +58,9 @@ class Interval:
         return False
 
     def __str__(self) -> str:
-        left = "[" if self.left_closed else "("
-        return f"{left}{self.left}, {self.right}{']' if self.right_closed else ')'}"
+        left, right = (str(each).removesuffix(".0") for each in (self.left, self.right))
+        opening, closing = "[" if self.left_closed else "(", "]" if self.right_closed else ")"
+        return f"{opening}{left}, {right}{closing}"
 
 
 def _margin(element: Element, name: str, kind: DataType) -> Value:

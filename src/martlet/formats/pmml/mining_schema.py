@@ -233,7 +233,9 @@ class Treatment:
 
 def refusal(data: DataField, raw: Any) -> str:
     """Return why *raw* is no value of *data*: which field, what came, what is allowed."""
-    shown = repr(raw) if isinstance(raw, str | bytes) else text_of(raw)
+    if isinstance(raw, bytes):
+        raw = raw.decode(errors="replace")
+    shown = repr(raw) if isinstance(raw, str) else text_of(raw).removesuffix(".0")
     return f"field {data.name!r} cannot be {shown}; allowed is {data.describe()}"
 
 

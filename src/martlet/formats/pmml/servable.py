@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.errors import ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.pmml.column import Column, failed, first
 from martlet.formats.pmml.compile import _UNNAMED, Compiler, Input, first_model
@@ -88,11 +88,25 @@ class PmmlServable:
         A value that does not fit its field fails its row alone: a numeric column may also come
         as an object array, with text that is no number.
         """
-        rows = len(next(iter(inputs.values()))) if inputs else 1
+        rows = self._rows(inputs)
         try:
             return self._one(inputs) if rows == 1 else self._many(inputs, rows)
         except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
             raise ServableFailed(f"the model cannot score these values: {exc!r}") from exc
+
+    @staticmethod
+    def _rows(inputs: Tensors) -> int:
+        """
+        Return how many rows came: one where no input did.
+
+        Raises:
+            InvalidInput: the inputs differ in length.
+        """
+        lengths = {len(each) for each in inputs.values()}
+        if len(lengths) > 1:
+            told = ", ".join(f"{name!r} has {len(each)}" for name, each in inputs.items())
+            raise InvalidInput(f"all inputs need as many rows: {told}")
+        return lengths.pop() if lengths else 1
 
     def _many(self, inputs: Tensors, rows: int) -> dict[str, Tensor]:
         frame = Frame(self._program, rows)

@@ -12,7 +12,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Tensor
-from martlet.wire.elements import strings
+from martlet.wire.elements import as_bytes, strings
 from martlet.wire.openinference.datatypes import (
     NAMES,
     dtype_of,
@@ -134,6 +134,6 @@ def write(request: InferRequest, model: str, version: str, outputs: Mapping[str,
         else:
             values = array.ravel().tolist()
             if DType.of(array.dtype) is DType.STRING:
-                values = [v if isinstance(v, bytes) else str(v).encode() for v in values]
+                values = [as_bytes(v) for v in values]
             getattr(tensor.contents, _FIELDS[DType.of(array.dtype)]).extend(values)
     return found

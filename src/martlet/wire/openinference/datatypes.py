@@ -13,7 +13,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, Unimplemented
 from martlet.tensors import DType, Tensor
-from martlet.wire.elements import strings
+from martlet.wire.elements import as_bytes, strings
 
 NAMES: dict[DType, str] = {
     DType.BOOL: "BOOL",
@@ -137,7 +137,7 @@ def to_raw(array: Tensor) -> bytes:
     if dtype is DType.STRING:
         parts: list[bytes] = []
         for value in array.ravel().tolist():
-            each = value if isinstance(value, bytes) else str(value).encode()
+            each = as_bytes(value)
             parts += (len(each).to_bytes(_LENGTH, "little"), each)
         return b"".join(parts)
     return array.astype(dtype.numpy.newbyteorder("<"), copy=False).tobytes()

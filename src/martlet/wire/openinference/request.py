@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput, Unimplemented
-from martlet.tensors import DType, Signature, Tensor
+from martlet.tensors import DType, Signature, Spec, Tensor
 from martlet.wire import elements
 from martlet.wire.openinference.datatypes import NAMES, dtype_of, from_raw
 from martlet.wire.openinference.datatypes import elements as count_of
@@ -80,7 +80,7 @@ def read(body: bytes, header_length: bytes | None, signature: Signature) -> Infe
         name = _name(each, "input")
         if name in inputs:
             raise InvalidInput(f"input {name!r} is given twice")
-        inputs[name], binary = _tensor(name, each, binary)
+        inputs[name], binary = _tensor(name, each, binary, signature.inputs.get(name))
     if binary:
         raise InvalidInput(f"{len(binary)} bytes follow the last binary tensor")
     return InferRequest(
@@ -234,8 +234,10 @@ def _outputs(given: Any) -> tuple[Wanted, ...]:
     return tuple(found.values())
 
 
-def _tensor(name: str, given: dict[str, Any], binary: memoryview) -> tuple[Tensor, memoryview]:
-    """Return the tensor, and the binary that is left."""
+def _tensor(
+    name: str, given: dict[str, Any], binary: memoryview, spec: Spec | None
+) -> tuple[Tensor, memoryview]:
+    """Return the tensor, and the binary that is left. *spec*: of the input, where there is one."""
     dtype = dtype_of(name, given.get("datatype"))
     shape = given.get("shape")
     if type(shape) is not list:
@@ -246,7 +248,8 @@ def _tensor(name: str, given: dict[str, Any], binary: memoryview) -> tuple[Tenso
     if size is None:
         if "data" not in given:
             raise InvalidInput(f"input {name!r} has neither 'data' nor 'binary_data_size'")
-        return _from_json(name, given["data"], dtype, shape, count), binary
+        nullable = spec is not None and spec.nullable
+        return _from_json(name, given["data"], dtype, shape, count, nullable), binary
     if "data" in given:
         raise InvalidInput(f"input {name!r} has both 'data' and 'binary_data_size'")
     if type(size) is not int or size < 0:
@@ -258,7 +261,9 @@ def _tensor(name: str, given: dict[str, Any], binary: memoryview) -> tuple[Tenso
     return from_raw(name, binary[:size], dtype, shape), binary[size:]
 
 
-def _from_json(name: str, data: Any, dtype: DType, shape: list[int], count: int) -> Tensor:
+def _from_json(
+    name: str, data: Any, dtype: DType, shape: list[int], count: int, nullable: bool
+) -> Tensor:
     if type(data) is not list:
         raise InvalidInput(f"'data' of input {name!r} must be a list")
     flat = _flat(name, data, shape)
@@ -266,16 +271,20 @@ def _from_json(name: str, data: Any, dtype: DType, shape: list[int], count: int)
         raise InvalidInput(
             f"input {name!r} has {len(flat)} elements; its shape {shape} needs {count}"
         )
+    nulls = False
     # JSON has numbers for FP16 too: they are rounded to it.
     read_as = DType.FLOAT32 if dtype is DType.FLOAT16 else dtype
     found = elements.array_of(flat, read_as)
+    if found is None and nullable:
+        found = elements.with_nulls(flat, read_as, elements.array_of)
+        nulls = found is not None and dtype.is_float
     if found is None:
         raise _wrong_element(name, flat, dtype)
     if dtype.is_float:
         if dtype is DType.FLOAT16:
             with np.errstate(over="ignore"):
                 found = found.astype(np.float16)
-        if not np.isfinite(found).all():
+        if not (np.isfinite(found).all() or (nulls and not np.isinf(found).any())):
             raise InvalidInput(f"input {name!r} has a number that {NAMES[dtype]} cannot hold")
     return found if len(shape) == 1 else found.reshape(shape)
 

@@ -109,9 +109,9 @@ def _data(name: str, array: Tensor) -> bytes:
     return orjson.dumps(flat, option=_NUMPY)
 
 
-def _text(name: str, value: object) -> str:
+def _text(name: str, value: object) -> str | None:
     if not isinstance(value, bytes):
-        return str(value)
+        return None if value is None else str(value)
     try:
         return value.decode()
     except UnicodeDecodeError:

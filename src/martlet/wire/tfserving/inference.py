@@ -14,6 +14,7 @@ import orjson
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Signature, Tensor
+from martlet.wire.elements import as_bytes
 from martlet.wire.tfserving import floats, messages
 from martlet.wire.tfserving.dtypes import NAMES
 
@@ -186,4 +187,4 @@ def regress_message(values: Tensor) -> Any:
 
 
 def _label(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+    return as_bytes(value)

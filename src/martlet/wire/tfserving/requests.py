@@ -173,7 +173,7 @@ class PredictDecoder:
 
     def _tensor(self, name: str, value: Any) -> Tensor:
         spec = self._signature.inputs[name]
-        return tensor(value, spec.dtype, spec.takes_numbers)
+        return tensor(value, spec.dtype, spec.takes_numbers, spec.nullable)
 
     def _columns(self, inputs: Any) -> dict[str, Tensor]:
         if type(inputs) is not dict or is_b64(inputs):
@@ -232,7 +232,7 @@ class PredictDecoder:
         if name not in self._keys:
             raise InvalidInput(f"JSON object: does not have named input: {name}")
         spec = self._signature.inputs[name]
-        found = tensor(value, spec.dtype, spec.takes_numbers)
+        found = tensor(value, spec.dtype, spec.takes_numbers, spec.nullable)
         expected = shapes.setdefault(name, list(found.shape))
         size = 1
         for each in expected:

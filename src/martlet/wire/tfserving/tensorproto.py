@@ -12,6 +12,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Tensor
+from martlet.wire.elements import as_bytes
 from martlet.wire.tfserving.dtypes import NUMBERS, REFERENCE, of_number
 from martlet.wire.tfserving.values import MAX_RANK
 
@@ -120,7 +121,7 @@ def encode(array: Tensor, proto: Any, as_content: bool = False) -> None:
         dims.add(size=size)
     flat = array.ravel()
     if dtype is DType.STRING:
-        proto.string_val.extend(v if isinstance(v, bytes) else str(v).encode() for v in flat)
+        proto.string_val.extend(as_bytes(v) for v in flat)
     elif as_content:
         proto.tensor_content = flat.astype(dtype.numpy.newbyteorder("<"), copy=False).tobytes()
     else:

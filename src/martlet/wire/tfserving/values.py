@@ -19,7 +19,7 @@ import orjson
 
 from martlet.errors import InvalidInput, Unimplemented
 from martlet.tensors import DType, Tensor
-from martlet.wire.elements import array_of, strings
+from martlet.wire.elements import array_of, strings, with_nulls
 from martlet.wire.tfserving.dtypes import NAMES
 from martlet.wire.tfserving.floats import decimal
 from martlet.wire.tfserving.rapidjson import DEEPER
@@ -31,12 +31,13 @@ MAX_RANK = 254
 _CATEGORIES = {str, int, float}
 
 
-def tensor(value: Any, dtype: DType, takes_numbers: bool = False) -> Tensor:
+def tensor(value: Any, dtype: DType, takes_numbers: bool = False, nullable: bool = False) -> Tensor:
     """
     Return *value* as an array of *dtype*; its shape is that of the first element at each level.
 
     Args:
         takes_numbers: A STRING may hold numbers too, as they are.
+        nullable: A null is a missing value: NaN, or None in text.
 
     Raises:
         InvalidInput: the lists are ragged, or an element is not of *dtype*.
@@ -47,6 +48,8 @@ def tensor(value: Any, dtype: DType, takes_numbers: bool = False) -> Tensor:
     found = None if flat is None else leaves(flat, dtype)
     if found is None and takes_numbers and flat is not None and set(map(type, flat)) <= _CATEGORIES:
         found = strings(flat)
+    if found is None and nullable and flat is not None:
+        found = with_nulls(flat, dtype, leaves)
     if found is None:
         explain(value, shape, dtype)
     return found if len(shape) == 1 else found.reshape(shape)

@@ -117,7 +117,7 @@ class TestTrees:
         found = ask(model, t=[40, NAN], w=[99, 99], o=["sunny", "sunny"])
         assert found["node"] == ["2", None]
         assert found["_reason"][0] is None
-        assert "'w' cannot be 99.0" in found["_reason"][1]
+        assert "'w' cannot be 99" in found["_reason"][1]
 
 
 def tree_xml(nodes: object, names: list[str], at: int = 0, test: str = "<True/>") -> str:
@@ -314,3 +314,42 @@ def test_a_penalty_for_default_children_costs_no_copy_of_the_tree_for_each_path(
     found = ask(load(text, tmp_path), x=[-1.0, NAN])
     assert found["c"] == ["a", "a"]
     assert found["trust"] == [1.0, 0.5**40]
+
+
+class TestOutline:
+    @staticmethod
+    def lines(branches: list, depth: int = 0) -> list[str]:
+        found = []
+        for line, below in branches:
+            found += ["  " * depth + line, *TestOutline.lines(below, depth + 1)]
+        return found
+
+    def test_segments_that_are_alike_are_one_line(self, tmp_path: Path):
+        tree = (
+            '<Segment id="{0}"><True/><TreeModel functionName="regression"><MiningSchema>'
+            '<MiningField name="x"/></MiningSchema><Node score="{0}"><True/></Node></TreeModel>'
+            "</Segment>"
+        )
+        other = (
+            '<Segment id="last"><SimplePredicate field="x" operator="greaterThan" value="1"/>'
+            + regression(schema='<MiningField name="x"/>')
+            + "</Segment>"
+        )
+        text = pmml(
+            '<MiningModel functionName="regression"><MiningSchema>'
+            '<MiningField name="x" missingValueReplacement="2"/></MiningSchema>'
+            '<Segmentation multipleModelMethod="sum">'
+            + "".join(tree.format(place) for place in range(200))
+            + other
+            + "</Segmentation></MiningModel>",
+            fields=NUMBERS,
+        )
+        assert self.lines(load(text, tmp_path).outline()) == [
+            "PMML 4.4",
+            "fields: 1 active",
+            "  x: missingValueReplacement 2",
+            "MiningModel, regression",
+            "  201 segments, sum: 200 TreeModel, 1 RegressionModel",
+            "    0 to 199: 200 TreeModel, regression, 200 nodes",
+            "    last if x > 1: RegressionModel, regression, 1 table, 1 term",
+        ]
