@@ -38,9 +38,10 @@ class Cross:
     """
     The cross part: ``layers(first(u_hidden + i_hidden)) + u_dot . i_dot + u_linear + i_linear``.
 
-    A user's and an item's share are rows of one layout, ``[hidden | dot | linear]``. What the dot
-    product and the linear shares give is added before the last layer's activation; where there are
-    no layers, *first* follows it.
+    A user's and an item's share are rows of one layout, ``[hidden | dot | mixed | linear]``. What
+    the dot product and the linear shares give is added before the last layer's activation; where
+    there are no layers, *first* follows it. Where layers take products of the two sides, such as
+    ``[u, i, u * i]``, ``(u_mixed * i_mixed) @ mixing`` is added to the sums.
 
     Args:
         hidden: Width of the sums that the layers take; 0 where there are none.
@@ -51,6 +52,7 @@ class Cross:
         slope: Of *first*, where it is LEAKY.
         attention: What each candidate makes of the user's histories, which is added to the user's
             share. An item's row is then longer: its share, and what each unit takes of it.
+        mixing: [mixed, hidden]; None for none.
 
     Raises:
         ValueError: the sizes do not fit together, or are more than MOST_LAYERS and MOST_WIDTH.
@@ -65,12 +67,18 @@ class Cross:
         first: Activation = Activation.IDENTITY,
         slope: float = 0.0,
         attention: Sequence[Attention] = (),
+        mixing: Floats | None = None,
     ) -> None:
+        mixing = np.zeros((0, hidden), np.float32) if mixing is None else mixing
         if bool(layers) != bool(hidden) or hidden + dot + linear == 0:
             raise ValueError("the sizes of a cross part do not fit together")
-        if dot > MOST_WIDTH:
-            raise ValueError(f"a dot product of a cross part has {MOST_WIDTH} terms at most")
+        if max(dot, len(mixing)) > MOST_WIDTH or mixing.shape[1:] != (hidden,):
+            raise ValueError(
+                f"products of a cross part have {MOST_WIDTH} terms at most, not {dot}, or "
+                f"{list(mixing.shape)} for sums of {hidden}"
+            )
         self.hidden, self.dot, self.linear = hidden, dot, linear
+        self.mixing = np.ascontiguousarray(mixing, np.float32)
         self.first, self.slope, self.layers = first, slope, stacked(layers, hidden)
         self.outputs = len(layers[-1].bias) if layers else 1
         self.attention = tuple(attention)
@@ -78,12 +86,13 @@ class Cross:
         compiled = native.find("cross")
         if compiled is not None:
             packed = tuple((y.weights, y.bias, int(y.activation), y.slope) for y in self.layers)
-            self._plan = compiled.Plan(hidden, dot, linear, int(first), slope, packed)
+            about = hidden, dot, linear, int(first), slope
+            self._plan = compiled.Plan(*about, packed, self.mixing)
 
     @property
     def width(self) -> int:
         """How long a row of either share is."""
-        return self.hidden + self.dot + self.linear
+        return self.hidden + self.dot + len(self.mixing) + self.linear
 
     @property
     def item_width(self) -> int:
@@ -100,6 +109,7 @@ class Cross:
         numbers = np.array([self.hidden, self.dot, self.linear, self.first], np.int64)
         arrays: dict[str, Any] = {"sizes": numbers, "slope": np.array(self.slope)}
         arrays |= to_arrays(self.layers)
+        arrays |= {"mixing": self.mixing} if len(self.mixing) else {}
         for at, unit in enumerate(self.attention):
             arrays |= unit.to_arrays(f"attention{at}_")
         np.savez(path, **arrays)
@@ -116,8 +126,9 @@ class Cross:
             with np.load(path, allow_pickle=False) as found:
                 hidden, dot, linear, first = map(int, found["sizes"])
                 start = Activation(first), float(found["slope"])
-                units = tuple(_units(found))
-                return cls(hidden, dot, bool(linear), from_arrays(found), *start, units)
+                mixing = found.get("mixing")
+                about = from_arrays(found), *start, tuple(_units(found)), mixing
+                return cls(hidden, dot, bool(linear), *about)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as exc:
             raise UnsupportedModel(f"{path} is no cross part: {exc}") from exc
 
@@ -169,13 +180,15 @@ class Cross:
         item = items[inside(rows, len(items)), : self.width]
         user = users if of_user is None else users[inside(of_user, len(users))]
         hidden, dot = self.hidden, self.hidden + self.dot
-        pairs = np.broadcast_to(user, item.shape)[:, hidden:dot] * item[:, hidden:dot]
-        extra: Floats = pairs.sum(axis=1, dtype=np.float32, keepdims=True)
+        mixed = dot + len(self.mixing)
+        pairs = user[:, hidden:mixed] * item[:, hidden:mixed]
+        extra: Floats = pairs[:, : self.dot].sum(axis=1, dtype=np.float32, keepdims=True)
         if self.linear:
             extra = extra + user[:, -1:] + item[:, -1:]
         if not self.layers:
             return activated(extra, self.first, self.slope)
-        found = activated(user[:, :hidden] + item[:, :hidden], self.first, self.slope)
+        sums = np.asarray(user[:, :hidden] + item[:, :hidden] + pairs[:, self.dot :] @ self.mixing)
+        found = activated(sums.astype(np.float32), self.first, self.slope)
         for layer in self.layers[:-1]:
             found = layer(found)
         return self.layers[-1](found, extra)

@@ -22,12 +22,13 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    Py_ssize_t hidden, dot, linear, width, outputs, stride;
+    Py_ssize_t hidden, dot, mixed, linear, width, outputs, stride;
     Activation first;
     float first_slope;
     int count;
     Layer layers[MOST_LAYERS];
-    char *memory; /* of all weights, as it was allocated */
+    float *mixing; /* [mixed, padded hidden] */
+    char *memory;  /* of all weights, as it was allocated */
 } Plan;
 
 /* Activates any count of numbers in place. */
@@ -41,6 +42,19 @@ static void finish(Activation activation, float slope, float *values, Py_ssize_t
     memcpy(values + whole, rest, (count - whole) * sizeof(float));
 }
 
+/* Adds the products of both sides, mixed, to the sums of up to ROWS candidates. */
+static void mix(const Plan *plan, const float **users, const float **items, int rows, float *sums,
+                float *products)
+{
+    Py_ssize_t at = plan->hidden + plan->dot;
+    for (int r = 0; r < rows; r++)
+        for (Py_ssize_t i = 0; i < plan->mixed; i++)
+            products[r * plan->stride + i] = users[r][at + i] * items[r][at + i];
+    Product product = {products, plan->mixing, sums, sums, plan->stride, plan->mixed,
+                       padded(plan->hidden), plan->stride, plan->stride, plan->first == RELU};
+    chosen->product(&product, ROWS);
+}
+
 /* Scores up to ROWS candidates, but for what follows the last sum; scratch holds two times ROWS rows
    of stride floats. */
 static void score_block(const Plan *plan, const float **users, const float **items, int rows,
@@ -49,10 +63,13 @@ static void score_block(const Plan *plan, const float **users, const float **ite
     float *in = scratch, *next = scratch + ROWS * plan->stride;
     for (int r = 0; r < rows; r++) {
         float *row = in + r * plan->stride;
-        chosen->add(users[r], items[r], row, plan->hidden, plan->first == RELU);
-        if (plan->first > RELU)
-            chosen->activate(plan->first, plan->first_slope, row, padded(plan->hidden));
+        chosen->add(users[r], items[r], row, plan->hidden, plan->first == RELU && !plan->mixed);
     }
+    if (plan->mixed)
+        mix(plan, users, items, rows, in, next);
+    for (int r = 0; r < rows && plan->first > RELU; r++)
+        chosen->activate(plan->first, plan->first_slope, in + r * plan->stride,
+                         padded(plan->hidden));
     for (int k = 0; k + 1 < plan->count; k++) {
         const Layer *layer = &plan->layers[k];
         Product product = {in, layer->weights, layer->bias, next, plan->stride, layer->inputs,
@@ -209,15 +226,19 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Py_ssize_t hidden, dot;
     int linear, first;
     float slope;
-    PyObject *layers;
+    PyObject *layers, *mixing_in;
+    Py_buffer mixing;
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "nnpifO!", &hidden, &dot, &linear, &first, &slope, &PyTuple_Type,
-                          &layers))
+    if (!PyArg_ParseTuple(args, "nnpifO!O", &hidden, &dot, &linear, &first, &slope, &PyTuple_Type,
+                          &layers, &mixing_in))
+        return NULL;
+    Py_ssize_t mixed = PyObject_Length(mixing_in);
+    if (mixed < 0)
         return NULL;
     Py_ssize_t count = PyTuple_Size(layers), inputs = hidden, widest = padded(hidden), bytes = 0;
     Py_ssize_t sizes[MOST_LAYERS];
-    if (hidden < 0 || hidden > MOST_WIDTH || dot < 0 || dot > MOST_WIDTH || first < 0 ||
-        first >= ACTIVATIONS || count > MOST_LAYERS || (count == 0) != (hidden == 0) ||
+    if (hidden < 0 || hidden > MOST_WIDTH || dot < 0 || dot > MOST_WIDTH || mixed > MOST_WIDTH ||
+        first < 0 || first >= ACTIVATIONS || count > MOST_LAYERS || (count == 0) != (hidden == 0) ||
         hidden + dot + linear == 0) {
         PyErr_SetString(PyExc_ValueError, "the sizes of a cross part do not fit together");
         return NULL;
@@ -237,6 +258,8 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             widest = padded(outputs);
         inputs = sizes[k] = outputs;
     }
+    bytes += mixed * padded(hidden) * (Py_ssize_t)sizeof(float);
+    widest = padded(mixed) > widest ? padded(mixed) : widest;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Plan *plan = (Plan *)allocate(type, 0);
     if (!plan)
@@ -250,7 +273,8 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     plan->hidden = hidden;
     plan->dot = dot;
     plan->linear = linear;
-    plan->width = hidden + dot + linear;
+    plan->mixed = mixed;
+    plan->width = hidden + dot + mixed + linear;
     plan->first = (Activation)first;
     plan->first_slope = slope;
     plan->stride = widest ? widest : PAD;
@@ -265,6 +289,21 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         plan->count++;
     }
     plan->outputs = count ? inputs : 1;
+    plan->mixing = (float *)free;
+    if (get_floats(mixing_in, &mixing, 0, "mixing") < 0) {
+        Py_DECREF(plan);
+        return NULL;
+    }
+    int wrong = mixing.ndim != 2 || mixing.shape[0] != mixed || mixing.shape[1] != hidden;
+    for (Py_ssize_t i = 0; i < mixed && !wrong; i++)
+        memcpy(plan->mixing + i * padded(hidden), (float *)mixing.buf + i * hidden,
+               hidden * sizeof(float));
+    PyBuffer_Release(&mixing);
+    if (wrong) {
+        PyErr_SetString(PyExc_ValueError, "mixing is of another shape than the sums");
+        Py_DECREF(plan);
+        return NULL;
+    }
     return (PyObject *)plan;
 }
 
@@ -287,7 +326,7 @@ static PyType_Slot plan_slots[] = {
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},
     {Py_tp_methods, plan_methods},
-    {Py_tp_doc, "Plan(hidden, dot, linear, first, slope, layers): a cross part's weights."},
+    {Py_tp_doc, "Plan(hidden, dot, linear, first, slope, layers, mixing): a cross part's weights."},
     {0, NULL},
 };
 

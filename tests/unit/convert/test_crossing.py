@@ -62,6 +62,34 @@ class Layers(nn.Module):
         return self.layers(torch.cat([self.user(user), self.item(item)], 1))
 
 
+class WithProduct(nn.Module):
+    """Layers over both vectors and their product, and one more product beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(60, 4), nn.Embedding(80, 4)
+        self.layers = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, user, item):
+        one, other = self.user(user), self.item(item)
+        product = one * other
+        deep = self.layers(torch.cat([one, other, product], 1))
+        return torch.sigmoid(deep + product.sum(1, keepdim=True))
+
+
+class NFM(nn.Module):
+    """He & Chua, 2017: the pairs of all fields, number by number, are what the layers take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(n, 4) for n in (60, 80))
+        self.layers = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def forward(self, user, item):
+        fields = torch.stack([t(i) for t, i in zip(self.tables, (user, item), strict=True)], 1)
+        return self.layers(0.5 * (fields.sum(1) ** 2 - (fields**2).sum(1)))
+
+
 def parts_of(model: Original, folder: Path) -> tuple[Crossing, list]:
     rewritten = rewrite(model.export(folder / "m.onnx"), [model.rows(8)], model)
     found = split(rewritten.model, model.user, model.rows(8), rewritten.lookups, key="item")
@@ -97,6 +125,8 @@ MODELS = {
     "deepfm": (lambda: original("deepfm"), (8, 4, True)),
     "two towers": (lambda: original("two towers"), (0, 4, False)),
     "neumf": (lambda: net(NeuMF()), (8, 4, False)),
+    "with a product": (lambda: net(WithProduct()), (8, 4, False)),
+    "nfm": (lambda: net(NFM()), (8, 0, False)),
 }
 
 

@@ -156,6 +156,36 @@ class Positions(Attending):
         return (self.unit(unit_of(query, keys)) * self.share * keys).sum(1)
 
 
+class Einsum(Attending):
+    """As the product of the paper is written: by the names of the axes."""
+
+    def attend(self, query, keys, seen):
+        scores = torch.einsum("bd,btd->bt", query, keys).masked_fill(~seen, -1e9)
+        return torch.einsum("bt,btd->bd", torch.softmax(scores, 1), keys)
+
+
+class Interest(Attending):
+    """The attended vector and its product with the candidate both go into the layers."""
+
+    def build(self) -> None:
+        self.unit = nn.Sequential(nn.Linear(4 * DIM, 7), nn.ReLU(), nn.Linear(7, 1))
+        self.deep = nn.Sequential(nn.Linear(4 + 3 * DIM, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def attend(self, query, keys, seen):
+        interest = (self.unit(unit_of(query, keys)) * keys * seen.unsqueeze(-1)).sum(1)
+        return torch.cat([interest, interest * query], 1)
+
+
+class Lengths(SumOfSigmoids):
+    """What is seen is said by an input of its own, how many items of the history there are."""
+
+    def forward(self, user, item, history, dense):
+        seen = torch.arange(HISTORY)[None] < 4 + dense[:, :1]
+        query, keys = self.item(item), self.item(history)
+        interest = self.attend(query, keys, seen)
+        return torch.sigmoid(self.deep(torch.cat([self.user(user), query, interest], 1)))
+
+
 class Product(nn.Module):
     """No layers: the user's attended vector times the candidate's."""
 
@@ -170,11 +200,15 @@ class Product(nn.Module):
 
 
 WAYS = (
-    SumOfSigmoids, DeepUnit, AddedMask, Infinite, Scaled, Products, Column, Two, Positions, Product,
+    SumOfSigmoids, DeepUnit, AddedMask, Infinite, Scaled, Products, Column, Two, Positions, Einsum,
+    Interest, Lengths, Product,
 )  # fmt: skip
 
 
 def net(module: nn.Module) -> Original:
+    if isinstance(module, Lengths):
+        names = ("user", "item", "history", "dense")
+        return Original(module.eval(), names, ("user", "history", "dense"))
     return Original(module.eval(), ("user", "item", "history"), ("user", "history"))
 
 

@@ -47,7 +47,7 @@ FUNCTIONS = {
 class Net:
     """A whole net over ``[user; item]``: layers, pairs across the two sides, a linear part."""
 
-    def __init__(self, seed, user, item, widths, dot, linear, activation):
+    def __init__(self, seed, user, item, widths, dot, linear, activation, mixed=0):
         rng = np.random.default_rng(seed)
 
         def made(*shape):
@@ -55,10 +55,11 @@ class Net:
 
         self.user, self.item, self.dot, self.linear = user, item, dot, linear
         self.activation, self.slope = activation, 0.2
-        sizes = [user + item, *widths]
+        sizes = [user + item + mixed, *widths]
         self.layers = [(made(a, b) / np.float32(np.sqrt(a)), made(b)) for a, b in pairwise(sizes)]
         self.du, self.di = made(user, dot), made(item, dot)
         self.lu, self.li = made(user, 1), made(item, 1)
+        self.mu, self.mi = made(user, mixed), made(item, mixed)
 
     def score(self, users, items):
         """The net as it was trained, a candidate a row, in float64."""
@@ -68,7 +69,7 @@ class Net:
             extra += users @ self.lu + items @ self.li
         if not self.layers:
             return FUNCTIONS[self.activation](extra, self.slope)
-        found = np.hstack([users, items])
+        found = np.hstack([users, items, (users @ self.mu) * (items @ self.mi)])
         for k, (weights, bias) in enumerate(self.layers):
             last = k + 1 == len(self.layers)
             found = found @ weights + bias + (extra if last else 0)
@@ -85,18 +86,24 @@ class Net:
             for k, (w, b) in enumerate(self.layers)
             if k
         )
-        part = Cross(hidden, self.dot, self.linear, layers, self.activation, self.slope)
+        first, bias = self.layers[0] if self.layers else (np.zeros((self.user + self.item, 0)), 0)
+        user, item = self.user, self.user + self.item
+        about = self.layers and first[item:]
+        part = Cross(
+            hidden, self.dot, self.linear, layers, self.activation, self.slope,
+            mixing=about if len(about) else None,
+        )  # fmt: skip
 
-        def share(rows, weights, dot, line, bias):
+        def share(rows, weights, dot, mixed, line, bias):
             parts = [rows @ weights + bias] if self.layers else []
-            parts += [rows @ dot] + ([rows @ line] if self.linear else [])
+            parts += [rows @ dot] + ([rows @ mixed] if self.layers else [])
+            parts += [rows @ line] if self.linear else []
             return np.hstack(parts).astype(np.float32)
 
-        first, bias = self.layers[0] if self.layers else (np.zeros((self.user + self.item, 0)), 0)
         return (
             part,
-            lambda u: share(u, first[: self.user], self.du, self.lu, bias),
-            lambda i: share(i, first[self.user :], self.di, self.li, 0),
+            lambda u: share(u, first[:user], self.du, self.mu, self.lu, bias),
+            lambda i: share(i, first[user:item], self.di, self.mi, self.li, 0),
         )
 
 
@@ -116,7 +123,7 @@ class TestASplitNetScoresAsTheWholeOne:
         dot = data.draw(st.integers(0 if deep else 1, 40), "dot")
         net = Net(
             data.draw(st.integers(0, 99)), 7, 5, widths, dot, data.draw(st.booleans()),
-            data.draw(st.sampled_from(list(Activation))),
+            data.draw(st.sampled_from(list(Activation))), data.draw(st.integers(0, 40), "mixed"),
         )  # fmt: skip
         part, user_share, item_share = net.split()
         users, items = features(1, 3, 7), features(2, 11, 5)
@@ -196,6 +203,12 @@ class TestTheCompiledPartTrustsNobody:
     """Whatever it is handed, it refuses; the checks are its own."""
 
     layer = (np.ones((4, 1), np.float32), np.zeros(1, np.float32), 0, 0.0)
+    mixing = np.zeros((0, 4), np.float32)
+
+    def test_mixing_of_another_shape(self):
+        for shape in ((3, 5), (3,), (2, 2, 4)):
+            with pytest.raises(ValueError, match="mixing"):
+                compiled.Plan(4, 0, 0, 0, 0.0, (self.layer,), np.zeros(shape, np.float32))
 
     @pytest.mark.parametrize(
         "given",
@@ -214,7 +227,7 @@ class TestTheCompiledPartTrustsNobody:
     )
     def test_a_plan_that_does_not_fit(self, given):
         with pytest.raises((ValueError, TypeError)):
-            compiled.Plan(*given)
+            compiled.Plan(*given, self.mixing)
 
     @pytest.mark.parametrize(
         "changed",
@@ -231,7 +244,7 @@ class TestTheCompiledPartTrustsNobody:
         ],
     )
     def test_arrays_that_do_not_fit(self, changed):
-        plan = compiled.Plan(4, 0, 0, 0, 0.0, (self.layer,))
+        plan = compiled.Plan(4, 0, 0, 0, 0.0, (self.layer,), self.mixing)
         given = {
             "users": np.ones((1, 4), np.float32),
             "of": None,

@@ -168,8 +168,8 @@ class Algebra:
         if form.is_chain:
             assert form.chain is not None
             hidden = form.chain.hidden
-            if not form.chain.layers and not (hidden.is_sum or form.positions):
-                raise UnsupportedModel("what is activated is no sum of both sides")
+            if not form.chain.layers and hidden.chain is not None:
+                raise UnsupportedModel("an activation stands between sums")
             chain = form.chain.above(form.constant, weights, bias)
             return Form(out, chain=chain, positions=form.positions)
         if form.chain:

@@ -135,12 +135,6 @@ class Form:
         return not (self.pairs or self.dots or self.chain)
 
     @property
-    def is_sum(self) -> bool:
-        """Whether it is a sum of tensors of one side each, and constants."""
-        whole = not self.dots and self.chain is None
-        return whole and all(each.is_one_sided for each in self.pairs)
-
-    @property
     def is_of_user(self) -> bool:
         """Whether it is a sum of tensors of the user's alone, and constants."""
         whole = not self.dots and self.chain is None

@@ -51,6 +51,17 @@ class Laid:
         """Return the size of an axis; -1 for that of the rows."""
         return {ROWS: -1, POSITIONS: self.positions, COLUMNS: self.width}.get(letter, 1)
 
+    def letter(self, at: int) -> str:
+        """Return what the axis *at* is; ONE where its size is, or there is none."""
+        if not -len(self.axes) <= at < len(self.axes):
+            return ONE
+        return self.axes[at] if self.size(self.axes[at]) != 1 else ONE
+
+    @property
+    def form_is_of_user(self) -> bool:
+        """Whether it is tensors of the user's alone."""
+        return isinstance(self.form, Form) and self.form.is_of_user and not self.form.is_constant
+
     def reshaped(self, shape: Shape) -> Laid:
         """Return it in *shape*. Raises UnsupportedModel where its axes do not stay whole."""
         left = [each for each in self.axes if self.size(each) != 1]
@@ -97,7 +108,7 @@ def turned(laid: Laid, user: SideGraph) -> Laid:
         UnsupportedModel: it is more than the user's tensors.
     """
     form = laid.single
-    if not form.is_of_user or form.is_constant or getattr(form.constant, "size", 1) > 1:
+    if not laid.form_is_of_user or getattr(form.constant, "size", 1) > 1:
         raise UnsupportedModel("positions and columns are mixed")
     if form.positions:
         swap = {POSITIONS: COLUMNS, COLUMNS: POSITIONS}
@@ -124,20 +135,13 @@ def aligned(laids: Sequence[Laid], user: SideGraph) -> tuple[list[Laid], str]:
     for at in range(-rank, 0):
         letters = set()
         for number, laid in enumerate(found):
-            letter = _letter(laid, at)
-            if letter == COLUMNS and any(_letter(y, at) == POSITIONS for y in found):
+            letter = laid.letter(at)
+            if letter == COLUMNS and any(y.letter(at) == POSITIONS for y in found):
                 found[number] = turned(laid, user)
-                letter = _letter(found[number], at)
+                letter = found[number].letter(at)
             letters.add(letter)
         letters.discard(ONE)
         if len(letters) > 1:
             raise UnsupportedModel("rows and columns are mixed")
         axes += letters.pop() if letters else ONE
     return found, axes
-
-
-def _letter(laid: Laid, at: int) -> str:
-    if -at > len(laid.axes):
-        return ONE
-    letter = laid.axes[at]
-    return letter if laid.size(letter) != 1 else ONE

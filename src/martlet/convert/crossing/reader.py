@@ -97,6 +97,8 @@ class Reader:
             return self._together(node)
         if kind in ("MatMul", "Gemm"):
             return self._product(node)
+        if kind == "Einsum":
+            return self._einsum(node)
         if kind == "Concat":
             return self._joined(node)
         laid = self._get(node.input[0])
@@ -218,7 +220,7 @@ class Reader:
     def _product(self, node: NodeProto) -> Laid:
         one, other = node.input[:2]
         if other not in self._main.constants:
-            return self._contracted(self._get(one), self._get(other))
+            return self._contracted(self._get(one), self._get(other), ("nab", "nbc"), "nac")
         laid = self._get(one)
         if laid.axes[-1] != COLUMNS and not (laid.width == 1 and laid.axes[-1] == ONE):
             raise UnsupportedModel("a matrix takes no columns")
@@ -238,21 +240,43 @@ class Reader:
             bias = self._constant(node.input[2]) * attribute(node, "beta", 1.0)
         return weights * attribute(node, "alpha", 1.0), bias
 
-    def _contracted(self, one: Laid, other: Laid) -> Laid:
-        """Read a product of two tensors, row by row: a sum over the axis that they share."""
-        if len(one.axes) != 3 or len(other.axes) != 3:
+    def _einsum(self, node: NodeProto) -> Laid:
+        given, _, gives = attribute(node, "equation").decode().replace(" ", "").partition("->")
+        terms = given.split(",")
+        if len(terms) != 2 or len(gives) != len(self._shapes.get(node.output[0], ())):
+            raise UnsupportedModel(f"it has an Einsum of {given!r}")
+        one, other = (self._get(name) for name in node.input)
+        return self._contracted(one, other, (terms[0], terms[1]), gives)
+
+    def _contracted(self, one: Laid, other: Laid, terms: tuple[str, str], gives: str) -> Laid:
+        """Read a product of two tensors, summed over the axes that *gives* does not name."""
+        if (len(one.axes), len(other.axes)) != tuple(map(len, terms)):
             raise UnsupportedModel("a product is of two matrices of other ranks")
-        if one.axes[-1] != other.axes[-2]:
-            if other.single.is_of_user and other.positions:
+        if not _agree(one, other, terms):
+            if other.form_is_of_user:
                 other = turned(other, self._user)
             else:
                 one = turned(one, self._user)
-        letter = one.axes[-1]
-        left, right = one.axes[-2], other.axes[-1]
-        if letter != other.axes[-2] or (left == right and left != ONE):
+        if not _agree(one, other, terms):
             raise UnsupportedModel("a product is of matrices whose axes do not go together")
-        product = self._algebra.product(one.single, other.single)
-        return Laid(self._sum(product, letter), one.axes[0] + left + right)
+        letters = dict(zip(terms[0], map(one.letter, range(len(terms[0]))), strict=True))
+        for label, letter in zip(terms[1], map(other.letter, range(len(terms[1]))), strict=True):
+            letters[label] = letter if letters.get(label, ONE) == ONE else letters[label]
+        if len({y for y in letters.values() if y != ONE}) < sum(y != ONE for y in letters.values()):
+            raise UnsupportedModel("a product is of matrices whose axes do not go together")
+        form = self._algebra.product(one.single, other.single)
+        for label, letter in letters.items():
+            if label not in gives:
+                form = self._sum(form, letter)
+        return Laid(form, "".join(letters[label] for label in gives))
+
+
+def _agree(one: Laid, other: Laid, terms: tuple[str, str]) -> bool:
+    """Whether the axes that two tensors share are of one kind."""
+    shared = set(terms[0]) & set(terms[1])
+    return all(
+        one.letter(terms[0].index(each)) == other.letter(terms[1].index(each)) for each in shared
+    )
 
 
 def fed(found: Split, rows: Tensors) -> dict[str, Floats]:

@@ -10,7 +10,16 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from martlet.convert.crossing.algebra import Algebra
-from martlet.convert.crossing.forms import ITEM, USER, Chain, Dot, Form, Pair, as_float32
+from martlet.convert.crossing.forms import (
+    ITEM,
+    USER,
+    Chain,
+    Dot,
+    Floats,
+    Form,
+    Pair,
+    as_float32,
+)
 from martlet.convert.crossing.side import SideGraph
 from martlet.convert.crossing.units import written
 from martlet.convert.split import ItemPart, Split, UserPart
@@ -20,8 +29,8 @@ from martlet.formats.cross import Cross
 from martlet.formats.dense import Activation, Dense
 
 SHARES = ("martlet/user_share", "martlet/item_share")
-"""The first output of each side's graph: ``[hidden | dot | linear]``, which an item's goes on from
-with what attention takes of it (see `Cross`). The user's has one more for each unit."""
+"""The first output of each side's graph: ``[hidden | dot | mixed | linear]`` (see `Cross`). An
+item's row goes on with what attention takes of it; the user has an output more for each unit."""
 
 HISTORY = "martlet/history_{}"
 
@@ -80,7 +89,7 @@ def crossing_of(form: Form, output: str, algebra: Algebra, found: Split) -> Cros
         first = inner.first, inner.slope
     attention = shares.write()
     width = 0 if inner is None else inner.hidden.width
-    cross = Cross(width, shares.dot, shares.linear, layers, *first, attention)
+    cross = Cross(width, shares.dot, shares.linear, layers, *first, attention, shares.mixing(width))
     user, item = (side.graph for side in algebra.sides)
     assert found.item is not None, "a graph without an items' part is no crossing"
     histories = [HISTORY.format(at) for at in range(len(attention))]
@@ -114,7 +123,7 @@ def _layers(rest: Form, chain: Chain, end: Activation, slope: float) -> tuple[De
 
 class _Shares:
     """
-    The rows ``[hidden | dot | linear]`` of both sides, and those of each history.
+    The rows ``[hidden | dot | mixed | linear]`` of both sides, and those of each history.
 
     Args:
         hidden: What the layers take; None where there are none.
@@ -127,6 +136,7 @@ class _Shares:
         self._user, self._item = algebra.sides
         products = [Dot(each, np.ones((1, 1))) for each in extra.pairs if not each.is_one_sided]
         self._dots = [self._folded(each) for each in (*extra.dots, *products)]
+        self._mixed = [] if hidden is None else self._mixed_of(hidden)
         self._alone = [each for each in extra.pairs if each.is_one_sided]
         self._constant = extra.constant
         self.linear = bool(self._alone) or bool(np.any(extra.constant))
@@ -135,6 +145,10 @@ class _Shares:
     def dot(self) -> int:
         """How wide the product is."""
         return sum(self._width(each) for each in self._dots)
+
+    def mixing(self, hidden: int) -> Floats:
+        """Return what mixes the products into the sums."""
+        return np.concatenate([np.zeros((0, hidden)), *(each.weights for each in self._mixed)])
 
     def write(self) -> list[Attention]:
         """Let the sides' graphs give the shares, and return the units of attention."""
@@ -151,24 +165,45 @@ class _Shares:
         _give(self._item, self._item.joined(item_parts), SHARES[ITEM])
         return found
 
+    def _mixed_of(self, hidden: Form) -> list[Dot]:
+        """Return the products of both sides in the sums that the layers take."""
+        pairs = [each for each in hidden.pairs if not each.is_one_sided]
+        return [
+            self._wide(y) for y in (*hidden.dots, *(Dot(y, np.eye(hidden.width)) for y in pairs))
+        ]
+
+    def _wide(self, dot: Dot) -> Dot:
+        """Return a product whose two sides are as wide as the matrix takes."""
+        pair, width = dot.pair, len(dot.weights)
+        assert pair.user is not None and pair.item is not None, "a dot has both sides"
+        user = self._user.widened(pair.user, width)
+        return replace(
+            dot, pair=replace(pair, user=user, item=self._item.widened(pair.item, width))
+        )
+
     def _folded(self, dot: Dot) -> Pair:
         """Return a product of two vectors with its weights in the user's."""
-        pair = dot.pair
         if dot.weights.shape[1] != 1:
-            raise UnsupportedModel("products of both sides are mixed by a matrix")
-        assert pair.user is not None and pair.item is not None, "a dot has both sides"
-        width = len(dot.weights)
-        item = self._item.widened(pair.item, width)
-        user = self._user.times(self._user.widened(pair.user, width), dot.weights[:, 0])
-        return replace(pair, user=user, item=item)
+            raise UnsupportedModel("products of both sides are mixed by a matrix at the end")
+        pair = self._wide(dot).pair
+        assert pair.user is not None, "a dot has both sides"
+        return replace(pair, user=self._user.times(pair.user, dot.weights[:, 0]))
+
+    @property
+    def _products(self) -> list[Pair]:
+        return [*self._dots, *(each.pair for each in self._mixed)]
+
+    @property
+    def _sums(self) -> list[Pair]:
+        """What the layers take of one side, or by attention of the user's."""
+        return [] if self._hidden is None else [y for y in self._hidden.pairs if y.is_one_sided]
 
     def _width(self, pair: Pair) -> int:
         assert pair.item is not None, "a product has both sides"
         return self._item.width(pair.item)
 
     def _units(self) -> list[int]:
-        hidden = self._hidden.pairs if self._hidden is not None else ()
-        numbers = [each.unit for each in (*hidden, *self._dots, *self._alone)]
+        numbers = [each.unit for each in (*self._sums, *self._products, *self._alone)]
         return list(dict.fromkeys(each for each in numbers if each is not None))
 
     def _of_users(self) -> list[str]:
@@ -182,10 +217,10 @@ class _Shares:
 
         parts = []
         if self._hidden is not None:
-            parts.append(given(self._hidden.pairs, self._hidden.constant, self._hidden.width))
-        for dot in self._dots:
-            plain = dot.unit is None and dot.user
-            parts.append(plain or user.filled(0.0, self._width(dot)))
+            parts.append(given(self._sums, self._hidden.constant, self._hidden.width))
+        for each in self._products:
+            plain = each.unit is None and each.user
+            parts.append(plain or user.filled(0.0, self._width(each)))
         if self.linear:
             parts.append(given(self._alone, self._constant, 1))
         return parts
@@ -201,8 +236,8 @@ class _Shares:
 
         parts = []
         if self._hidden is not None:
-            parts.append(given(self._hidden.pairs, self._hidden.width))
-        parts += [given([each], self._width(each)) for each in self._dots]
+            parts.append(given(self._sums, self._hidden.width))
+        parts += [given([each], self._width(each)) for each in self._products]
         if self.linear:
             parts.append(given(self._alone, 1))
         return parts
@@ -215,8 +250,8 @@ class _Shares:
 
         parts = []
         if self._hidden is not None:
-            parts.append(given(self._hidden.pairs, self._hidden.width))
-        parts += [each.item for each in self._dots if each.item is not None]
+            parts.append(given(self._sums, self._hidden.width))
+        parts += [each.item for each in self._products if each.item is not None]
         if self.linear:
             parts.append(given(self._alone, 1))
         return parts
