@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, TypeVar
 
 import click
@@ -90,6 +91,15 @@ def print_tree(branches: Iterable[Branch]) -> None:
 def _grow(tree: Tree, branches: Iterable[Branch]) -> None:
     for line, below in branches:
         _grow(tree.add(Text(line)), below)
+
+
+def print_text(text: str, lead: str = "", **style: Any) -> None:
+    """Print *text* after *lead*, wrapped at the terminal's width; what follows is indented."""
+    width = Console().width
+    indent = " " * len(lead)
+    for line in wrap(text, width, initial_indent=lead, subsequent_indent=indent,
+                     break_long_words=False, break_on_hyphens=False):  # fmt: skip
+        click.secho(line, **style)
 
 
 @contextmanager

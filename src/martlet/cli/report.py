@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from martlet.cli.output import print_table
+from martlet.cli.output import print_table, print_text
 
 if TYPE_CHECKING:
     from martlet.certificate import Certificate
@@ -25,9 +25,10 @@ def print_report(report: Document) -> None:
         _print_steps(report, rows)
     for step in report["steps"]:
         if step["why"]:
-            click.echo(f"  {step['name']}: {step['why']}")
+            print_text(f"{step['name']}: {step['why']}", "  ")
     color = "green" if report["serves"] == "package" else "yellow"
-    click.secho(f"\nserves: the {report['serves']}, since {report['why']}", fg=color, bold=True)
+    click.echo()
+    print_text(f"serves: the {report['serves']}, since {report['why']}", fg=color, bold=True)
 
 
 def _print_steps(report: Document, rows: list[int]) -> None:
@@ -67,7 +68,7 @@ def print_audit(audit: Document) -> None:
     print_table(["", "name", "dtype", "range", "found"], rows, title=f"\n{audit['signature']}")
     click.echo()
     for finding in audit["findings"]:
-        click.echo(f"  * {finding}")
+        print_text(finding, "  * ")
 
 
 def print_certificate(found: Certificate) -> None:
@@ -89,10 +90,10 @@ def print_certificate(found: Certificate) -> None:
     columns = ["probe", "segment", "#rows", "#off by", "#rank", "#top k"]
     print_table([*columns, "#auc", "#logloss", "passed"], rows)
     for fault in found.faults[:10]:
-        click.echo(f"  * {fault}")
+        print_text(fault, "  * ")
     worst = found.worst
     if worst is not None and worst.worst is not None and found.passed:
-        click.echo(f"  the largest difference: {worst.worst}")
+        print_text(f"the largest difference: {worst.worst}", "  ")
     color = "green" if found.passed else "red"
     click.secho("the same, within the limits" if found.passed else "not the same", fg=color)
 

@@ -112,13 +112,13 @@ class Audit:
                 f"them: {names}"
             )
         if self.demanded:
-            found.append(
-                f"{len(self.demanded)} of the dead inputs are demanded: a request without "
-                f"{self.demanded[0]!r} is refused"
-                if len(self.demanded) == 1
-                else f"{len(self.demanded)} dead inputs are demanded all the same: "
-                + ", ".join(self.demanded)
-            )
+            which = f"{len(self.demanded)} dead inputs are demanded all the same"
+            if self.demanded == self.dead:
+                which = "all of these are demanded"
+            elif len(self.demanded) == 1:
+                which = "one of these is demanded"
+            few = self.demanded if self.demanded != self.dead else self.demanded[:1]
+            found.append(f"{which}: a request without " + ", ".join(map(repr, few)) + " is refused")
         unsure = [each.name for each in self.inputs if each.unsure]
         if unsure:
             found.append(

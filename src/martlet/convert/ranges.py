@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +30,14 @@ class Range:
             answers whatever the dtype holds, and for floats and text.
         nan: Whether it answers NaN (floats), or a missing value (text).
         values: Values seen in logged rows, or words found in the file. May be empty.
+        declared: Whether the model says of itself that other values are refused.
     """
 
     low: int | None = None
     high: int | None = None
     nan: bool = False
     values: tuple[object, ...] = ()
+    declared: bool = False
 
     def __str__(self) -> str:
         if self.low is None and self.high is None:
@@ -135,7 +138,7 @@ def _base(
 ) -> tuple[int, Tensors]:
     """Return the inner size, and one row, that the model answers."""
     refusal: MartletError | None = None
-    for inner, row in _candidates(signature, words, known_words(servable), logged):
+    for inner, row in _candidates(signature, words, declared_values(servable), logged):
         try:
             servable.predict(row, name)
         except MartletError as exc:
@@ -150,7 +153,7 @@ def _base(
 def _candidates(
     signature: Signature,
     words: Sequence[str],
-    known: Mapping[str, Sequence[str]],
+    known: Mapping[str, Sequence[Any]],
     logged: Tensors | None,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     if logged:
@@ -169,7 +172,7 @@ def _candidates(
         row = {
             spec.name: filled(
                 spec,
-                number if spec.dtype is not DType.STRING else known.get(spec.name, [text])[0],
+                known.get(spec.name, [text if spec.dtype is DType.STRING else number])[0],
                 1,
                 inner,
             )
@@ -180,10 +183,10 @@ def _candidates(
         yield inner, row
 
 
-def known_words(servable: Servable) -> Mapping[str, Sequence[str]]:
-    """Return the words that *servable* itself says its text inputs hold; no list is empty."""
-    found: Mapping[str, Sequence[str]] = getattr(servable, "vocabularies", {})
-    return {name: words for name, words in found.items() if words}
+def declared_values(servable: Servable) -> Mapping[str, Sequence[Any]]:
+    """Return values that *servable* itself says its inputs may hold; no list is empty."""
+    found: Mapping[str, Sequence[Any]] = getattr(servable, "vocabularies", {})
+    return {name: values for name, values in found.items() if len(values)}
 
 
 def filled(spec: Spec, value: object, rows: int, inner: int) -> Tensor:
@@ -207,15 +210,16 @@ def _range(
             return False
         return answers(servable, name, row) is not None
 
-    seen: tuple[object, ...] = ()
+    declared = tuple(declared_values(servable).get(spec.name, ()))
+    seen: tuple[object, ...] = declared
     if logged is not None and spec.name in logged:
         seen = tuple(_distinct(logged[spec.name]))
-    elif spec.dtype is DType.STRING:
-        seen = tuple(known_words(servable).get(spec.name, words))
+    elif spec.dtype is DType.STRING and not declared:
+        seen = tuple(words)
     if spec.dtype is DType.STRING:
         return Range(nan=spec.nullable and answered(None), values=seen)
     if spec.dtype.is_float:
-        return Range(nan=answered(np.nan), values=seen)
+        return Range(nan=answered(np.nan), values=seen, declared=bool(declared))
     if not spec.dtype.is_integer:
         return Range(values=seen)
     limits = np.iinfo(spec.dtype.numpy)

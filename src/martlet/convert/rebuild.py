@@ -80,7 +80,7 @@ class Rebuilding:
         else:
             rewritten = self._scratch / "rewritten.onnx"
             onnx.save(found.model, str(rewritten))
-            told = ", ".join(map(str, found.lookups)) or "no lookups of large tables"
+            told = _told(found.lookups, found.model)
             judged, us, why = steps.certify_file("rewrite", rewritten)
             kept = judged is not None and judged.passed and bool(found.lookups)
             steps.note("rewrite", kept, why or "; ".join([told, *found.kept]), begun, judged, us)
@@ -126,7 +126,8 @@ class Rebuilding:
             found, us = steps.certify(name, candidate, folder, written.files)
         sizes = sum((folder / each).stat().st_size for each in written.files)
         tables = [each for each in written.files if each.endswith(".table")]
-        why = f"{len(tables)} tables, {sizes / 1e6:.1f} MB served"
+        count = "1 table" if len(tables) == 1 else f"{len(tables)} tables"
+        why = f"{count} beside the graph, {sizes / 1e6:.1f} MB served"
         earlier = steps.kept()
         step = steps.note(name, found.passed, "; ".join(found.faults[:2]) or why, begun, found, us)
         if not found.passed:
@@ -160,6 +161,18 @@ class Rebuilding:
             return made
         parts |= {"user": crossed.user, "item": crossed.item, "cross": crossed.cross}
         return [*made, self._package("cross", found.main, lookups, **parts)]
+
+
+def _told(lookups: Sequence[Any], model: Any) -> str:
+    """Return what was found, in a person's words: the inputs, and the sizes of their tables."""
+    sizes = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    found = []
+    for each in lookups:
+        column = "" if each.column is None else f" (column {each.column})"
+        size = sizes.get(each.table, ())
+        what = f"{size[0]:,} rows of {size[1]}" if len(size) == 2 else "a table"
+        found.append(f"{each.input}{column} looks up {what}")
+    return "; ".join(found) or "no lookups of large tables"
 
 
 def _one_row(model: Any, signature: Signature) -> bool:

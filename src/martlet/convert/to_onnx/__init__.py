@@ -29,6 +29,7 @@ CONVERTERS: dict[str, str] = {
     **dict.fromkeys(
         ("lightgbm", "xgboost", "catboost"), "martlet.convert.to_onnx.trees:from_trees"
     ),
+    "pmml": "martlet.convert.to_onnx.pmml:from_pmml",
     **dict.fromkeys(("spark", "mleap"), "martlet.convert.to_onnx.pipeline:from_pipeline"),
 }
 """Who converts each format, from a ``Task``: it runs in the process of ``child.py``."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from martlet.convert.ranges import known_words
+from martlet.convert.ranges import declared_values
 from martlet.errors import InvalidInput
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -19,8 +20,10 @@ class Strict:
     """
     *servable*, without what ONNX has no way to say.
 
-    Text cannot be missing in ONNX: with *empty*, "" stands for it. A row for which the model has
-    no answer, but a reason in an output of its own (PMML), is refused.
+    Text cannot be missing in ONNX: with *empty*, "" stands for it in an input; a row for which an
+    output of text is missing is refused. A row for which the model has
+    no answer, but a reason in an output of its own (PMML), is refused, and so is one with a value
+    that a field forbids, even where the model's answer does not ask for it.
     """
 
     def __init__(self, servable: Servable, *, empty: bool = False) -> None:
@@ -35,9 +38,9 @@ class Strict:
         }
 
     @property
-    def vocabularies(self) -> Mapping[str, Sequence[str]]:
-        """The words that the model says its text inputs hold."""
-        return known_words(self._servable)
+    def vocabularies(self) -> Mapping[str, Sequence[Any]]:
+        """The values that the model says its inputs may hold."""
+        return declared_values(self._servable)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -50,10 +53,16 @@ class Strict:
         """
         if self._empty:
             inputs = {name: _with_missing(value) for name, value in inputs.items()}
+        refusals: Callable[[Tensors], Tensor] | None
+        refusals = getattr(self._servable, "refusals", None)
+        asked = np.array([]) if refusals is None else refusals(inputs)
         found = self._servable.predict(inputs, signature_name)
-        for why in found.pop(REASON, np.array([])).tolist():
+        for why in [*asked.tolist(), *found.pop(REASON, np.array([])).tolist()]:
             if why is not None:
                 raise InvalidInput(why)
+        for name, value in found.items():
+            if value.dtype.kind == "O" and None in value.reshape(-1).tolist():
+                raise InvalidInput(f"output {name!r} is missing, and ONNX has no missing text")
         return found
 
     def close(self) -> None:

@@ -317,6 +317,13 @@ def _derived(element: Element, scope: Scope) -> Callable[[], Field]:
     return lambda: compile_derived(element, scope)
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The origin of a target field: what the model in the slot *model* predicts."""
+
+    model: int
+
+
 def _predicted(context: Context, slot: int, name: str) -> Field:
     """Return the target *name* as a field: what is predicted, for the outputs that refer to it."""
     _, kind, optype = next(each for each in context.targets if each[0] == name)
@@ -333,7 +340,9 @@ def _predicted(context: Context, slot: int, name: str) -> Field:
             return found.of(name).value
         return found.others.get(name, found).value.objects()[0]
 
-    return Field(name, program.slot(column, single), kind, optype, context.labels)
+    made = program.slot(column, single)
+    program.origins[made] = Predicted(slot)
+    return Field(name, made, kind, optype, context.labels)
 
 
 def first_model(root: Element) -> Element:

@@ -106,6 +106,17 @@ class DataField:
             bad |= column.is_in(v for v in self.invalid if not isinstance(v, str))
         return bad if column.missing is None else bad & ~column.missing
 
+    def examples(self, most: int = 33) -> list[Value]:
+        """Return the valid values, or some that lie evenly in the intervals; [] where all are."""
+        if self.valid or not self.type.is_number:
+            return [str(v) if self.type.is_text else v for v in self.valid]
+        found: list[Value] = []
+        for each in self.intervals:
+            if np.isfinite([each.left, each.right]).all():
+                between = np.linspace(each.left, each.right, most).astype(self.type.numpy)
+                found += [v for v in np.unique(between).tolist() if each.contains(v)]
+        return found
+
     def describe(self) -> str:
         """Return what is allowed, for people."""
         parts = [str(each) for each in self.intervals]

@@ -44,6 +44,8 @@ class Program:
         """Fields that are what the caller gave, if that is a float; by slot, the caller's slot."""
         self.cheap: set[int] = set()
         """Slots that cost a record no more to compute than to keep."""
+        self.origins: dict[int, Any] = {}
+        """What a slot was made of, where its maker does not show it."""
         self.whole: set[int] = set()
         """Slots that need all rows in their order, even where only some are asked for (Lag)."""
 

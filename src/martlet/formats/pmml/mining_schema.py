@@ -231,6 +231,22 @@ class Treatment:
         raise RowError(refusal(self.data, raw))
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The origin of an input's field: what the caller gave in the slot *raw*, treated."""
+
+    raw: int
+    treatment: Treatment
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The origin of a field that an inner model treats anew."""
+
+    source: Field
+    treatment: Treatment
+
+
 def refusal(data: DataField, raw: Any) -> str:
     """Return why *raw* is no value of *data*: which field, what came, what is allowed."""
     if isinstance(raw, bytes):
@@ -250,6 +266,7 @@ def input_field(data: DataField, mining: MiningField, scope: Scope, raw: int) ->
 
     program = scope.world.program
     slot = program.slot(column, _single(treatment, data, raw))
+    program.origins[slot] = Given(raw, treatment)
     if _is_as_given(treatment, data):
         program.as_given[slot] = raw
         if data.type is DOUBLE:
@@ -338,4 +355,5 @@ def inherited_field(
         return treatment.single_value(value, value)
 
     slot = scope.world.program.slot(column, single)
+    scope.world.program.origins[slot] = Inherited(source, treatment)
     return replace(source, slot=slot, optype=optype)

@@ -34,6 +34,7 @@ class Feature:
     scope: Scope
     batch: Batch
     one: One
+    element: Element
 
     def column(self, frame: Frame) -> Column:
         prediction: Prediction = frame[self.slot]
@@ -95,7 +96,7 @@ def compile_output(
     kind, batch, one = make(element, fields.get(wanted or "", main), targets)
     if wanted is not None and (main is None or wanted != main.name):
         batch, one = _of_target(wanted, batch, one)
-    found = Feature(kind, prediction, scope, batch, one)
+    found = Feature(kind, prediction, scope, batch, one, element)
     declared = type_of(element, kind)
     return cast(found, declared)
 

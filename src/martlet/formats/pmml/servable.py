@@ -16,7 +16,8 @@ from martlet.formats.pmml.compile import _UNNAMED, Compiler, Input, first_model
 from martlet.formats.pmml.context import NestedModel
 from martlet.formats.pmml.describe import describe
 from martlet.formats.pmml.document import parse, uncollected
-from martlet.formats.pmml.frame import UNSET, Frame, RowError
+from martlet.formats.pmml.frame import UNSET, Frame, Program, RowError
+from martlet.formats.pmml.mining_schema import Given
 from martlet.formats.pmml.outline import Branch, outline
 from martlet.formats.pmml.prediction import Outcome, Prediction
 from martlet.formats.pmml.tree_nodes import TreeNodes
@@ -138,6 +139,29 @@ class PmmlServable:
             found = {each.spec.name: each.scalar(None) for each in self._outputs}
         found[REASON] = reason
         return found
+
+    @property
+    def compiled(self) -> tuple[Program, list[Input], dict[str, int]]:
+        """The program, its inputs and the slots of its outputs: for who writes them elsewhere."""
+        return self._program, self._inputs, {each.spec.name: each.slot for each in self._outputs}
+
+    @property
+    def vocabularies(self) -> dict[str, list[Any]]:
+        """Values that its inputs declare to be valid: all, or some of intervals."""
+        return {each.data.name: each.data.examples() for each in self._inputs}
+
+    def refusals(self, inputs: Tensors) -> Tensor:
+        """Return why a field of each row is refused, whether a model asks for it or not."""
+        rows = len(next(iter(inputs.values()))) if inputs else 1
+        frame = Frame(self._program, rows)
+        for name, slot in self._slots.items():
+            given = inputs.get(name)
+            frame[slot] = np.full(rows, None, dtype=object) if given is None else given
+        found = None
+        for slot, origin in self._program.origins.items():
+            if isinstance(origin, Given):
+                found = first(found, frame[slot].errors)
+        return np.full(rows, None, dtype=object) if found is None else found
 
     def close(self) -> None:
         """Free what was compiled."""
