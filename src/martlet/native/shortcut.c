@@ -28,6 +28,8 @@ enum { NESTED, FLAT, COLUMN, RAW };
 #define MOST_HEAD 512 /* of a reply, without the fields that the path adds */
 #define MOST_AXES 8
 #define MOST_SHAPE (MOST_AXES * 21 + 2) /* bytes of one, written */
+#define COPIED_BELOW 4096 /* bytes of a body: two views of it cost more than such a copy */
+#define FEW 16 /* rows of one number that orjson may put into lists itself */
 #define PLAIN_BELOW 1e6 /* as martlet.wire.tfserving.floats */
 
 static PyObject *word_acquire, *word_release, *word_servable, *word_predict, *word_reshape;
@@ -101,12 +103,22 @@ static int hear(PyObject *short_, const char *start, const char *at, const char 
            read_body_slice(start, at, end, &heard->framing, head_limit, body_limit, &heard->body);
 }
 
+/* The body; a long one is not copied. */
+static PyObject *body_of(const Heard *heard, PyObject *data) {
+    const Py_ssize_t length = heard->body.length;
+    if (length < COPIED_BELOW)
+        return PyBytes_FromStringAndSize(heard->body.at, length);
+    const Py_ssize_t at = heard->body.at - PyBytes_AS_STRING(data);
+    PyObject *whole = PyMemoryView_FromObject(data), *body = NULL;
+    if (whole != NULL)
+        body = PySequence_GetSlice(whole, at, at + length);
+    Py_XDECREF(whole);
+    return body;
+}
+
 /* What the body holds: (inputs, which reply, more of it); None: it is not a common one. */
 static PyObject *decoded(PyObject *short_, const Heard *heard, PyObject *data) {
-    const Py_ssize_t at = heard->body.at - PyBytes_AS_STRING(data);
-    PyObject *whole = PyMemoryView_FromObject(data), *found = NULL;
-    /* Not copied: a body may be long. */
-    PyObject *body = whole ? PySequence_GetSlice(whole, at, at + heard->body.length) : NULL;
+    PyObject *body = body_of(heard, data), *found = NULL;
     PyObject *length = NULL;
     size_t count = 1;
     if (heard->length.at != NULL) {
@@ -117,7 +129,6 @@ static PyObject *decoded(PyObject *short_, const Heard *heard, PyObject *data) {
         PyObject *arguments[] = {body, length};
         found = PyObject_Vectorcall(PART(short_, DECODE), arguments, count, NULL);
     }
-    Py_XDECREF(whole);
     Py_XDECREF(body);
     Py_XDECREF(length);
     return found;
@@ -267,7 +278,8 @@ static int write_numbers(PyObject *reply, PyObject *outputs, Py_ssize_t rows, Wr
     written->shape_end = PUT(to, "]");
     if (layout == RAW)
         return 1;
-    const int goes_as_it_is = view->ndim == 1 || (layout == NESTED && !is_column);
+    const int goes_as_it_is =
+        view->ndim == 1 || (layout == NESTED && (!is_column || view->shape[0] <= FEW));
     PyObject *array =
         goes_as_it_is ? Py_NewRef(only) : PyObject_CallMethodOneArg(only, word_reshape, minus_one);
     PyObject *arguments[] = {array, Py_None, option_numpy};

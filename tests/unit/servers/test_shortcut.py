@@ -172,7 +172,8 @@ class TestWhatIsCommon:
     @pytest.mark.parametrize("cors", [False, True])
     @pytest.mark.parametrize("field", ["A: b", "Connection: keep-alive", "Content-Type: x/y"])
     @pytest.mark.parametrize(
-        "values", [[1.0, 2.0, 5.0], [1e6, 2e7], [1e-9], [1e39, -1e39], ["NaN"], [0.1] * 200]
+        "values",
+        [[1.0, 2.0, 5.0], [1e6, 2e7], [1e-9], [1e39, -1e39], ["NaN"], [0.1] * 200, [0.25] * 1500],
     )
     def test_is_answered_as_the_long_way_answers(self, values, field, cors, outputs):
         both = [Server(Half(outputs), short, cors) for short in (True, False)]
