@@ -1,9 +1,11 @@
 """What batches and isolation cost and bring: W1 and W2 under each setting, beside none.
 
-python benchmarks/isolation.py [--seconds 4] [--connections 16]        (needs wrk)
+    python benchmarks/isolation.py [--seconds 4] [--connections 16] [--rounds 3]     (needs wrk)
+    python benchmarks/isolation.py --before ../older/src     beside another checkout
 
-For each: requests a second, server CPU-microseconds a request (user + system, of every process of
-the server), and the median and 99th percentile of latency. One worker.
+Each figure is the median of the rounds, in which all take turns: requests a second, server
+CPU-microseconds a request (user + system, of every process of the server), the median and 99th
+percentile of latency. One worker.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import workloads
+from load import Sample, measure
 
 SETTINGS = {
     "inline": "",
@@ -26,75 +31,42 @@ SETTINGS = {
     "process": 'isolation = "process"',
     "process, batches of 1024": 'isolation = "process"\nmax_rows = 1024',
 }
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below *pid*."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
-    return found
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A server of one workload: its settings, and whose code it runs (None: this checkout's)."""
+
+    name: str
+    settings: str = ""
+    source: Path | None = None
 
 
-def cpu_s(pids: list[int]) -> float:
-    """User and system seconds of *pids* so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
-
-
-def measure(work: workloads.Workload, settings: str, seconds: int, connections: int) -> str:
-    """Serve *work* under *settings*, ask it with wrk, and return a row of figures."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "settings.toml").write_text(f"[m]\n{settings}\n")
-        body = work.bodies["rows"]
-        (folder / "body").write_bytes(body)
-        script = folder / "ask.lua"
-        script.write_text(
-            f'wrk.method = "POST"\nlocal f = io.open("{folder}/body", "rb")\n'
-            'wrk.body = f:read("*a")\n'
-        )
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "martlet", "serve", "--model", f"m={work.model}"),
-                *("--rest-port", "0", "--workers", "1"),
-                *("--model-settings", str(folder / "settings.toml")),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+def one(case: Case, work: workloads.Workload, form: str, given: argparse.Namespace) -> Sample:
+    """Serve *work* as *case* says, ask it with wrk, and return what that took."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "settings.toml"
+        settings.write_text(f"[m]\n{case.settings}\n")
+        command = [sys.executable, "-m", "martlet", "serve", "--model", f"m={work.model}"]
+        command += ["--rest-port", "0", "--workers", "1"]
+        if case.settings:
+            command += ["--model-settings", str(settings)]
+        env = dict(os.environ)
+        if case.source is not None:
+            env["PYTHONPATH"] = str(case.source)
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
         try:
             assert server.stdout is not None
-            found = re.search(r"http://\S+", server.stdout.readline())
+            found = re.search(r"http://[^\s)]+", server.stdout.readline())
             assert found, "the server did not start"
-            url = f"{found.group()}/v1/models/m:predict"
-
-            def ask(for_s: int) -> str:
-                command = ["wrk", "-t1", f"-c{connections}", f"-d{for_s}s", "--latency"]
-                return subprocess.run(
-                    [*command, "-s", str(script), url], capture_output=True, text=True, check=True
-                ).stdout
-
-            ask(1)
-            pids = descendants(server.pid)
-            before = cpu_s(pids)
-            out = ask(seconds)
-            used = cpu_s(pids) - before
+            url, body = f"{found.group()}/v1/models/m:predict", work.bodies[form]
+            measure(server.pid, url, body, given.connections, 1)
+            sample = measure(server.pid, url, body, given.connections, given.seconds)
         finally:
             server.terminate()
             server.wait()
-    assert "Non-2xx" not in out, out
-    matched = re.search(r"(\d+) requests in ([\d.]+)s", out)
-    assert matched, out
-    count, took = int(matched[1]), float(matched[2])
-    median, tail = (re.search(rf"{p}%\s+(\S+)", out) for p in (50, 99))
-    assert median and tail, out
-    return f"{count / took:>8.0f}/s {used / count * 1e6:>7.0f} us {median[1]:>9} {tail[1]:>9}"
+    assert not sample.bad, f"{case.name}: {sample.bad} bad answers"
+    return sample
 
 
 def main() -> None:
@@ -102,13 +74,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="the src folder of another checkout, built")
     given = parser.parse_args()
+    cases = [Case(name, settings) for name, settings in SETTINGS.items()]
+    if given.before is not None:
+        cases = [Case("this checkout"), Case("before", source=given.before.resolve())]
     with tempfile.TemporaryDirectory() as folder:
         for work in workloads.make(Path(folder)):
-            print(f"{work.name}, {given.connections} connections")
-            for name, settings in SETTINGS.items():
-                row = measure(work, settings, given.seconds, given.connections)
-                print(f"  {name:26} {row}", flush=True)
+            for form in ("rows",) if given.before is None else ("rows", "columns"):
+                print(f"{work.name} by {form}, {given.connections} connections", flush=True)
+                samples: dict[str, list[Sample]] = {case.name: [] for case in cases}
+                for number in range(given.rounds):
+                    for case in cases[:: 1 if number % 2 else -1]:
+                        samples[case.name].append(one(case, work, form, given))
+                _print(samples)
+
+
+def _print(samples: dict[str, list[Sample]]) -> None:
+    first = next(iter(samples.values()))
+    for name, found in samples.items():
+        rps, cpu, p50, p99 = (
+            statistics.median(getattr(each, field) for each in found)
+            for field in ("rps", "cpu_us", "p50", "p99")
+        )
+        ratio = statistics.median(
+            each.cpu_us / other.cpu_us for each, other in zip(found, first, strict=True)
+        )
+        print(f"  {name:26} {rps:>8.0f}/s {cpu:>7.1f} us ({ratio:.2f}) {p50:>8.2f} {p99:>8.2f} ms")
 
 
 if __name__ == "__main__":

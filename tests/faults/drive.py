@@ -341,3 +341,16 @@ async def until(load: Load, version: int, limit_s: float = 20.0) -> None:
     while version not in load.versions:
         assert time.monotonic() < end, f"version {version} never answered"
         await asyncio.sleep(0.005)
+
+
+async def all_answer(server: Server, workers: int = 2, limit_s: float = 30.0) -> None:
+    """Wait until so many workers answer: the ids that each makes begin alike."""
+    seen: set[str] = set()
+    end = time.monotonic() + limit_s
+    while len(seen) < workers:
+        assert time.monotonic() < end, f"{len(seen)} of {workers} workers answer"
+        client = Client(server.port)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            _, headers, _ = await client.ask("GET", "/healthz")
+            seen.add(headers["x-request-id"].partition("-")[0])
+            client.close()

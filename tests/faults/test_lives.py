@@ -12,12 +12,22 @@ import time
 from pathlib import Path
 
 import pytest
-from drive import Client, Load, Server, folder, from_folder, serving, until, write_version
+from drive import (
+    Client,
+    Load,
+    Server,
+    all_answer,
+    folder,
+    from_folder,
+    serving,
+    until,
+    write_version,
+)
 from faulty import HOLD_GIL, LOOP
 
 
 def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
-    kills, pick, took = times(3, 30), random.Random(4), []
+    kills, pick, took = times(3, 20), random.Random(4), []
 
     async def run(server: Server) -> Load:
         async with Load(server.port, seed=4) as load:
@@ -30,22 +40,23 @@ def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
                     await asyncio.sleep(0.01)
                 took.append(time.monotonic() - killed)
                 await asyncio.sleep(1.0)
+                # Else the last that answers might be killed, and nobody listen.
+                await all_answer(server)
         return load
 
     with serving(*from_folder(folder(tmp_path)), log=log) as server:
         load = asyncio.run(run(server))
-    # Where the second worker is killed before the first is back, nobody listens.
-    broken = [each for each in load.failed if "Connect call failed" not in each.text]
-    figures(kills=kills, answers=len(load.answers), broken=len(broken),
-            refused=len(load.failed) - len(broken), longest_respawn_s=max(took))  # fmt: skip
+    figures(kills=kills, answers=len(load.answers), broken=len(load.failed),
+            longest_respawn_s=max(took))  # fmt: skip
     assert {each.status for each in load.failed} <= {0}
-    assert len(broken) <= 8 * kills
+    assert len(load.failed) <= 8 * kills
+    assert not [each for each in load.failed if "Connect call failed" in each.text]
     assert max(took) < 1.0
 
 
 def test_a_killed_worker_cuts_no_client_off_twice(tmp_path, log, times, figures):
     """Clients that connect anew at once do not meet the dead worker's listening socket."""
-    kills, stop, cuts = times(5, 50), threading.Event(), [0] * 16
+    kills, stop, cuts = times(5, 30), threading.Event(), [0] * 16
 
     def ask(port: int, number: int) -> None:
         while not stop.is_set():

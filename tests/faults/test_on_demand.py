@@ -83,7 +83,7 @@ def openings_at_once(journal: Path) -> dict[str, int]:
 
 def test_two_hundred_models_share_room_for_twenty(tmp_path, log, times, figures):
     """Skewed traffic (Zipf's law); a swap of the model that is asked for most."""
-    models, seconds = 200, times(6, 60)
+    models, seconds = 200, times(6, 45)
     weights = list(accumulate(1 / n for n in range(1, models + 1)))
     answers: list[tuple[int, Answer]] = []
 

@@ -59,6 +59,44 @@ print(json.dumps(sizes))
     assert first[0] - first[1] > 35 * MB, "unloading frees it"
 
 
+def test_a_worker_gives_back_what_an_unloaded_model_took(tmp_path, log, times, figures):
+    """Unloaded and loaded again over the API, while another model is asked."""
+    rounds, size_mb = times(3, 20), 60
+    write_version(tmp_path / "big", 1, megabytes_of_file=size_mb)
+    sizes: list[tuple[int, int]] = []
+
+    async def run(server: Server) -> Load:
+        (worker,) = server.children()
+        client = Client(server.port)
+        async with Load(server.port, connections=2, pause_s=0.005, seed=19) as load:
+            for _ in range(rounds):
+                status, _, _ = await client.ask("POST", "/v2/repository/models/big/unload")
+                assert status == 200
+                assert (await client.infer("big", 1)).status == 503
+                without = rss(worker)
+                status, _, _ = await client.ask("POST", "/v2/repository/models/big/load")
+                assert status == 200
+                assert (await client.infer("big", 1)).score == 1001
+                sizes.append((without, rss(worker)))
+        return load
+
+    folder(tmp_path)
+    config = tmp_path / "models.config"
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "{tmp_path / name}" model_platform: "tensorflow" }}'
+        for name in ("m", "big")
+    )
+    config.write_text(f"model_config_list {{ {entries} }}")
+    with serving("--workers", "1", f"--model_config_file={config}", log=log) as server:
+        load = asyncio.run(run(server))
+    (first, _), (last, loaded) = sizes[0], sizes[-1]
+    figures(rounds=rounds, loaded_mb=loaded / MB, unloaded_first_mb=first / MB,
+            unloaded_last_mb=last / MB)  # fmt: skip
+    assert load.failed == []
+    assert loaded - last > 0.9 * size_mb * MB, "unloading frees it"
+    assert last <= first * 1.05 + 4 * MB
+
+
 def test_slow_clients_cost_the_others_nothing(tmp_path, log, times, figures):
     """Connections that idle or have sent half a request, and clients that vanish as they queue."""
     idle, vanishing, rate = times(400, 2000), times(500, 10_000), 500

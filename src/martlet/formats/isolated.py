@@ -28,7 +28,13 @@ from martlet.errors import (
 from martlet.formats import LoadOptions
 from martlet.formats.channel import Channel, memory
 from martlet.formats.launcher import launcher_of
-from martlet.formats.priority import Priority, is_suspect, patience_s, usual_after
+from martlet.formats.priority import (
+    Priority,
+    is_suspect,
+    patience_s,
+    reversible,
+    usual_after,
+)
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -172,11 +178,14 @@ class Isolated:
             )
 
     def _start(self) -> Any:
+        idle = is_suspect(self._troubles, time.monotonic()) and reversible()
+        if idle:
+            log.info("%s was ended again and again: it yields to everybody for now", self._path)
         ours, theirs = socket.socketpair()
         given, taken = memory(), memory()
         crossing = (theirs.fileno(), taken, given)  # what we give they take
         try:
-            self._pid = self._launcher.start(*crossing)
+            self._pid = self._launcher.start(*crossing, idle=idle)
         except OSError as exc:
             ours.close()
             os.close(given)
@@ -185,9 +194,7 @@ class Isolated:
         finally:
             theirs.close()
         self._channel = Channel(ours, given, taken)
-        self._priority = Priority(self._pid)
-        if is_suspect(self._troubles, time.monotonic()) and self._priority.lower():
-            log.info("%s was ended again and again: it yields to everybody for now", self._path)
+        self._priority = Priority(self._pid, idle)
         try:
             self._channel.tell(
                 {
@@ -219,8 +226,6 @@ class Isolated:
             return "it had ended"
         # It ends by itself when the channel closes, unless it hangs.
         self._channel.close()
-        # It has to be given a core to die on.
-        self._priority.restore()
         code = self._launcher.end(pid, patience_s)
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 

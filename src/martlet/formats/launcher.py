@@ -19,8 +19,11 @@ import sys
 import threading
 import time
 
+from martlet.formats.priority import NICER, Priority, idling
+
 _KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _LONGEST = 64
+_DYING_S = 0.05
 
 
 class Launcher:
@@ -37,21 +40,25 @@ class Launcher:
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *crossing: int) -> int:
+    def start(self, *crossing: int, idle: bool = False) -> int:
         """
         Start a process that serves a model over three descriptors; return its pid.
+
+        Args:
+            idle: It yields to everybody from its first moment (``priority``).
 
         Raises:
             OSError: none can be started.
         """
+        words = b"start idle" if idle else b"start"
         with self._lock:
             try:
-                return int(self._ask(b"start", *crossing))
+                return int(self._ask(words, *crossing))
             except (OSError, ValueError):
                 # It was killed: nothing else ends it. The next one is as good.
                 self._close()
                 try:
-                    return int(self._ask(b"start", *crossing))
+                    return int(self._ask(words, *crossing))
                 except ValueError:
                     raise OSError("the launcher of isolated models does not answer") from None
 
@@ -135,25 +142,26 @@ os.register_at_fork(after_in_child=_launchers.clear)
 def launch(fd: int) -> None:
     """Start and end processes as we are asked to, until who asks is gone: the launcher's life."""
     from martlet.formats.isolated import serve
-    from martlet.formats.priority import NICER
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICER)
     asking = socket.socket(fileno=fd)
     gc.freeze()
     while True:
         words, crossing, _, _ = socket.recv_fds(asking, _LONGEST, 3)
         if not words:
             os._exit(0)
-        if words == b"start":
-            pid = os.fork()
-            if pid == 0:
-                asking.close()
-                try:
-                    os.nice(NICER)
-                    serve(*crossing)
-                finally:
-                    sys.stderr.flush()
-                    os._exit(0)
+        if words.startswith(b"start"):
+            # What forks is as urgent as what is forked: a fork takes a core for a millisecond.
+            with idling() if words.endswith(b"idle") else contextlib.nullcontext():
+                pid = os.fork()
+                if pid == 0:
+                    asking.close()
+                    try:
+                        serve(*crossing)
+                    finally:
+                        sys.stderr.flush()
+                        os._exit(0)
             for each in crossing:
                 os.close(each)
             asking.send(b"%d" % pid)
@@ -163,12 +171,24 @@ def launch(fd: int) -> None:
 
 
 def _ended(pid: int, patience_s: float) -> int:
+    code = _left(pid, patience_s)
+    if code is None:
+        os.kill(pid, signal.SIGKILL)
+        code = _left(pid, _DYING_S)
+    if code is None:
+        # To die takes a core too: where all are wanted, one that yields to everybody gets none.
+        Priority(pid, idle=True).restore()
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code
+
+
+def _left(pid: int, patience_s: float) -> int | None:
+    """Return how *pid* ended, if it does so in time."""
     end = time.monotonic() + patience_s
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() >= end:
-            os.kill(pid, signal.SIGKILL)
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        time.sleep(0.005)
+            return None
+        time.sleep(0.002)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -57,41 +57,50 @@ class Priority:
 
     What the system would not let us give back is not taken: without CAP_SYS_NICE, or RLIMIT_NICE
     of 10, it stays as it is.
+
+    Args:
+        pid: The process, which is as nice as NICER.
+        idle: Whether it yields to everybody.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, idle: bool = False) -> None:
         self._pid = pid
-        self._policy: int | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether it yields to everybody."""
-        return self._policy is not None
+        self.idle = idle
 
     def lower(self) -> bool:
         """Have it yield to everybody; False: it does already, or cannot be made to."""
         if self.idle or not reversible():
             return False
-        with contextlib.suppress(OSError):
-            self._policy = os.sched_getscheduler(self._pid)
-            self._set(os.SCHED_IDLE)
-        return self.idle
+        self.idle = True
+        self._set(os.SCHED_IDLE)
+        return True
 
     def restore(self) -> None:
-        """Give it back what it had."""
-        if self._policy is not None:
-            with contextlib.suppress(OSError):
-                self._set(self._policy)
-            self._policy = None
+        """Have it what we have ourselves."""
+        if self.idle:
+            self.idle = False
+            self._set(os.sched_getscheduler(0))
 
     def _set(self, policy: int) -> None:
         # A thread that is begun meanwhile has what the one that began it had: look again.
         done: set[Path] = set()
-        while fresh := set(Path(f"/proc/{self._pid}/task").iterdir()) - done:
-            for thread in fresh:
-                with contextlib.suppress(ProcessLookupError):
-                    os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
-            done |= fresh
+        with contextlib.suppress(OSError):
+            while fresh := set(Path(f"/proc/{self._pid}/task").iterdir()) - done:
+                for thread in fresh:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
+                done |= fresh
+
+
+@contextlib.contextmanager
+def idling() -> Iterator[None]:
+    """Have the calling thread, and what it starts in the block, yield to everybody."""
+    before = os.sched_getscheduler(0)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, before, os.sched_param(0))
 
 
 @cache
@@ -108,9 +117,8 @@ def reversible() -> bool:
         # The scheduler knows threads: this one ends with the attempt.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICER)
-            before = os.sched_getscheduler(0)
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-            os.sched_setscheduler(0, before, os.sched_param(0))
+            with idling():
+                pass
             found.append(True)
 
     thread = threading.Thread(target=attempt)
