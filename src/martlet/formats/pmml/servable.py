@@ -89,27 +89,15 @@ class PmmlServable:
         A value that does not fit its field fails its row alone: a numeric column may also come
         as an object array, with text that is no number.
         """
-        rows = self._rows(inputs)
+        rows = len(next(iter(inputs.values()))) if inputs else 1
         try:
             return self._one(inputs) if rows == 1 else self._many(inputs, rows)
         except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
             raise ServableFailed(f"the model cannot score these values: {exc!r}") from exc
 
-    @staticmethod
-    def _rows(inputs: Tensors) -> int:
-        """
-        Return how many rows came: one where no input did.
-
-        Raises:
-            InvalidInput: the inputs differ in length.
-        """
-        lengths = {len(each) for each in inputs.values()}
-        if len(lengths) > 1:
-            told = ", ".join(f"{name!r} has {len(each)}" for name, each in inputs.items())
-            raise InvalidInput(f"all inputs need as many rows: {told}")
-        return lengths.pop() if lengths else 1
-
     def _many(self, inputs: Tensors, rows: int) -> dict[str, Tensor]:
+        if any(len(each) != rows for each in inputs.values()):
+            raise _uneven(inputs)
         frame = Frame(self._program, rows)
         for name, slot in self._slots.items():
             given = inputs.get(name)
@@ -129,8 +117,11 @@ class PmmlServable:
     def _one(self, inputs: Tensors) -> dict[str, Tensor]:
         record = self._blank.copy()
         slots = self._slots
-        for name, given in inputs.items():
-            record[slots[name]] = given.item()
+        try:
+            for name, given in inputs.items():
+                record[slots[name]] = given.item()
+        except ValueError:
+            raise _uneven(inputs) from None
         reason = np.empty(1, dtype=object)
         try:
             found = {each.spec.name: each.scalar(read(record)) for each, read in self._singles}
@@ -174,6 +165,11 @@ class PmmlServable:
     def outline(self) -> list[Branch]:
         """Return what :meth:`describe` says, as the lines of a tree."""
         return outline(self._description)
+
+
+def _uneven(inputs: Tensors) -> InvalidInput:
+    told = ", ".join(f"{name!r} has {len(each)}" for name, each in inputs.items())
+    return InvalidInput(f"all inputs need as many rows: {told}")
 
 
 class _Output:

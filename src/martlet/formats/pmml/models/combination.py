@@ -6,6 +6,8 @@ Source: PMML 4.4.1, MultipleModels, "multipleModelMethod" and "missingPrediction
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +103,66 @@ class Combination:
         whole = np.where(active, weights, 0.0).sum(axis=1)
         return np.asarray(gone > self.threshold * whole)
 
+    def number(self, values: list[float | None], weights: list[float]) -> float | None:
+        """
+        Return :meth:`numbers` of one row of float64.
+
+        Args:
+            values, weights: Of the segments that are asked; None: one has no answer.
+        """
+        kept = self._kept(values, weights)
+        if not values or kept is None:
+            return None
+        found, factors = kept
+        return _combined_one(found, factors, self.method)
+
+    def share(
+        self, shares: list[list[float] | None], weights: list[float], count: int
+    ) -> list[float] | None:
+        """
+        Return :meth:`shares` of one row, of all methods but ``max`` and ``median``.
+
+        Args:
+            shares, weights: Of the segments that are asked; None: one has no answer.
+            count: How many classes there are.
+        """
+        if self.method in VOTES and self.treatment == "continue":
+            return self._vote(shares, weights, count)
+        kept = self._kept(shares, weights)
+        if kept is None or not kept[0]:
+            return None
+        rows, factors = kept
+        method = _OF_SHARES.get(self.method, self.method)
+        found = [_combined_one([row[c] for row in rows], factors, method) for c in range(count)]
+        return None if None in found else found  # type: ignore[return-value] # none is None
+
+    def _kept(
+        self, values: list[Any], weights: list[float]
+    ) -> tuple[list[Any], list[float]] | None:
+        """Return what there is, and its weights; None: for what lacks there is no result."""
+        if None not in values:
+            return values, weights
+        pairs = [(x, w) for x, w in zip(values, weights, strict=True) if x is not None]
+        gone = sum(weights) - sum(w for _, w in pairs)
+        if not self.skips or gone > self.threshold * sum(weights):
+            return None
+        return [x for x, _ in pairs], [w for _, w in pairs]
+
+    def _vote(
+        self, shares: list[list[float] | None], weights: list[float], count: int
+    ) -> list[float] | None:
+        votes, cast, lacking = [0.0] * count, 0.0, 0.0
+        for share, weight in zip(shares, weights, strict=True):
+            weighed = weight if self.is_weighted else 1.0
+            if share is None:
+                lacking += weighed
+                continue
+            cast += weighed
+            votes = [vote + x * weighed for vote, x in zip(votes, share, strict=True)]
+        if not cast or lacking > max(votes):
+            return None
+        return [vote / cast for vote in votes]
+
     def _voted(self, shares: Floats, weights: Floats, kept: Mask, lacking: Mask) -> Floats:
         """Return the share of the votes cast; nothing where most votes are for nothing."""
         weighed = weights if self.is_weighted else np.ones_like(weights)
@@ -117,6 +179,37 @@ _OF_SHARES = {
     "weightedMajorityVote": "weightedAverage",
     "weightedSum": "weightedAverage",
 }
+
+
+def _combined_one(values: list[float], weights: list[float], method: str) -> float | None:
+    """Return :func:`_combined` of one row; None: there is nothing to divide by, or to rank."""
+    if method == "sum":
+        return sum(values, 0.0)
+    if not values:
+        return 0.0 if method == "weightedSum" else None
+    match method:
+        case "average":
+            return sum(values) / len(values)
+        case "weightedSum":
+            return sum(x * w for x, w in zip(values, weights, strict=True))
+        case "weightedAverage":
+            whole = sum(weights)
+            return (
+                sum(x * w for x, w in zip(values, weights, strict=True)) / whole if whole else None
+            )
+        case "max":
+            return max(values)
+        case "median":
+            return float(median(values))
+        case "weightedMedian":
+            half, heaped = 0.5 * sum(weights), 0.0
+            for x, weight in sorted(zip(values, weights, strict=True)):
+                heaped += weight
+                if heaped >= half:
+                    return x
+            return None
+        case _:
+            raise AssertionError(method)
 
 
 def _combined(values: Floats, weights: Floats, kept: Mask, method: str) -> Floats:

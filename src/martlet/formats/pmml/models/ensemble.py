@@ -80,38 +80,44 @@ class Ensemble:
         program, parts = self.context.scope.world.program, self.parts
         reads = [program.reader(each.slot) for each in parts]
         fallback, own = program.reader(0), self.predict
-        varies = any(each.variable is not None for each in parts)
-        fixed = np.array([[each.weight for each in parts]])
         weigh = [each.weight_reader(self.context.scope) for each in parts]
-        regression, real = self._is_regression, self.context.number.numpy
+        regression, combination = self._is_regression, self.combination
+        in_double = self.context.number.numpy is np.float64
 
         def call(record: Record) -> Any:
             found = [read(record) for read in reads]
-            if any(isinstance(each, Prediction) for each in found):
+            if not in_double or any(isinstance(each, Prediction) for each in found):
                 return own(fallback(record))
-            weights = np.array([[each(record) for each in weigh]]) if varies else fixed
-            active = np.array([[each is not None for each in found]])
+            asked = [(o, of(record)) for o, of in zip(found, weigh, strict=True) if o is not None]
+            outcomes, weights = [o for o, _ in asked], [weight for _, weight in asked]
+            if any(weight != weight for weight in weights):
+                return own(fallback(record))
             if not regression:
-                return self._outcome(found, weights, active)
-            values = [math.nan if o is None or o.value is None else o.value for o in found]
-            total = self.combination.numbers(np.array([values], real), weights, active)
-            number = float(total[0])
-            return Outcome(None if number != number else number)
+                return self._outcome(outcomes, weights)
+            total = combination.number([o.value for o in outcomes], weights)
+            return Outcome(None if total is None or total != total else float(total))
 
         return call
 
-    def _outcome(self, found: list[Outcome | None], weights: Floats, active: Mask) -> Outcome:
-        """Return the label that the segments' outcomes make; None: a segment is not active."""
-        given = [each for each in found if each is not None]
+    def _outcome(self, given: list[Outcome], weights: list[float]) -> Outcome:
+        """Return the label that the outcomes of the active segments make."""
         labels = dict.fromkeys(label for each in given for label in each.classes)
         labels = labels or dict.fromkeys(self.context.labels)
         labels |= dict.fromkeys(each.value for each in given if each.value is not None)
-        classes, votes = tuple(labels), self.combination.method in VOTES
-        if not classes:
-            return Outcome(None)
-        shares = [_share(each, classes, votes) for each in found]
-        whole = self.combination.shares(np.array([shares]), weights, active)
-        return outcome_of(classified(classes, whole, self.context.label))
+        classes, combination = tuple(labels), self.combination
+        shares = [_share(each, classes, combination.method in VOTES) for each in given]
+        if not classes or not shares:
+            return Outcome(None, classes)
+        if combination.method in ("max", "median"):
+            nothing = [math.nan] * len(classes)
+            table = np.array([[nothing if each is None else each for each in shares]])
+            active = np.ones(table.shape[:2], dtype=bool)
+            whole = combination.shares(table, np.array([weights]), active)
+            return outcome_of(classified(classes, whole, self.context.label))
+        found = combination.share(shares, weights, len(classes))
+        if found is None:
+            return Outcome(None, classes)
+        return Outcome(classes[found.index(max(found))], classes, found)
 
     def _shares(self, predictions: list[Prediction]) -> tuple[tuple[Value, ...], Floats]:
         """Return the classes, and what each segment says of each: [rows, segments, classes]."""
@@ -137,17 +143,17 @@ def _votes(prediction: Prediction, classes: tuple[Value, ...]) -> Floats:
     return found
 
 
-def _share(outcome: Outcome | None, classes: tuple[Value, ...], votes: bool) -> list[float]:
-    """Return what one segment says of each class: NaN where it says nothing."""
-    if outcome is None:
-        return [math.nan] * len(classes)
+def _share(outcome: Outcome, classes: tuple[Value, ...], votes: bool) -> list[float] | None:
+    """Return what one segment says of each class; None: nothing."""
     if votes or outcome.probability is None:
         if outcome.value is None:
-            return [math.nan] * len(classes)
+            return None
         return [float(label == outcome.value) for label in classes]
+    if all(p != p for p in outcome.probability):
+        return None
+    if outcome.classes == classes:
+        return list(outcome.probability)
     own = dict(zip(outcome.classes, outcome.probability, strict=True))
-    if all(p != p for p in own.values()):
-        return [math.nan] * len(classes)
     return [own.get(label, 0.0) for label in classes]
 
 
