@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -227,8 +228,31 @@ def turns(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
     return [each * 1e6 for each in best]
 
 
+def hop(rounds: int) -> float:
+    """The least that a byte to another process and one back take, in microseconds."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        while theirs.recv(16):
+            theirs.sendall(b"0123456789abcdef")
+        os._exit(0)
+    theirs.close()
+
+    def there_and_back() -> None:
+        ours.sendall(b"0123456789abcdef")
+        ours.recv(16)
+
+    (best,) = turns([there_and_back], rounds)
+    ours.close()
+    os.waitpid(child, 0)
+    return best
+
+
 def lines(names: list[str], rounds: int) -> Iterator[str]:
     yield f"{'format':26}{'rows':>7}{'library us':>12}{'martlet us':>12}{'more':>9}"
+    if any("isolated" in name for name in names):
+        yield f"{'a hop to a process and back':26}{hop(rounds):19.1f}"
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             path, own, inputs, trusted = FORMATS[name](Path(folder))

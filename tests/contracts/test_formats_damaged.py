@@ -22,10 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 BY_NAME = {str(case): case for case in CASES}
 NAMES = [
-    *("lightgbm binary", "lightgbm multiclass", "lightgbm categories"),
+    *("lightgbm binary", "lightgbm multiclass", "lightgbm categories", "lightgbm linear trees"),
     *("xgboost binary:logistic json", "xgboost binary:logistic ubj", "xgboost multi:softprob ubj"),
-    *("catboost binary", "catboost binary json", "sklearn pipeline", "onnx linear"),
-    "sklearn GradientBoostingClassifier",
+    *("catboost binary", "catboost multiclass", "catboost binary json"),
+    *("sklearn pipeline", "onnx linear"),
+    *("sklearn GradientBoostingClassifier", "sklearn KNeighborsClassifier"),
+    *("xgboost vector leaves", "xgboost linear"),
 ]
 
 # Try every damage of a file, in its place, and say what came of it. Only a MartletError may come.
@@ -133,6 +135,60 @@ def test_deep_nesting_and_huge_sizes_are_refused(format: str, content: bytes, tm
     (tmp_path / "m").write_bytes(content)
     with pytest.raises(UnsupportedModel):
         martlet.load(tmp_path / "m", format=format)
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 255), (8, 1), (10, 99)], ids=str)
+@pytest.mark.parametrize("format", ["arrays", "sklearn", "keras", "torchscript", "torch_export"])
+def test_a_zip_of_another_version_encrypted_or_packed_otherwise_is_refused(
+    format: str, at: int, value: int, tmp_path: Path
+):
+    path = tmp_path / "m.zip"
+    names = ("schema.json", "w0.npy", "m/code/__torch__.py", "m/constants.pkl", "config.json")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in (*names, "metadata.json", "model.weights.h5", "m/archive_format"):
+            archive.writestr(name, b"{}")
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\1\2")  # the first of the central directory
+    content[entry + at] = value
+    path.write_bytes(content)
+    with pytest.raises(UnsupportedModel):
+        martlet.load(path, format=format)
+
+
+@pytest.mark.parametrize("grow", ["SymmetricTree", "Lossguide"])
+def test_a_catboost_tree_that_reaches_outside_the_model_is_refused(grow: str, tmp_path: Path):
+    import struct
+
+    import catboost
+    import numpy as np
+
+    rows = np.arange(80.0).reshape(-1, 2)
+    model = catboost.CatBoost(
+        {"iterations": 2, "depth": 3, "grow_policy": grow, "verbose": False}
+        | {"allow_writing_files": False}
+    ).fit(rows, rows[:, 0])
+    model.save_model(tmp_path / "m")
+    martlet.load(tmp_path / "m").close()
+    whole = (tmp_path / "m").read_bytes()
+    sizes = [3, 3] if grow == "SymmetricTree" else None
+    if sizes is None:
+        from martlet.formats.catboost_file import trees_of
+
+        sizes = trees_of(whole).array(2, "<i4").tolist()
+    at = whole.index(struct.pack("<3i", 2, *sizes)) + 4  # TreeSizes, after how many they are
+    for wrong in (sizes[0] + 8192, -1, 2**31 - 1):
+        (tmp_path / "m").write_bytes(whole[:at] + struct.pack("<i", wrong) + whole[at + 4 :])
+        with pytest.raises(UnsupportedModel, match="trees"):
+            martlet.load(tmp_path / "m")
+
+
+def test_a_linear_leaf_of_a_feature_that_is_not_there_is_refused(tmp_path: Path):
+    trained = BY_NAME["lightgbm linear trees"].make(tmp_path)
+    text = trained.path.read_text()
+    at = text.index("leaf_features=") + len("leaf_features=")
+    (tmp_path / "far").write_text(text[:at] + "99999999" + text[at + 1 :])
+    with pytest.raises(UnsupportedModel, match="linear"):
+        martlet.load(tmp_path / "far")
 
 
 def test_a_tree_that_walks_in_a_circle_is_refused(tmp_path: Path):

@@ -10,6 +10,8 @@ from martlet.errors import UnsupportedModel
 _MAX_BYTES = 16 << 30
 _MAX_RATIO = 1000
 _MAX_MEMBERS = 100_000
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_ENCRYPTED = 1  # a flag of an entry
 
 
 def members(path: Path) -> list[str]:
@@ -19,7 +21,7 @@ def members(path: Path) -> list[str]:
             return []
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return []
 
 
@@ -33,8 +35,10 @@ def check(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile) as exc:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as exc:
         raise UnsupportedModel(f"{path} is not a whole zip archive: {exc}") from exc
+    if any(each.compress_type not in _METHODS or each.flag_bits & _ENCRYPTED for each in entries):
+        raise UnsupportedModel(f"{path} is packed in a way that is not read here, or encrypted")
     size = sum(each.file_size for each in entries)
     packed = max(sum(each.compress_size for each in entries), 1)
     if size > _MAX_BYTES or size / packed > _MAX_RATIO or len(entries) > _MAX_MEMBERS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import orjson
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import Format, LoadOptions
+from martlet.formats import Format, LoadOptions, catboost_file
 from martlet.formats.catboost_forest import read, sum_of
 from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
@@ -30,6 +31,9 @@ _EXPONENTIAL = ("Poisson", "Tweedie")
 _FEW_WALKS = 10_000
 
 
+_DAMAGE = (struct.error, ValueError, IndexError, RuntimeError, ServableFailed)
+
+
 class CatBoostServable:
     """
     One model. Outputs bear CatBoost's names of prediction types.
@@ -46,18 +50,27 @@ class CatBoostServable:
 
         self._failed = catboost.CatBoostError
         self._threads = options.threads
-        kind = "cbm" if _head(path).startswith(b"CBM1") else "json"
+        kind = "cbm" if _head(path).startswith(catboost_file.MAGIC) else "json"
         self._model: Any = catboost.CatBoost()
         self._sum: TreeSum | None = None
         try:
             if kind == "json":
                 orjson.loads(path.read_bytes())  # bounded in depth, which CatBoost's reader is not
+            else:
+                catboost_file.check(path.read_bytes())
             self._model.load_model(str(path), format=kind)
             self._read_inputs(path)
             self._read_objective()
             self._raw(self._sample())  # a damaged model may load, and fail on its first row
             self._sum = self._proved(path)
-        except (self._failed, ValueError, RuntimeError, ServableFailed) as exc:
+        except (
+            self._failed,
+            struct.error,
+            ValueError,
+            IndexError,
+            RuntimeError,
+            ServableFailed,
+        ) as exc:
             raise UnsupportedModel(f"{path} is not a CatBoost model that loads: {exc}") from exc
         raw = (-1,) if self._width == 1 else (-1, self._width)
         specs = [Spec(RAW, DType.FLOAT64, raw)]
@@ -235,7 +248,7 @@ def _sniff(path: Path) -> bool:
     if not path.is_file():
         return False
     head = _head(path)
-    return head.startswith(b"CBM1") or _JSON.match(head) is not None
+    return head.startswith(catboost_file.MAGIC) or _JSON.match(head) is not None
 
 
 FORMAT = Format(

@@ -11,11 +11,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from martlet.formats.flatbuffers import Table
+from martlet.formats.catboost_file import MAGIC, trees_of
 from martlet.formats.forest import Forest, TreeSum
 from martlet.native import find
 
-_MAGIC = b"CBM1"
 _MOST_LEAVES = 1 << 21
 _TREATMENTS = ("AsIs", "AsFalse", "AsTrue")  # of a missing value, by their numbers in a .cbm
 
@@ -41,7 +40,7 @@ def read(path: Path) -> ObliviousTrees | None:
     """Return the trees of a ``.cbm`` or JSON; None where they test more than numbers, or lie."""
     content = path.read_bytes()
     try:
-        found = _from_cbm(content) if content.startswith(_MAGIC) else _from_json(content)
+        found = _from_cbm(content) if content.startswith(MAGIC) else _from_json(content)
     except (IndexError, KeyError, TypeError, ValueError, struct.error):
         return None  # CatBoost says what is wrong with it, or reads it all the same
     return found if found is not None and len(found.depths) else None
@@ -49,9 +48,8 @@ def read(path: Path) -> ObliviousTrees | None:
 
 def _from_cbm(content: bytes) -> ObliviousTrees | None:
     """Source: CatBoost ``libs/model/flatbuffers/model.fbs`` and ``features.fbs``."""
-    (size,) = struct.unpack_from("<I", content, 4)
-    trees = Table.root(memoryview(content)[8 : 8 + size]).table(1)
-    if trees is None or len(trees.array(10, "<u4")):  # nodes of trees that grow leaf by leaf
+    trees = trees_of(content)
+    if len(trees.array(10, "<u4")):  # nodes of trees that grow leaf by leaf
         return None
     features = trees.tables(5)
     borders = [each.array(3, "<f4") for each in features]

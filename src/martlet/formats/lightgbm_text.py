@@ -141,7 +141,9 @@ def _tree(fields: dict[str, str], features: int) -> Tree:
     values = np.array(fields["leaf_value"].split(), dtype=np.float64)
     if len(values) != leaves or leaves < 1:
         raise ValueError(f"it says {leaves} leaves")
-    plain = fields.get("is_linear", "0") == "0"
+    plain = int(fields.get("is_linear", "0")) == 0
+    if not plain:
+        _check_linear(fields, leaves, features)
     if leaves == 1:
         none = np.zeros(0, np.int64)
         return Tree(none, np.zeros(0), none, none, none, values, plain)
@@ -165,6 +167,19 @@ def _tree(fields: dict[str, str], features: int) -> Tree:
         if edges[0] != 0 or edges[-1] != bits or np.any(np.diff(edges) < 0):
             raise ValueError("cat_boundaries do not fit cat_threshold")
     return Tree(feature, threshold, left, right, kinds, values, plain)
+
+
+def _check_linear(fields: dict[str, str], leaves: int, features: int) -> None:
+    """Check a tree's linear functions, a leaf each: LightGBM reads whatever feature they name."""
+    sizes = _integers(fields["num_features"], leaves, "num_features")
+    _within(sizes, 0, features + 1, "a linear function")
+    total = int(sizes.sum())
+    _within(
+        _integers(fields["leaf_features"], total, "leaf_features"), 0, features, "a linear function"
+    )
+    for name, count in (("leaf_const", leaves), ("leaf_coeff", total)):
+        if len(np.array(fields[name].split(), dtype=np.float64)) != count:
+            raise ValueError(f"{name} has not {count} values")
 
 
 def _categories(text: str, features: Sequence[str], infos: Sequence[str]) -> dict[str, list[Any]]:

@@ -151,6 +151,8 @@ def _spec(name: str, details: Mapping[str, Any]) -> Spec:
     shape = details.get("shape_signature")
     if shape is None or not len(shape):
         shape = details["shape"]
+    if any(size < -1 for size in shape):
+        raise ValueError(f"{name!r} has the shape {list(map(int, shape))}")
     scale, zero = details["quantization"]
     return Spec(
         name,
