@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SPARK = Path(__file__).parents[1] / "fixtures" / "spark"
@@ -113,6 +114,58 @@ def test_a_spark_folder(name: str, tmp_path: Path):
     pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
     shutil.copytree(SPARK / name / "model", tmp_path / "m")
     assert refusals(tmp_path / "m", "spark", 40) >= 15
+
+
+def test_an_mlflow_folder(tmp_path: Path):
+    lightgbm = pytest.importorskip("lightgbm")
+    pytest.importorskip("yaml")
+    rows = np.arange(90.0).reshape(-1, 3)
+    folder = tmp_path / "m"
+    folder.mkdir()
+    lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, rows[:, 0]), 3).save_model(
+        folder / "model.lgb"
+    )
+    (folder / "MLmodel").write_text(
+        "flavors:\n  lightgbm: {data: model.lgb, lgb_version: 4.0.0}\n"
+        'signature:\n  inputs: \'[{"name": "a", "type": "double"}]\'\n'
+        "saved_input_example_info: {artifact_path: input_example.json}\n"
+    )
+    assert refusals(folder, "mlflow", 60) >= 15
+
+
+@pytest.mark.parametrize("name", ["ctr", "boost_class", "als"])
+def test_every_byte_of_a_parquet_footer(name: str, tmp_path: Path):
+    """Arrow ends the process where it looks at a column that is described wrongly."""
+    pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
+    shutil.copytree(SPARK / name / "model", tmp_path / "m")
+    part = next(p for p in sorted((tmp_path / "m").rglob("*.parquet")) if p.stat().st_size < 4096)
+    script = FOOTER.replace("PART", repr(str(part)))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-1500:]}"
+    assert int(done.stdout) > 100
+
+
+# Bits of every byte of a footer turned, one at a time: only what is refused, or still reads.
+FOOTER = """
+from pathlib import Path
+from martlet.errors import UnsupportedModel
+from martlet.formats.spark.disk import read_parquet
+
+part = Path(PART)
+whole = part.read_bytes()
+start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+refused = 0
+for at in range(start, len(whole)):
+    for bit in (at % 8, (at + 3) % 8):
+        content = bytearray(whole)
+        content[at] ^= 1 << bit
+        part.write_bytes(content)
+        try:
+            read_parquet(part.parent)
+        except UnsupportedModel:
+            refused += 1
+print(refused)
+"""
 
 
 @pytest.mark.shared

@@ -141,8 +141,9 @@ def _read(path: Path) -> dict[str, Any]:
         told = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise UnsupportedModel(f"{file} is not YAML: {exc}") from exc
-    if not isinstance(told, dict) or not isinstance(told.get("flavors", {}), dict):
-        raise UnsupportedModel(f"{file} is not an MLflow model: it has no flavors")
+    parts = ("flavors", "signature", "saved_input_example_info")
+    if not isinstance(told, dict) or not all(isinstance(told.get(n) or {}, dict) for n in parts):
+        raise UnsupportedModel(f"{file} is not an MLflow model: {', '.join(parts)} are tables")
     return told
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
+from martlet.formats.spark.footer import claims
 
 Floats = NDArray[np.float64]
 
@@ -210,17 +211,14 @@ def read_parquet(folder: Path) -> Any:
     sizes = values = 0
     for part in _parts(folder):
         try:
+            more, many = claims(part)
+            sizes, values = sizes + more, values + many
+            if min(more, many) < 0 or sizes > _MAX_DATA_BYTES or values > _MAX_VALUES:
+                raise UnsupportedModel(
+                    f"{part} claims {values} values in {sizes} bytes, past the limits of "
+                    f"{_MAX_VALUES} and {_MAX_DATA_BYTES}"
+                )
             with pq.ParquetFile(part) as file:
-                meta = file.metadata
-                for i in range(meta.num_row_groups):
-                    group = meta.row_group(i)
-                    sizes += group.total_byte_size
-                    values += sum(group.column(j).num_values for j in range(group.num_columns))
-                if not (0 <= sizes <= _MAX_DATA_BYTES and 0 <= values <= _MAX_VALUES):
-                    raise UnsupportedModel(
-                        f"{part} claims {values} values in {sizes} bytes, past the limits of "
-                        f"{_MAX_VALUES} and {_MAX_DATA_BYTES}"
-                    )
                 tables.append(file.read(use_threads=False))
         except (pa.ArrowException, OSError, ValueError) as exc:
             raise UnsupportedModel(f"{part} is not Parquet that reads: {exc}") from None
