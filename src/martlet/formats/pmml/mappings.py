@@ -140,7 +140,7 @@ class Discretize:
 
     def single(self) -> Single:
         bins = [(interval.contains, text) for interval, text in reversed(self.bins)]
-        read = self.field.single()
+        read = (cast(self.field, DOUBLE) if self.field.type.is_text else self.field).single()
         default, replacement = self.default, self.replacement
 
         def call(record: Record) -> Value:

@@ -145,12 +145,12 @@ class Treatment:
         column = self._outliers(column, wrong)
         column = self._invalid(column, wrong, bad, raw)
         if column.missing is not None:
-            if mining.missing_value is not None:
-                return fill(column, column.missing, mining.missing_value)
             if mining.refuse_missing:
                 return column.with_errors(
                     reasons(column.missing, f"field {mining.name!r} is missing")
                 )
+            if mining.missing_value is not None:
+                return fill(column, column.missing, mining.missing_value)
         return column
 
     def _where_wrong(self, column: Column, bad: Mask | None) -> Mask | None:
@@ -202,10 +202,10 @@ class Treatment:
             elif is_valid and mining.outliers != "asIs" and isinstance(value, int | float):
                 value = self._outlier(value)
         if value is None:
-            if mining.missing_value is not None:
-                return mining.missing_value
             if mining.refuse_missing:
                 raise RowError(f"field {mining.name!r} is missing")
+            if mining.missing_value is not None:
+                return mining.missing_value
         return value
 
     def _outlier(self, value: float) -> Value:

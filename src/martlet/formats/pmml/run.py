@@ -93,7 +93,7 @@ class Run:
 
         def one(found: Outcome) -> Outcome:
             value = found.value
-            if not found.classes and not isinstance(value, str):
+            if not found.classes and not isinstance(value, str | tuple):
                 if target is not None:
                     value = target.number(value)
             elif target is not None:

@@ -34,7 +34,7 @@ class Target:
     One line of Targets.
 
     Args:
-        default: The number that stands in for a missing one.
+        default: The number that stands in for a missing one, and is treated as another is.
         priors: The labels and probabilities that stand in for a missing label.
         display: What to show for a label.
         rounds: Whether the model computes in float32, and so its targets.
@@ -107,12 +107,10 @@ class Target:
 
     def numbers(self, column: Column) -> Column:
         """Return the predicted numbers, treated."""
-        if self.changes:
-            column = self._changed(column)
         if self.default is not None and column.missing is not None:
             stand_in = constant(self.default, column.type, len(column))
             column = choose(column.missing, stand_in, column)
-        return column
+        return self._changed(column) if self.changes else column
 
     def _changed(self, column: Column) -> Column:
         x = column.values
@@ -131,8 +129,8 @@ class Target:
     def number(self, x: float | None) -> Value:
         """Return one predicted number, treated."""
         if x is None:
-            return self.default
-        if not self.changes:
+            x = self.default
+        if x is None or not self.changes:
             return x
         if self.low is not None and x < self.low:
             x = self.low

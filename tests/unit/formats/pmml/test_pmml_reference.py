@@ -239,3 +239,27 @@ def test_pythons_own_way_to_write_numbers_is_not_pmmls(tmp_path: Path):
     )
     found = ask(load(text, tmp_path), x=["1_000", "1E+03"])
     assert (found["y"], found["_reason"][0] is None) == ([None, 1000.0], False)
+
+
+def test_a_default_is_treated_as_any_other_prediction(tmp_path: Path):
+    targets = (
+        '<Targets><Target field="y" rescaleConstant="1" castInteger="floor">'
+        '<TargetValue defaultValue="432.21"/></Target></Targets>'
+    )
+    schema = '<MiningField name="y" usageType="target"/><MiningField name="x"/>'
+    copy = (
+        '<RegressionTable intercept="0"><NumericPredictor name="x" coefficient="1"/>'
+        "</RegressionTable>"
+    )
+    model = load(pmml(regression(schema=schema, table=targets + copy)), tmp_path)
+    assert ask(model, x=[float("nan"), 1.7])["y"] == [433.0, 2.0]
+
+
+def test_a_missing_value_that_is_refused_has_no_stand_in(tmp_path: Path):
+    schema = (
+        '<MiningField name="y" usageType="target"/><MiningField name="x" '
+        'missingValueTreatment="returnInvalid" missingValueReplacement="3"/>'
+    )
+    found = ask(load(pmml(regression(schema=schema)), tmp_path), x=[float("nan"), 1.0])
+    assert found["y"] == [None, 1.0]
+    assert found["_reason"][0] == "field 'x' is missing"
