@@ -77,14 +77,24 @@ class Grove:
                 list of text (missing: None).
             rows: How many there are.
         """
-        matrix = np.empty((rows, len(self.fields)))
-        for at, tested in enumerate(self.fields):
-            matrix[:, at] = _coded(column(tested), tested.codes)
+        columns = [_coded(column(each), each.codes) for each in self.fields]
+        if rows == 1:  # without the cost of arrays
+            return [self._of([each[0] for each in columns])]
+        matrix = np.empty((rows, len(columns)))
+        for at, values in enumerate(columns):
+            matrix[:, at] = values
         if self.total is not None:
             sums = self.total(matrix)[:, 0]
             return list((sums / self.forest.trees if self.gives == "mean" else sums).tolist())
         found = self.answers[self.forest.leaves(matrix)]
         return list((found[:, 0] if self.gives == "one" else found).tolist())
+
+    def _of(self, row: list[float]) -> Any:
+        if self.total is not None:
+            (found,) = self.total.of(row)
+            return found / self.forest.trees if self.gives == "mean" else found
+        answers = self.answers[self.forest.leaves_of(row)].tolist()
+        return answers[0] if self.gives == "one" else answers
 
     def giving(self, gives: Gives) -> Grove | None:
         """Return the same trees, for another use; None where their answers are not all floats."""

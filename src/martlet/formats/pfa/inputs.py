@@ -144,10 +144,8 @@ class _Column:
     type: Type
     take: Callable[[Tensor], list[Any]]
 
-    @property
-    def plain(self) -> bool:
-        """Whether the tensor holds the values as they are."""
-        return self.type in _SCALARS and self.type not in (STRING, BYTES)
+    plain: bool
+    """Whether the tensor holds the values as they are."""
 
 
 class Inputs:
@@ -165,7 +163,8 @@ class Inputs:
         self.columns: dict[str, _Column] = {}
         for name, each in (fields or {INPUT: of}).items():
             spec, depth = _asked(name, each)
-            self.columns[name] = _Column(spec, each, _take(each, depth))
+            plain = each in _SCALARS and each not in (STRING, BYTES)
+            self.columns[name] = _Column(spec, each, _take(each, depth), plain)
 
     @property
     def specs(self) -> list[Spec]:
@@ -213,9 +212,9 @@ class Given:
     def check(self) -> None:
         """Read every value that may be refused, for a call that asks for none of them."""
         for name, column in self.inputs.columns.items():
-            if column.plain:
+            if column.type in (INT, FLOAT):
                 _held(self.tensors[name], column.type)
-            else:
+            elif not column.plain:
                 self._values(name)
 
     def _values(self, name: str) -> list[Any]:
