@@ -39,7 +39,8 @@ class Run:
 
     def _target(self, name: str | None) -> Target | None:
         for each in self.targets:
-            if each.field is None or each.field == name or name is None:
+            # One without a field is for a model whose schema names no target.
+            if each.field == name:
                 return each
         return None
 

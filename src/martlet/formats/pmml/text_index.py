@@ -19,10 +19,12 @@ from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import (
     ConstantValue,
     Expression,
+    FieldRef,
     cast,
     compile_expression,
     distinct,
     expression_of,
+    store,
 )
 from martlet.formats.pmml.frame import Frame, Record, Single
 from martlet.formats.pmml.inline_table import inline_rows
@@ -298,6 +300,8 @@ def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression
         UnsupportedModel: a part of it is malformed.
     """
     field = scope.field(element.need("textField"), element)
+    if not field.type.is_text:
+        field = store(cast(FieldRef(field, scope), STRING), scope, field.name)
     folds = not element.flag("isCaseSensitive")
     try:
         tokenizer = Tokenizer(
