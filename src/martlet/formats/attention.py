@@ -36,26 +36,33 @@ class Attention:
     ``[query | hidden | gate, bias | values]``: the first layer is
     ``activation((q * k) @ weights + bias + the history's hidden + the candidate's)``, the others
     follow, and the last gives one number, the weight. What is added to the user's share is the sum
-    of the values by their weights.
+    of the values by their weights, times *out*.
 
     Args:
         layers: The first takes as many numbers as a query has, which may be none.
         softmax: Whether the weights are the softmax of what the layers give over the history.
         gated: Whether what the layers give is multiplied by *gate* and added to *bias* before the
             softmax: so a mask is written.
+        out: [values, width]; None where the values are as wide as the share.
 
     Raises:
         ValueError: the sizes do not fit together, or are more than MOST_LAYERS and MOST_WIDTH.
     """
 
     def __init__(
-        self, layers: tuple[Dense, ...], *, softmax: bool = False, gated: bool = False
+        self,
+        layers: tuple[Dense, ...],
+        *,
+        softmax: bool = False,
+        gated: bool = False,
+        out: Floats | None = None,
     ) -> None:
         if not layers or len(layers[-1].bias) != 1 or (gated and not softmax):
             raise ValueError("an attention unit has layers that give one number")
         self.query, self.hidden = map(int, layers[0].weights.shape)
         self.layers = stacked(layers, self.query)
         self.softmax, self.gated = softmax, gated
+        self.out = None if out is None else np.ascontiguousarray(out, np.float32)
         self._unit: Any = None
         compiled = native.find("attention")
         if compiled is not None:
@@ -63,7 +70,7 @@ class Attention:
                 (np.vstack([y.weights, y.bias]).T.copy(), int(y.activation), y.slope)
                 for y in self.layers
             )
-            self._unit = compiled.Unit(self.query, packed, softmax, gated)
+            self._unit = compiled.Unit(self.query, packed, softmax, gated, self.out)
 
     @property
     def width(self) -> int:
@@ -75,10 +82,15 @@ class Attention:
         """Where the values begin in the row of an item of the history."""
         return self.width + (2 if self.gated else 0)
 
+    def history_width(self, width: int) -> int:
+        """Return how long the row of an item of the history is, for shares of *width*."""
+        return self.before_values + (width if self.out is None else len(self.out))
+
     def to_arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Return it as named arrays, to be kept in an ``.npz`` file."""
         flags = np.array([self.softmax, self.gated], np.int64)
-        return {f"{prefix}flags": flags, **to_arrays(self.layers, prefix)}
+        out = {} if self.out is None else {f"{prefix}out": self.out}
+        return {f"{prefix}flags": flags, **out, **to_arrays(self.layers, prefix)}
 
     @classmethod
     def from_arrays(cls, found: Mapping[str, NDArray[Any]], prefix: str) -> Attention | None:
@@ -86,7 +98,8 @@ class Attention:
         if f"{prefix}flags" not in found:
             return None
         softmax, gated = map(bool, found[f"{prefix}flags"])
-        return cls(from_arrays(found, prefix), softmax=softmax, gated=gated)
+        out = found.get(f"{prefix}out")
+        return cls(from_arrays(found, prefix), softmax=softmax, gated=gated, out=out)
 
     def add(
         self,
@@ -102,7 +115,7 @@ class Attention:
 
         Args:
             shares: [n, width], C-contiguous.
-            history: Of each user, [users, items of the history, before_values + width].
+            history: Of each user, [users, items of the history, history_width].
             items: Holds the candidates' rows from column *at* on, [items, at + width or more].
             rows: Each candidate's row in *items*, [n]; -1 is the last row.
             of_user: Each candidate's user in *history*, [n]; None where there is one.
@@ -114,7 +127,7 @@ class Attention:
         if self._unit is not None:
             self._unit.add(shares, history, items, at, rows, of_user)
             return
-        if history.shape[2] != self.before_values + shares.shape[1]:
+        if history.shape[2] != self.history_width(shares.shape[1]):
             raise ValueError("shares and history are not those of this unit")
         item = items[inside(rows, len(items)), at : at + self.width]
         whose = np.zeros(len(rows), np.int64) if of_user is None else of_user
@@ -136,4 +149,5 @@ class Attention:
                 weights = weights * history[:, width] + history[:, width + 1]
             weights = np.exp(weights - weights.max(axis=1, keepdims=True))
             weights /= weights.sum(axis=1, keepdims=True)
-        return weights @ history[:, self.before_values :]
+        found = weights @ history[:, self.before_values :]
+        return found if self.out is None else found @ self.out

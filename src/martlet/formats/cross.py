@@ -102,7 +102,7 @@ class Cross:
     @property
     def user_widths(self) -> tuple[int, ...]:
         """How long the user's rows are: the share, and the rows of each unit's history."""
-        return self.width, *(each.before_values + self.width for each in self.attention)
+        return self.width, *(each.history_width(self.width) for each in self.attention)
 
     def save(self, path: Path) -> None:
         """Write it as plain arrays (``.npz``) to *path*."""

@@ -26,6 +26,8 @@ typedef struct {
     Py_ssize_t query, hidden, stride, widest;
     int softmax, gated, count;
     Layer layers[MOST_LAYERS]; /* the first is over the products of query and key */
+    Py_ssize_t values, width;  /* of `out`; 0 where the values are added as they are */
+    float *out;                /* [values, padded width] */
     char *memory;
 } Unit;
 
@@ -40,7 +42,7 @@ typedef struct {
 } History;
 
 typedef struct {
-    float *one, *first, *rows, *next, *weights, *sums, *zeros;
+    float *one, *first, *rows, *next, *weights, *sums, *made, *zeros;
 } Scratch;
 
 static Py_ssize_t in_rows(Py_ssize_t count)
@@ -152,17 +154,27 @@ static void attend(const Unit *unit, const History *history, const float **items
     Product product = {scratch->weights, history->values, scratch->zeros, scratch->sums, wide,
                        history->used, history->columns, 0, history->columns, 0};
     chosen->product(&product, count == 1 ? 1 : ROWS);
+    const float *made = scratch->sums;
+    Py_ssize_t stride = history->columns;
+    if (unit->out) {
+        stride = padded(width);
+        Product last = {made, unit->out, scratch->zeros, scratch->made, history->columns,
+                        unit->values, stride, 0, stride, 0};
+        chosen->product(&last, count == 1 ? 1 : ROWS);
+        made = scratch->made;
+    }
     for (int r = 0; r < count; r++)
         for (Py_ssize_t i = 0; i < width; i++)
-            shares[r * width + i] += scratch->sums[r * history->columns + i];
+            shares[r * width + i] += made[r * stride + i];
 }
 
 /* Shares out `memory` among the parts of a history and the scratch; NULL gives its length. */
-static Py_ssize_t lay_out(const Unit *unit, Py_ssize_t positions, Py_ssize_t width, float *memory,
-                          History *history, Scratch *scratch)
+static Py_ssize_t lay_out(const Unit *unit, Py_ssize_t positions, Py_ssize_t values,
+                          Py_ssize_t width, float *memory, History *history, Scratch *scratch)
 {
-    Py_ssize_t wide = padded(positions), columns = padded(width), used = 0;
+    Py_ssize_t wide = padded(positions), columns = padded(values), used = 0;
     Py_ssize_t widest = wide > columns ? wide : columns;
+    widest = padded(width) > widest ? padded(width) : widest;
     Py_ssize_t sizes[] = {
         (unit->query + 1) * wide,
         in_rows(unit->hidden) * wide,
@@ -175,12 +187,14 @@ static Py_ssize_t lay_out(const Unit *unit, Py_ssize_t positions, Py_ssize_t wid
         (in_rows(unit->widest) + 1) * wide,
         ROWS * wide,
         ROWS * columns,
+        ROWS * padded(width),
         widest,
     };
     float **parts[] = {
         &history->keys,    &history->added,   &history->gate, &history->bias,
         &history->values,  &scratch->one,     &scratch->first, &scratch->rows,
-        &scratch->next,    &scratch->weights, &scratch->sums, &scratch->zeros,
+        &scratch->next,    &scratch->weights, &scratch->sums, &scratch->made,
+        &scratch->zeros,
     };
     history->columns = columns;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
@@ -228,7 +242,8 @@ static PyObject *unit_add(PyObject *self, PyObject *args)
     holding[held++] = &items;
     Py_ssize_t width = shares.shape[1], users = given.shape[0], positions = given.shape[1];
     Py_ssize_t item_count = items.shape[0], item_width = items.shape[1];
-    if (given.shape[2] != before_values(unit) + width || at < 0 ||
+    Py_ssize_t values = unit->out ? unit->values : width;
+    if (given.shape[2] != before_values(unit) + values || (unit->out && unit->width != width) || at < 0 ||
         item_width - at < unit->query + unit->hidden || !users || !item_count) {
         PyErr_SetString(PyExc_ValueError, "shares, history and items are not those of this unit");
         goto done;
@@ -245,13 +260,13 @@ static PyObject *unit_add(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "shares, rows and of_user differ in length");
         goto done;
     }
-    Py_ssize_t floats = lay_out(unit, positions, width, NULL, &history, &scratch);
+    Py_ssize_t floats = lay_out(unit, positions, values, width, NULL, &history, &scratch);
     memory = PyMem_Calloc(1, floats * sizeof(float) + ALIGNMENT);
     if (!memory) {
         PyErr_NoMemory();
         goto done;
     }
-    lay_out(unit, positions, width, aligned(memory), &history, &scratch);
+    lay_out(unit, positions, values, width, aligned(memory), &history, &scratch);
     const int64_t *wanted = rows.buf, *whose = of_in == Py_None ? NULL : of.buf;
     Py_BEGIN_ALLOW_THREADS
     int64_t user = -2;
@@ -261,7 +276,7 @@ static PyObject *unit_add(PyObject *self, PyObject *args)
         int64_t own = whose ? whose[from] : 0;
         if (own != user)
             read_history(unit, row_of(&given, users, positions * given.shape[2], own), positions,
-                         width, &history);
+                         values, &history);
         user = own;
         do {
             item[block] = row_of(&items, item_count, item_width, wanted[from + block]) + at;
@@ -318,9 +333,10 @@ static PyObject *unit_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     Py_ssize_t query, bytes = 0, widest = 1;
     int softmax, gated;
-    PyObject *layers;
+    PyObject *layers, *out_in;
+    Py_buffer out;
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "nO!pp", &query, &PyTuple_Type, &layers, &softmax, &gated))
+    if (!PyArg_ParseTuple(args, "nO!ppO", &query, &PyTuple_Type, &layers, &softmax, &gated, &out_in))
         return NULL;
     Py_ssize_t count = PyTuple_Size(layers), inputs = query, outputs = 0;
     int wrong = query < 0 || query > MOST_WIDTH || count < 1 || count > MOST_LAYERS;
@@ -335,16 +351,31 @@ static PyObject *unit_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             PyErr_SetString(PyExc_ValueError, "a unit's layers end in one number");
         return NULL;
     }
+    int narrow = out_in != Py_None;
+    if (narrow && get_tensor(out_in, &out, 2, 0, "out") < 0)
+        return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Unit *unit = (Unit *)allocate(type, 0);
+    Py_ssize_t own = narrow ? out.shape[0] * padded(out.shape[1]) * (Py_ssize_t)sizeof(float) : 0;
+    if (unit)
+        unit->memory = PyMem_Calloc(1, own + bytes + ALIGNMENT);
+    if (unit && unit->memory && narrow) {
+        unit->out = aligned(unit->memory);
+        unit->values = out.shape[0];
+        unit->width = out.shape[1];
+        for (Py_ssize_t i = 0; i < unit->values; i++)
+            memcpy(unit->out + i * padded(unit->width), (float *)out.buf + i * unit->width,
+                   unit->width * sizeof(float));
+    }
+    if (narrow)
+        PyBuffer_Release(&out);
     if (!unit)
         return NULL;
-    unit->memory = PyMem_Calloc(1, bytes + ALIGNMENT);
     if (!unit->memory) {
         Py_DECREF(unit);
         return PyErr_NoMemory();
     }
-    char *free = (char *)aligned(unit->memory);
+    char *free = (char *)aligned(unit->memory) + own;
     unit->query = inputs = query;
     unit->softmax = softmax;
     unit->gated = gated;
@@ -384,7 +415,7 @@ static PyType_Slot unit_slots[] = {
     {Py_tp_new, unit_new},
     {Py_tp_dealloc, unit_dealloc},
     {Py_tp_methods, unit_methods},
-    {Py_tp_doc, "Unit(query, layers, softmax, gated): an attention unit's weights."},
+    {Py_tp_doc, "Unit(query, layers, softmax, gated, out): an attention unit's weights."},
     {0, NULL},
 };
 

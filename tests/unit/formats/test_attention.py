@@ -73,7 +73,7 @@ class Whole:
             return scores / scores.sum() @ values
         return (scores * seen if self.masked else scores) @ values
 
-    def split(self):
+    def split(self, out=None):
         """The unit, and what it takes of a history and of items."""
         d, weights = self.dim, self.layers[0][0]
         w1, w2, w3, w4 = (weights[k * d : (k + 1) * d] for k in range(4))
@@ -95,7 +95,7 @@ class Whole:
         def items(queries):
             return np.hstack([queries, queries @ (w1 + w3)]).astype(np.float32)
 
-        return Attention(layers, softmax=self.softmax, gated=gated), history, items
+        return Attention(layers, softmax=self.softmax, gated=gated, out=out), history, items
 
 
 def features(seed, *shape):
@@ -117,26 +117,29 @@ class TestAUnitGivesWhatTheWholeOneGives:
             data.draw(st.booleans(), "softmax"),
             data.draw(st.booleans(), "masked"),
         )
-        unit, history, items = whole.split()
         positions, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 140))
+        narrow = data.draw(st.none() | st.integers(1, 50), "narrow")
+        out = None if narrow is None else features(7, narrow, width)
+        unit, history, items = whole.split(out)
         users, count = data.draw(st.integers(1, 3), "users"), data.draw(st.integers(0, 20), "rows")
         rng = np.random.default_rng(5)
         keys, values = (
             features(1, users, positions, whole.dim),
-            features(2, users, positions, width),
+            features(2, users, positions, narrow or width),
         )
         seen = rng.random((users, positions)) < data.draw(st.sampled_from([0.0, 0.4, 1.0]))
         queries = features(3, 11, whole.dim)
         rows, of_user = rng.integers(-1, 11, count), np.sort(rng.integers(0, users, count))
         shares = features(4, count, width)
+        wide = np.eye(width) if out is None else out.astype(float)
         expected = [
-            shares[n] + whole.pooled(queries[rows[n]], keys[u], seen[u], values[u])
+            shares[n] + whole.pooled(queries[rows[n]], keys[u], seen[u], values[u] @ wide)
             for n, u in enumerate(of_user)
         ]
         given_rows = np.stack([history(*each) for each in zip(keys, seen, values, strict=True)])
         table = np.hstack([features(6, 11, 3), items(queries)])
         unit.add(shares, given_rows, table, 3, rows, None if users == 1 else of_user)
-        np.testing.assert_allclose(shares, np.reshape(expected, shares.shape), 3e-5, 3e-5)
+        np.testing.assert_allclose(shares, np.reshape(expected, shares.shape), 1e-4, 1e-4)
 
     def test_a_mask_by_infinity_hides_as_well(self, kernel):
         unit, history, items = Whole(0, 4, [5], Activation.RELU, True, True).split()
@@ -182,6 +185,13 @@ class TestWhatDoesNotFit:
     def test_a_user_who_is_not_there(self, kernel):
         with pytest.raises(IndexError, match="2"):
             self.add(kernel, of_user=np.array([0, 2]), users=2)
+
+    def test_values_for_other_shares(self, kernel):
+        whole = Whole(0, 4, [5], Activation.RELU, False, False)
+        unit, history, _ = whole.split(np.zeros((3, 7), np.float32))
+        rows = history(features(1, 2, 4), np.ones(2), features(2, 2, 3))[None]
+        with pytest.raises(ValueError, match=r"not those of this unit|broadcast"):
+            unit.add(np.zeros((2, 6), np.float32), rows, self.table, 0, np.arange(2))
 
     @pytest.mark.skipif(compiled is None, reason="numpy takes what it is given")
     def test_another_dtype(self):

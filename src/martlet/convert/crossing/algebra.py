@@ -91,6 +91,17 @@ class Algebra:
         inverse = self._user.add("Reciprocal", [name], self._user.width(name))
         return replace(form, pairs=(Pair(inverse),))
 
+    def settled(self, form: Form) -> Form:
+        """Return *form* with the matrices that attended vectors meet in the history's rows."""
+        own = [each for each in form.dots if each.pair.item is None]
+        pairs = []
+        for dot in own:
+            assert dot.pair.user is not None, "an attended vector has values"
+            wide = self._user.widened(dot.pair.user, len(dot.weights))
+            pairs.append(replace(dot.pair, user=self._user.product(wide, dot.weights)))
+        rest = tuple(each for each in form.dots if each.pair.item is not None)
+        return replace(form, pairs=(*form.pairs, *pairs), dots=rest)
+
     # -- products ------------------------------------------------------------------------------
 
     def product(self, a: Form, b: Form) -> Form:
@@ -98,7 +109,7 @@ class Algebra:
         if a.is_constant or b.is_constant:
             return self.scaled(b, a.constant) if a.is_constant else self.scaled(a, b.constant)
         width, positions = max(a.width, b.width), max(a.positions, b.positions)
-        a, b = (self._spread(self.weights(each), positions) for each in (a, b))
+        a, b = (self._spread(self.weights(self.settled(y)), positions) for y in (a, b))
         if a.chain or b.chain or a.dots or b.dots or {a.width, b.width} - {1, width}:
             raise UnsupportedModel("layers are multiplied")
         products = [self._paired(one, two, width, positions) for one in a.pairs for two in b.pairs]
@@ -179,7 +190,7 @@ class Algebra:
         for pair in form.pairs:
             if pair.unit is not None and pair.user is None:
                 pair = replace(pair, user=self._ones(pair, form.width))
-            if not pair.is_one_sided:
+            if not pair.is_one_sided or pair.unit is not None:
                 dots.append(Dot(pair, weights))
             elif pair.user is not None:
                 wide = self._user.widened(pair.user, form.width)

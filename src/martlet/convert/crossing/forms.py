@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A pair times a matrix, whose columns are those of the form."""
+    """A product of both sides, or an attended vector, times a matrix of the form's columns."""
 
     pair: Pair
     weights: Floats

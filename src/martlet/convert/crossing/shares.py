@@ -131,9 +131,14 @@ class _Shares:
     """
 
     def __init__(self, hidden: Form | None, extra: Form, algebra: Algebra) -> None:
-        self._hidden = hidden
+        extra = algebra.settled(extra)
         self._algebra = algebra
         self._user, self._item = algebra.sides
+        if hidden is not None:
+            hidden = self._narrowed(hidden)
+        self._hidden = hidden
+        valued = () if hidden is None else hidden.dots
+        self._valued = [each for each in valued if each.pair.item is None]
         products = [Dot(each, np.ones((1, 1))) for each in extra.pairs if not each.is_one_sided]
         self._dots = [self._folded(each) for each in (*extra.dots, *products)]
         self._mixed = [] if hidden is None else self._mixed_of(hidden)
@@ -146,6 +151,13 @@ class _Shares:
         """How wide the product is."""
         return sum(self._width(each) for each in self._dots)
 
+    def _narrowed(self, hidden: Form) -> Form:
+        """Return the sums with attended vectors before a matrix where that is less to add up."""
+        mine = [each for each in hidden.dots if each.pair.item is None]
+        if sum(len(each.weights) for each in mine) < hidden.width:
+            return hidden
+        return self._algebra.settled(hidden)
+
     def mixing(self, hidden: int) -> Floats:
         """Return what mixes the products into the sums."""
         return np.concatenate([np.zeros((0, hidden)), *(each.weights for each in self._mixed)])
@@ -156,8 +168,8 @@ class _Shares:
         item_parts = self._of_items()
         for unit in self._units():
             one = self._algebra.units[unit]
-            values = self._user.joined(self._of_history(unit, one.hidden.positions))
-            made, rows, taken = written(one, values, self._algebra.sides)
+            values, out = self._of_history(unit, one.hidden.positions)
+            made, rows, taken = written(one, values, out, self._algebra.sides)
             _give(self._user, rows, HISTORY.format(len(found)))
             item_parts += taken
             found.append(made)
@@ -168,9 +180,8 @@ class _Shares:
     def _mixed_of(self, hidden: Form) -> list[Dot]:
         """Return the products of both sides in the sums that the layers take."""
         pairs = [each for each in hidden.pairs if not each.is_one_sided]
-        return [
-            self._wide(y) for y in (*hidden.dots, *(Dot(y, np.eye(hidden.width)) for y in pairs))
-        ]
+        dots = [each for each in hidden.dots if each.pair.item is not None]
+        return [self._wide(y) for y in (*dots, *(Dot(y, np.eye(hidden.width)) for y in pairs))]
 
     def _wide(self, dot: Dot) -> Dot:
         """Return a product whose two sides are as wide as the matrix takes."""
@@ -203,7 +214,8 @@ class _Shares:
         return self._item.width(pair.item)
 
     def _units(self) -> list[int]:
-        numbers = [each.unit for each in (*self._sums, *self._products, *self._alone)]
+        valued = [each.pair for each in self._valued]
+        numbers = [each.unit for each in (*valued, *self._sums, *self._products, *self._alone)]
         return list(dict.fromkeys(each for each in numbers if each is not None))
 
     def _of_users(self) -> list[str]:
@@ -225,22 +237,35 @@ class _Shares:
             parts.append(given(self._alone, self._constant, 1))
         return parts
 
-    def _of_history(self, unit: int, positions: int) -> list[str]:
-        """Return what an item of the history adds to the user's share."""
+    def _of_history(self, unit: int, positions: int) -> tuple[str, Floats | None]:
+        """Return what an item of the history adds to the user's share, and by which matrix."""
         user = self._user
 
-        def given(pairs: Sequence[Pair], width: int) -> str:
+        def given(pairs: Sequence[Pair], width: int) -> str | None:
             mine = [each for each in pairs if each.unit == unit]
             names = [each.user or user.filled(1.0, width, positions) for each in mine]
-            return user.total(names, width, positions)
+            return user.total(names, width, positions) if names else None
 
-        parts = []
-        if self._hidden is not None:
-            parts.append(given(self._sums, self._hidden.width))
-        parts += [given([each], self._width(each)) for each in self._products]
-        if self.linear:
-            parts.append(given(self._alone, 1))
-        return parts
+        hidden = 0 if self._hidden is None else self._hidden.width
+        parts = [(given(self._sums, hidden), hidden)] if hidden else []
+        parts += [(given([each], self._width(each)), self._width(each)) for each in self._products]
+        parts += [(given(self._alone, 1), 1)] if self.linear else []
+        valued = [each for each in self._valued if each.pair.unit == unit]
+        if not valued:
+            names = [name or user.filled(0.0, width, positions) for name, width in parts]
+            return user.joined(names), None
+        total = sum(width for _, width in parts)
+        names, rows, at = [], [], 0
+        for dot in valued:
+            assert dot.pair.user is not None, "an attended vector has values"
+            names.append(user.widened(dot.pair.user, len(dot.weights)))
+            rows.append(np.pad(dot.weights, ((0, 0), (0, total - hidden))))
+        for name, width in parts:
+            if name is not None:
+                names.append(name)
+                rows.append(np.eye(width, total, at))
+            at += width
+        return user.joined(names), np.concatenate(rows)
 
     def _of_items(self) -> list[str]:
         item = self._item

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from martlet.convert.crossing.forms import Dot, Form, as_float32
+from martlet.convert.crossing.forms import Dot, Floats, Form, as_float32
 from martlet.convert.crossing.side import SideGraph
 from martlet.errors import UnsupportedModel
 from martlet.formats.attention import Attention
@@ -88,13 +88,13 @@ def masked(unit: Unit, form: Form, user: SideGraph) -> Unit:
 
 
 def written(
-    unit: Unit, values: str, sides: Sequence[SideGraph]
+    unit: Unit, values: str, out: Floats | None, sides: Sequence[SideGraph]
 ) -> tuple[Attention, str, Sequence[str]]:
     """
     Return *unit* as it is served, the history's rows for it, and what it takes of an item.
 
     Args:
-        values: What each item of the history adds to the user's share.
+        values: What each item of the history adds to the user's share, times *out*.
         sides: The user's graph and the items', which get what is of one side alone.
     """
     user, item = sides
@@ -121,5 +121,5 @@ def written(
         unit.first,
         unit.slope,
     )
-    made = Attention((first, *unit.layers), softmax=unit.softmax, gated=unit.is_gated)
+    made = Attention((first, *unit.layers), softmax=unit.softmax, gated=unit.is_gated, out=out)
     return made, user.joined([*rows, values]), [*queries, item.total(own, width)]
