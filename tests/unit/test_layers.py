@@ -120,3 +120,17 @@ def test_importing_it_loads_nothing_heavy(module: str):
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_no_test_imports_a_conftest():
+    """There are several, and one name: which is found depends on the order of the tests."""
+    tests = Path(__file__).parents[1]
+    named = [p for p in tests.rglob("*.py") if "conftest" in imports_of_tests(p)]
+    assert named == []
+
+
+def imports_of_tests(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level} | {
+        each.name for n in ast.walk(tree) if isinstance(n, ast.Import) for each in n.names
+    }

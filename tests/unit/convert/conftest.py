@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save_model
+from graphs import write
+from onnx import TensorProto, helper
 
 from martlet import formats
 from martlet.servable import Servable
@@ -15,19 +16,6 @@ from martlet.servable import Servable
 USERS, ITEMS, DIM = 50, 20, 4
 
 Save = Callable[..., Path]
-
-
-def write(path: Path, nodes: Sequence, inputs: Sequence, outputs: Sequence, tables: dict) -> Path:
-    graph = helper.make_graph(
-        nodes,
-        "made",
-        [helper.make_tensor_value_info(*each) for each in inputs],
-        [helper.make_tensor_value_info(*each) for each in outputs],
-        [numpy_helper.from_array(value, name) for name, value in tables.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    save_model(model, path)
-    return path
 
 
 @pytest.fixture

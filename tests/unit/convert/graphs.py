@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,20 @@ INT32, INT64, FLOAT, STRING = (
     TensorProto.FLOAT,
     TensorProto.STRING,
 )
+
+
+def write(path: Path, nodes: Sequence, inputs: Sequence, outputs: Sequence, tables: dict) -> Path:
+    """Write the graph of *nodes* as a model file."""
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info(*each) for each in inputs],
+        [helper.make_tensor_value_info(*each) for each in outputs],
+        [numpy_helper.from_array(value, name) for name, value in tables.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save_model(model, path)
+    return path
 
 
 class Build:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from graphs import write
 from onnx import TensorProto, helper, numpy_helper
 
-from conftest import write
 from martlet import formats
 from martlet.convert.converted import converted
 from martlet.convert.coverage import each_id
