@@ -309,8 +309,24 @@ def _numeric_call(to: Writing, origin: Any) -> Cell:
         raise UnsupportedModel(f"the function {origin.name!r} has no exact counterpart in ONNX")
     found = to.graph.call(operator, *(cell.value for cell in cells))
     cell = Number(to.graph, found, origin.type).rounded()
-    # Undefined, or of a missing argument, the row has no value: the graph fails.
-    return cell.refused(cell.missing(), f"{origin.name} is undefined")
+    # Undefined, the row has no value, and the graph fails; of a missing argument it is missing.
+    lacking = cells[0].missing()
+    for other in cells[1:]:
+        lacking = lacking | other.missing()
+    wrong = cell.missing() & ~lacking if origin.function.lenient else cell.missing()
+    return cell.refused(wrong, f"{origin.name} is undefined")
+
+
+def _own(graph: Graph, found: Answer, probability: Value) -> Value:
+    """Return the probability of each row's own label, which need not be the greatest."""
+    cell = found.cell
+    if isinstance(cell, Number):
+        own = cell.value.as_column().equals(np.array([found.classes], np.float64))
+    else:
+        assert isinstance(cell, Coded)
+        own = cell.code.as_column().equals(np.arange(len(found.classes))[None])
+    shown = graph.where(own, probability, 0.0).reduce("ReduceSum")
+    return graph.where(own.float64().reduce("ReduceMax") > 0.5, shown, np.nan)
 
 
 def _feature(to: Writing, origin: Any) -> Cell:
@@ -322,7 +338,7 @@ def _feature(to: Writing, origin: Any) -> Cell:
     if feature == "probability" and found.probability is not None:
         text = element.get("value")
         if text is None and element.integer("rank", 1) == 1:
-            return Number(to.graph, found.probability.reduce("ReduceMax"), origin.type)
+            return Number(to.graph, _own(to.graph, found, found.probability), origin.type)
         labels = {str(label): place for place, label in enumerate(found.classes)}
         if text in labels:
             return Number(to.graph, found.probability.column(labels[text]), origin.type)
