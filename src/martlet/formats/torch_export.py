@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class ExportedServable:
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         import torch
+        from torch.utils._pytree import tree_unflatten
 
         if not options.trusted:
             check(path)
@@ -42,7 +44,8 @@ class ExportedServable:
             self._leaves = list(_leaves(torch, program))
         except Exception as exc:  # of torch, sympy, json and zipfile, on a damaged file
             raise UnsupportedModel(f"{path} is not a .pt2 program that loads: {exc}") from exc
-        self._structure = program.call_spec.in_spec
+        takes: Any = program.call_spec.in_spec
+        self._arguments = partial(tree_unflatten, treespec=takes)
         inputs = [each.spec for each in self._leaves if each.spec is not None]
         outputs = self._probe(path, program, inputs)
         # A program of one row: what takes it row by row is served more of them.
@@ -94,7 +97,7 @@ class ExportedServable:
         try:
             with torch.inference_mode():
                 leaves = [each.value(torch, inputs) for each in self._leaves]
-                positional, named_ones = torch.utils._pytree.tree_unflatten(leaves, self._structure)
+                positional, named_ones = self._arguments(leaves)
                 return named(torch, self._module(*positional, **named_ones))
         except (IndexError, AssertionError) as exc:
             raise InvalidInput(f"the model refuses these values: {exc}") from exc

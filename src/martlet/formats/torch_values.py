@@ -44,8 +44,8 @@ def named(torch: Any, found: Any, name: str = "output", top: bool = True) -> dic
         raise ServableFailed(f"the model gave a {type(found).__name__}, which no tensor holds")
     flat: dict[str, Tensor] = {}
     for key, value in parts.items():
-        own = top and isinstance(key, str)
-        flat |= named(torch, value, key if own else f"{name}_{key}", top=False)
+        own = key if top and isinstance(key, str) else f"{name}_{key}"
+        flat |= named(torch, value, own, top=False)
     return flat
 
 

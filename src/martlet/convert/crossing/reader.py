@@ -178,13 +178,14 @@ class Reader:
             flat = flat.T
         elif letters != POSITIONS + COLUMNS:
             raise UnsupportedModel("a constant differs from row to row")
-        width = flat.shape[1]
+        width = flat[0].size
         name = self._user.filled(flat, width, positions)
         return Form(width, (Pair(name),), positions=positions), axes
 
     def _joined(self, node: NodeProto) -> Laid:
         laids = [self._get(name) for name in node.input]
-        (axes,) = {each.axes for each in laids} if len({y.axes for y in laids}) == 1 else ("",)
+        kinds = {each.axes for each in laids}
+        axes = kinds.pop() if len(kinds) == 1 else ""
         at = attribute(node, "axis", 0)
         if not axes or axes[at] != COLUMNS:
             raise UnsupportedModel("it has a Concat along another axis than the columns")

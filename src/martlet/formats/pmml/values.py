@@ -249,7 +249,7 @@ def convert(value: Value, kind: DataType, source: DataType | None = None) -> Val
                 return bool(value)
             raise ValueError(f"{value!r} is not a boolean")
         case Kind.INTEGER if kind.since is not None and source is not None and source.is_moment:
-            return _recount(value, kind, source)
+            return _recount(int(value), kind, source)
         case Kind.DATE if source is not None and source.kind is Kind.DATETIME:
             return int(value) // 86400
         case Kind.DATETIME if source is not None and source.kind is Kind.DATE:
