@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # TensorFlow takes no other once it has run
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import models
@@ -73,7 +74,6 @@ class TensorFlowCall:
         import tf_keras  # noqa: F401  what older files' objects are made of
 
         self._tensor = tf.constant
-        tf.config.threading.set_intra_op_parallelism_threads(1)
         self._model = tf.saved_model.load(str(path))
         self._call = self._model.signatures["serving_default"]
 
