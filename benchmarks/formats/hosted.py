@@ -80,13 +80,26 @@ def catboost(folder: Path) -> Pair:
     )
 
 
-def _sklearn(kind: str) -> Callable[[Path], Pair]:
+def _boosted() -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    return GradientBoostingClassifier(n_estimators=TREES)
+
+
+def _logistic() -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+def _sklearn(kind: str, unfitted: Callable[[], Any] = _boosted) -> Callable[[Path], Pair]:
     def make(folder: Path) -> Pair:
         import joblib
         import skops.io
-        from sklearn.ensemble import GradientBoostingClassifier
 
-        model = GradientBoostingClassifier(n_estimators=TREES).fit(X[:2000], LABEL[:2000])
+        model = unfitted().fit(X[:2000], LABEL[:2000])
         path = folder / f"m.{kind}"
         (skops.io if kind == "skops" else joblib).dump(model, path)
         return path, model.predict_proba, matrix, kind != "skops"
@@ -203,6 +216,8 @@ FORMATS: dict[str, Callable[[Path], Pair]] = {
     "catboost": catboost,
     "sklearn skops": _sklearn("skops"),
     "sklearn joblib, isolated": _sklearn("joblib"),
+    "logistic skops": _sklearn("skops", _logistic),
+    "logistic joblib, isolated": _sklearn("joblib", _logistic),
     "onnx": onnx,
     "torchscript": _torch("pt"),
     "torch export": _torch("pt2"),

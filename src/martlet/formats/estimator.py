@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import older_sklearn
+from martlet.formats import older_sklearn, sklearn_forest, sklearn_linear
 from martlet.formats.sklearn_columns import (
     by_name,
     known_values,
@@ -18,7 +18,6 @@ from martlet.formats.sklearn_columns import (
     text_columns,
     unused_columns,
 )
-from martlet.formats.sklearn_forest import answers_of
 from martlet.formats.tabular import MATRIX, Rows
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -38,8 +37,8 @@ _BY_PROBABILITY = frozenset(
 )
 
 
-# What trees answer without scikit-learn.
-_FAST = frozenset({"predict", "predict_proba"})
+# What trees and linear models answer without scikit-learn.
+_QUICK = frozenset({"predict", "predict_proba", "decision_function"})
 
 
 class EstimatorServable:
@@ -63,8 +62,11 @@ class EstimatorServable:
             raise UnsupportedModel(f"a {type(estimator).__name__} has no predict or transform")
         self._read_inputs()
         self._probe()
-        # Plain rows alone: where the columns are named, transformers stand before the trees.
-        self._trees = None if self._text or self._frame else answers_of(estimator)
+        # Plain rows alone: where the columns are named, other transformers stand before.
+        self._quick = None
+        if not (self._text or self._frame):
+            of_trees = sklearn_forest.answers_of(estimator)
+            self._quick = of_trees or sklearn_linear.answers_of(estimator)
 
     def _read_inputs(self) -> None:
         names = getattr(self._estimator, "feature_names_in_", None)
@@ -176,9 +178,9 @@ class EstimatorServable:
             raise ServableFailed(f"scikit-learn failed: {exc}") from exc
 
     def _answers(self, table: Any, methods: list[str]) -> dict[str, Tensor]:
-        if self._trees is not None and _FAST.issuperset(methods):
-            quick = self._trees(table)
-            if quick is not None:
+        if self._quick is not None and _QUICK.issuperset(methods):
+            quick = self._quick(table)
+            if quick is not None and quick.keys() >= set(methods):
                 return {name: _plain(quick[name]) for name in methods}
         if len(methods) > 1 and type(self._last).__name__ in _BY_PROBABILITY:
             found = self._call("predict_proba", table)
@@ -200,7 +202,7 @@ class EstimatorServable:
 
     def close(self) -> None:
         """Free the estimator."""
-        del self._estimator, self._last, self._trees
+        del self._estimator, self._last, self._quick
 
 
 def _most_probable(found: Tensor, classes: Tensor) -> Tensor | None:

@@ -6,7 +6,7 @@ import ast
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,6 @@ class ExportedServable:
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         import torch
-        from torch.utils._pytree import tree_unflatten
 
         if not options.trusted:
             check(path)
@@ -44,8 +43,7 @@ class ExportedServable:
             self._leaves = list(_leaves(torch, program))
         except Exception as exc:  # of torch, sympy, json and zipfile, on a damaged file
             raise UnsupportedModel(f"{path} is not a .pt2 program that loads: {exc}") from exc
-        takes: Any = program.call_spec.in_spec
-        self._arguments = partial(tree_unflatten, treespec=takes)
+        self._arguments = _arguments(program)
         inputs = [each.spec for each in self._leaves if each.spec is not None]
         outputs = self._probe(path, program, inputs)
         # A program of one row: what takes it row by row is served more of them.
@@ -143,6 +141,17 @@ def _leaves(torch: Any, program: Any) -> Iterator[_Leaf]:
             yield _Leaf(Spec(name, DType(dtype), _sizes(value)), rounded=narrow)
         else:  # a number or None, of which the program is a program
             yield _Leaf(None, spec.arg.value)
+
+
+def _arguments(program: Any) -> Callable[[list[Any]], tuple[Iterable[Any], Mapping[str, Any]]]:
+    """Return what makes a call's arguments, by position and by name, of the leaves' values."""
+    from torch.utils._pytree import tree_unflatten
+
+    takes = program.call_spec.in_spec
+    places = list(range(takes.num_leaves))
+    if tree_unflatten(places, takes) == (tuple(places), {}):
+        return lambda values: (values, {})  # PyTorch's walk through a tree costs some microseconds
+    return partial(tree_unflatten, treespec=takes)
 
 
 def _names(torch: Any, program: Any, count: int) -> list[str]:

@@ -616,7 +616,7 @@ class TestTreesOfScikitLearn:
         own = chosen(**settings).fit(rows, signal if name.endswith("Regressor") else label)
         skops.io.dump(own, tmp_path / "m")
         with martlet.load(tmp_path / "m") as model:
-            assert (model._servable._trees is not None) == (find("forest") is not None)
+            assert (model._servable._quick is not None) == (find("forest") is not None)
             for some in (rows, rows[:1], np.asfortranarray(rows * 1.1), rows[::3], rows * 1e30):
                 for output, found in model.predict({"X": some}).items():
                     assert found.tolist() == getattr(own, output)(some).tolist()
@@ -636,7 +636,7 @@ class TestTreesOfScikitLearn:
             own.fit(rows, label)
             skops.io.dump(own, tmp_path / "m")
             with martlet.load(tmp_path / "m") as model:
-                assert model._servable._trees is None
+                assert model._servable._quick is None
                 found = model.predict({"X": rows})["predict"]
                 np.testing.assert_array_equal(found, own.predict(rows))
 
