@@ -49,7 +49,11 @@ def _answer(
 ) -> Answers:
     def answer(rows: Tensor) -> dict[str, Tensor] | None:
         # What is not finite is refused, or has rules of its own; float32 is computed as such.
-        if rows.dtype != np.float64 or not np.isfinite(rows).all():
+        if rows.dtype != np.float64:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = rows.sum()  # costs less than asking each
+        if not np.isfinite(total) and not np.isfinite(rows).all():
             return None
         for each in before:
             rows = each(rows)
@@ -63,9 +67,12 @@ def _scaler(scaler: Any) -> Callable[[Tensor], Tensor]:
     scale = scaler.scale_ if scaler.with_std else None
 
     def scaled(rows: Tensor) -> Tensor:
-        if mean is not None:
-            rows = rows - mean
-        return rows if scale is None else rows / scale
+        if mean is None:
+            return rows if scale is None else rows / scale
+        found: Tensor = rows - mean
+        if scale is not None:
+            found /= scale
+        return found
 
     return scaled
 
