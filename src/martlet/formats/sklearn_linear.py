@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +32,21 @@ def answers_of(estimator: Any) -> Answers | None:
     differ on rows drawn at random: another version may compute in another way.
     """
     *before, last = [s for _, s in estimator.steps] if hasattr(estimator, "steps") else [estimator]
-    wanted = [*({"StandardScaler"} for _ in before), _CLASSIFIERS | _REGRESSORS]
-    for each, names in zip([*before, last], wanted, strict=True):
-        if type(each).__name__ not in names or not type(each).__module__.startswith("sklearn."):
-            return None
+    if not _is_one_of(last, _CLASSIFIERS | _REGRESSORS):
+        return None
+    if not all(_is_one_of(each, {"StandardScaler"}) for each in before):
+        return None
     try:
         scaled = [_scaler(each) for each in before]
         answer = _answer(scaled, _classified(last) if hasattr(last, "classes_") else _fitted(last))
         return answer if _proved(estimator, answer) else None
     except (AttributeError, TypeError, ValueError, IndexError):
         return None  # of another version, or fitted in another way: scikit-learn answers
+
+
+def _is_one_of(estimator: Any, names: Collection[str]) -> bool:
+    kind = type(estimator)
+    return kind.__name__ in names and kind.__module__.startswith("sklearn.")
 
 
 def _answer(

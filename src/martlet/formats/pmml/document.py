@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,18 +156,18 @@ class Source(Protocol):
         ...
 
 
-class Compact(Element):
+class Compact(Element, ABC):
     """An element that reads itself, in less room than elements for all that is below it."""
 
     __slots__ = ()
 
+    @abstractmethod
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """Take the start of an element below this one; its text is not given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, name: str) -> None:
         """Take the end of an element: of those below, and of this one."""
-        raise NotImplementedError
 
 
 Compactor = Callable[[Source, dict[str, str], int], Compact]
