@@ -200,6 +200,11 @@ class Load:
         return [each for each in self.answers if each.failed]
 
     @property
+    def refused(self) -> list[Answer]:
+        """Those for whom nobody listened. One whom a killed worker had in its queue is cut off."""
+        return [each for each in self.answers if each.text.startswith("ConnectionRefusedError")]
+
+    @property
     def torn(self) -> list[Answer]:
         return [each for each in self.answers if each.torn]
 
