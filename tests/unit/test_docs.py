@@ -19,6 +19,7 @@ from martlet.recommend.reading import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 REFERENCE = ROOT / "docs" / "reference.md"
 GUIDE = ROOT / "docs" / "guides" / "recommender.md"
 
@@ -106,6 +107,14 @@ def anchors(page: Path) -> set[str]:
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
     heads = re.findall(r"^#+ +(.*)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda p: p.stem)
+def test_every_decision_has_its_number_and_its_line_in_the_index(page: Path):
+    head, _, title = page.read_text(encoding="utf-8").partition("\n")[0].partition(": ")
+    assert head == f"# {page.name[:4]}", "a decision begins with '# NNNN: Title'"
+    index = (page.parent / "README.md").read_text(encoding="utf-8")
+    assert f"- [{page.name[:4]}]({page.name}) {title}\n" in index, "add it to decisions/README.md"
 
 
 @each_page
