@@ -120,9 +120,9 @@ class ServeConfig:
     trusted: bool = False
     limits: Limits = field(default_factory=Limits)
     drain_s: float = 30.0
-    folders: FolderConfig = field(default_factory=lambda: FolderConfig())
-    protocols: ProtocolConfig = field(default_factory=lambda: ProtocolConfig())
-    patience: Patience = field(default_factory=lambda: Patience())
+    folders: FolderConfig = field(default_factory=FolderConfig)
+    protocols: ProtocolConfig = field(default_factory=ProtocolConfig)
+    patience: Patience = field(default_factory=Patience)
     fixed_tables: bool = False
     redis: str = ""
     memory_bytes: int = 0

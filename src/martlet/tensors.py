@@ -63,7 +63,7 @@ class DType(Enum):
         Return the DType that *dtype* holds.
 
         Raises:
-            InvalidInput: none does (complex numbers, dates).
+            InvalidInput: none does (dates, records).
         """
         known = _OF.get(dtype)
         if known is not None:

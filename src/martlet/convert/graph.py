@@ -251,30 +251,6 @@ def answer(opened: Any, feed: Mapping[str, Array]) -> list[Array] | None:
         return None
 
 
-def with_free_rows(model: ModelProto) -> ModelProto:
-    """
-    Return *model* for any number of rows where it was written for one.
-
-    The first axis of inputs and outputs is freed, and each row flattened by itself where all
-    was flattened into one (the same where there is one row). What it says of the shapes between
-    is left out.
-    """
-    found = ModelProto()
-    found.CopyFrom(model)
-    del found.graph.value_info[:]
-    constants = {each.name for each in found.graph.initializer}
-    for info in (*found.graph.input, *found.graph.output):
-        shape = info.type.tensor_type.shape
-        if info.name not in constants and shape.dim and shape.dim[0].dim_value == 1:
-            shape.dim[0].dim_param = "rows"
-    for node in found.graph.node:
-        if node.op_type == "Flatten":
-            kept = [each for each in node.attribute if each.name != "axis"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-    return found
-
-
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     """Return the value of an attribute, or *default* where the node has none of that name."""
     for each in node.attribute:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +11,6 @@ from martlet.demo.dataset import Dataset, Floats, Ints, Ratings
 from martlet.demo.evaluate import Progress, Quality, evaluate, silent
 from martlet.demo.generate import Planted
 from martlet.demo.tables import Tables
-from martlet.errors import InvalidInput
 
 LIST_LENGTH = 50
 Recommend = Callable[[int], Sequence[int]]
@@ -29,20 +26,6 @@ def liked_later(dataset: Dataset, future: Ratings, users: Ints) -> dict[int, set
     for user, item in zip(user_ids.tolist(), item_ids.tolist(), strict=True):
         found[user].add(item)
     return found
-
-
-def read_liked_later(path: Path) -> dict[int, set[int]]:
-    """
-    Return what ``liked_later.json`` at *path* says, as `evaluate` takes it.
-
-    Raises:
-        InvalidInput: it is not there, or not of that form.
-    """
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
-        return {int(user): {int(item) for item in each} for user, each in lists.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
-        raise InvalidInput(f"{path} does not say what was liked later: {exc}") from None
 
 
 def slates(dataset: Dataset, pairs: Candidates, scores: Floats) -> Slates:

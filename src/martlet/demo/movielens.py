@@ -18,6 +18,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +249,7 @@ def _fields(path: Path, separator: str, count: int) -> Iterator[list[str]]:
             yield fields
 
 
-def _open(path: Path, encoding: str):  # type: ignore[no-untyped-def]
+def _open(path: Path, encoding: str) -> TextIO:
     try:
         return path.open(encoding=encoding, newline="")
     except OSError as exc:

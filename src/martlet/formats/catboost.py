@@ -31,9 +31,6 @@ _EXPONENTIAL = ("Poisson", "Tweedie")
 _FEW_WALKS = 10_000
 
 
-_DAMAGE = (struct.error, ValueError, IndexError, RuntimeError, ServableFailed)
-
-
 class CatBoostServable:
     """
     One model. Outputs bear CatBoost's names of prediction types.

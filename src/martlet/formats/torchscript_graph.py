@@ -31,12 +31,6 @@ _ELEMENTWISE = frozenset(
 )
 
 
-# Where these operators take numbers of rows.
-_INDICES = {
-    "aten::embedding": (1,),
-    "aten::embedding_bag": (1, 2),
-    "aten::index_select": (2,),
-}
 _NUMBERS = {"IntType": DType.INT64, "FloatType": DType.FLOAT64, "BoolType": DType.BOOL}
 
 

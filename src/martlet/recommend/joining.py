@@ -106,7 +106,7 @@ class Join:
                 self._check_width(spec, units.dim)
                 return lambda rows: units.take(np.array([rows.subject.row(units)]))
             case Dot(query, items):
-                return self._dot(query, items)
+                return inner(self._tables, query, items)
             case Key("item"):
                 return lambda rows: rows.items
             case Key(_):
@@ -150,10 +150,6 @@ class Join:
                 f"model {self._name!r}, input {spec.name!r} takes {wanted} values an item; "
                 f"what fills it has {max(width, 1)}"
             )
-
-    def _dot(self, query: str, items: str) -> Fill:
-        dot = inner(self._tables, query, items)
-        return lambda rows: dot(rows)
 
     def _unit_key(self, spec: Spec) -> Fill:
         def fill(rows: Rows) -> Tensor:

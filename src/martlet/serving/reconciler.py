@@ -155,16 +155,6 @@ class Reconciler:
                 held |= {known.labels[label]} if label in known.labels else set()
         return held
 
-    def retry_due(self) -> float | None:
-        """Return when the next failed version may be tried again."""
-        due = [
-            v.retry_at
-            for name, known in self._names.items()
-            for n, v in known.versions.items()
-            if v.retry_at is not None and v.state is State.END and self._wants(name, n)
-        ]
-        return min(due, default=None)
-
     def _wants(self, name: str, version: int) -> bool:
         return name in self._desired and version in self._desired[name].versions
 

@@ -68,7 +68,6 @@ def test_a_version_that_fails_leaves_the_old_one_and_says_why():
     failed = reconciler.roster["ctr"].statuses[0]
     assert (failed.state, failed.message) == (State.END, "the file is damaged")
     assert reconciler.roster["ctr"].versions == (1,)
-    assert reconciler.retry_due() == 1.0
     assert reconciler.step(1.0) == [LoadOrder("ctr", 2, source())]
 
 

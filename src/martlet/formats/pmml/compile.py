@@ -12,7 +12,7 @@ from martlet.formats.pmml.column import Column
 from martlet.formats.pmml.context import Context, NestedModel
 from martlet.formats.pmml.dictionary import DataField
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.expressions import compile_derived, store
+from martlet.formats.pmml.expressions import Expression, compile_derived, store
 from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.mining_schema import MiningField, inherited_field, input_field
 from martlet.formats.pmml.output import compile_output
@@ -283,7 +283,7 @@ class Compiler:
             names.append(name)
         return inside, tuple(dict.fromkeys(names))
 
-    def _residual(self, element: Element, context: Context, slot: int):  # type: ignore[no-untyped-def]
+    def _residual(self, element: Element, context: Context, slot: int) -> Expression:
         name = element.get("targetField") or context.target
         if name is None or name not in self.data:
             raise element.error("asks for a residual of a model that has no target field")
