@@ -14,21 +14,30 @@ because a value is missing. It says so here with three targets; whatever its for
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
 from martlet.formats.forest import Forest
-
-Comparison = Literal["<", "<=", ">", ">=", "==", "!="]
+from martlet.formats.tree_order import ALIAS, LEAF, OPEN, parents_first, stands_for
+from martlet.formats.tree_tests import (
+    And,
+    Compare,
+    Comparison,
+    Member,
+    Missing,
+    Not,
+    Or,
+    Predicate,
+    Surrogate,
+    Xor,
+    is_contrary,
+)
 
 NO_ANSWER = -1
 
-_LEAF, _ALIAS, _OPEN = -1, -2, -3  # what an entry is that tests no feature
 _MOST_CODE = 2**31 - 1
 _MOST_WORDS = 1 << 24  # of all sets together: 128 MB
 _ONE_WORD = 64
@@ -43,69 +52,6 @@ class Arithmetic(Enum):
     """Value and threshold are both rounded to float32: XGBoost, ``x-mathContext="float"``."""
     FLOAT32_VALUES = "float32 values"
     """The value is rounded to float32, the threshold is not: scikit-learn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """Whether a feature's value stands so to *value*; unknown where it is missing."""
-
-    feature: int
-    operator: Comparison
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Whether a feature's value is one of *codes*, integers >= 0; unknown where it is missing."""
-
-    feature: int
-    codes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Whether a feature's value is missing; never unknown."""
-
-    feature: int
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The contrary; unknown where the part is."""
-
-    part: Predicate
-
-
-@dataclass(frozen=True, slots=True)
-class And:
-    """Whether every part holds: false if one is false, else unknown if one is unknown."""
-
-    parts: tuple[Predicate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Or:
-    """Whether one part holds: true if one is true, else unknown if one is unknown."""
-
-    parts: tuple[Predicate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Xor:
-    """Whether an odd number of parts holds; unknown if one is unknown."""
-
-    parts: tuple[Predicate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Surrogate:
-    """What the first part says that is not unknown."""
-
-    parts: tuple[Predicate, ...]
-
-
-Predicate = bool | Compare | Member | Missing | Not | And | Or | Xor | Surrogate
-"""A test in three-valued logic; True and False are themselves."""
 
 
 class Trees:
@@ -129,7 +75,7 @@ class Trees:
 
     def reserve(self) -> int:
         """Return the id of a node to be made later, with *at*."""
-        return self._entry(None, _OPEN, (0, 0, 0))
+        return self._entry(None, OPEN, (0, 0, 0))
 
     def leaf(self, answer: int = NO_ANSWER, at: int | None = None) -> int:
         """Make a leaf: rows that come here are answered *answer*, >= 0, or -1 for no answer.
@@ -138,11 +84,11 @@ class Trees:
         """
         if not NO_ANSWER <= answer <= 2**31 - 4:
             raise UnsupportedModel(f"answer {answer} of a leaf is out of range")
-        return self._entry(at, _LEAF, (answer, 0, 0))
+        return self._entry(at, LEAF, (answer, 0, 0))
 
     def alias(self, target: int, at: int) -> int:
         """Let the reserved id *at* stand for *target*."""
-        return self._entry(at, _ALIAS, (target, 0, 0))
+        return self._entry(at, ALIAS, (target, 0, 0))
 
     def compare(
         self,
@@ -262,7 +208,7 @@ class Trees:
         """
         target, left = otherwise, len(cases)
         lost = otherwise if unknown is None else unknown
-        if left >= 2 and _is_contrary(cases[-2][0], cases[-1][0]):
+        if left >= 2 and is_contrary(cases[-2][0], cases[-1][0]):
             # One test for both: where the first cannot be told, neither can the second.
             (predicate, yes), (_, no) = cases[-2:]
             left -= 2
@@ -296,16 +242,16 @@ class Trees:
         children = np.array(self._children, np.int64).reshape(-1, 3)
         roots = np.array(self._roots, np.int64).reshape(-1)
         entries = len(kind)
-        targets = np.concatenate([roots, children[kind >= 0].ravel(), children[kind == _ALIAS, 0]])
+        targets = np.concatenate([roots, children[kind >= 0].ravel(), children[kind == ALIAS, 0]])
         if ((targets < 0) | (targets >= entries)).any():
             raise UnsupportedModel("a tree leads to a node that was never made")
-        stands_for = self._resolve(kind, children)
-        roots = stands_for[roots]
+        whom = stands_for(kind, children)
+        roots = whom[roots]
         inner = kind >= 0
-        children[inner] = stands_for[children[inner]]
-        order = self._order(kind, children, roots)
+        children[inner] = whom[children[inner]]
+        order = parents_first(kind, children, roots)
         # An inner entry becomes its place in the order, a leaf the answer below zero.
-        place = np.where(kind == _LEAF, -children[:, 0] - 2, 0)
+        place = np.where(kind == LEAF, -children[:, 0] - 2, 0)
         place[order] = np.arange(len(order))
         sets, words = self._bits()
         return Forest(
@@ -334,7 +280,7 @@ class Trees:
             self._children.append(children)
             self._set_of.append(set_of)
             return len(self._feature) - 1
-        if not 0 <= at < len(self._feature) or self._feature[at] != _OPEN:
+        if not 0 <= at < len(self._feature) or self._feature[at] != OPEN:
             raise UnsupportedModel(f"tree node {at} was not reserved, or is made twice")
         self._feature[at] = feature
         self._threshold[at] = threshold
@@ -393,63 +339,6 @@ class Trees:
         self._xors -= 1
         return even if at is None else self.alias(even, at)
 
-    @staticmethod
-    def _resolve(kind: NDArray[np.int32], children: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the entry that each entry stands for: itself, unless it is an alias."""
-        stands_for = np.where(kind == _ALIAS, children[:, 0], np.arange(len(kind)))
-        if not (kind == _ALIAS).any():
-            return stands_for
-        for _ in range(len(kind).bit_length() + 1):
-            stands_for = stands_for[stands_for]  # path doubling
-        if (kind[stands_for] == _ALIAS).any():
-            raise UnsupportedModel("a tree node leads back to itself")
-        return stands_for
-
-    def _order(
-        self, kind: NDArray[np.int32], children: NDArray[np.int64], roots: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Return the inner entries that can be reached, parents first."""
-        seen = np.zeros(len(kind), bool)
-        frontier = np.unique(roots)
-        while frontier.size:
-            seen[frontier] = True
-            below = np.unique(children[frontier[kind[frontier] >= 0]])
-            frontier = below[~seen[below]]
-        if (kind[seen] == _OPEN).any():
-            raise UnsupportedModel("a tree node was reserved and never made")
-        inner = np.flatnonzero(seen & (kind >= 0))
-        after = children[inner]
-        of_inner = kind[after] >= 0
-        parent = inner[:, np.newaxis]
-        if not (of_inner & (after <= parent)).any():
-            return inner
-        if not (of_inner & (after >= parent)).any():
-            return inner[::-1]
-        return self._sorted(kind.tolist(), children.tolist(), np.unique(roots).tolist())
-
-    @staticmethod
-    def _sorted(kind: list[int], children: list[list[int]], roots: list[int]) -> NDArray[np.int64]:
-        """Sort topologically: depth first, each entry after all that it leads to, then reversed."""
-        entered, left = bytearray(len(kind)), bytearray(len(kind))
-        order: list[int] = []
-        stack = list(roots)
-        while stack:
-            entry = stack[-1]
-            if left[entry] or kind[entry] < 0:
-                stack.pop()
-            elif entered[entry]:
-                stack.pop()
-                left[entry] = 1
-                order.append(entry)
-            else:
-                entered[entry] = 1
-                for child in children[entry]:
-                    if kind[child] >= 0 and not left[child]:
-                        if entered[child]:
-                            raise UnsupportedModel("a tree node leads back to itself")
-                        stack.append(child)
-        return np.array(order[::-1], np.int64)
-
     def _bits(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         sets = np.zeros((len(self._sets), 3), np.int64)
         words: list[NDArray[np.uint64]] = []
@@ -477,25 +366,3 @@ class Trees:
 def _before(value: np.float32 | np.float64) -> float:
     """Return the next float below; NaN below -inf, so that no value is <= it."""
     return float(np.nextafter(value, value.dtype.type(-np.inf))) if value != -np.inf else np.nan
-
-
-_CONTRARY: dict[Comparison, Comparison] = {
-    "<": ">=",
-    "<=": ">",
-    ">": "<=",
-    ">=": "<",
-    "==": "!=",
-    "!=": "==",
-}
-
-
-def _is_contrary(one: Predicate, other: Predicate) -> bool:
-    """Whether *other* holds exactly where *one* does not, and is unknown where *one* is."""
-    match one, other:
-        case Compare(), Compare():
-            return other == Compare(one.feature, _CONTRARY[one.operator], one.value)
-        case Not(part), _:
-            return part == other
-        case _, Not(part):
-            return part == one
-    return False

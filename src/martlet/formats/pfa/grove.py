@@ -25,7 +25,8 @@ from martlet.formats.pfa.types import (
     accepts,
 )
 from martlet.formats.pfa.values import Fields
-from martlet.formats.trees import Comparison, Trees
+from martlet.formats.tree_tests import Comparison
+from martlet.formats.trees import Trees
 from martlet.tensors import Tensor
 
 Gives = Literal["one", "each", "sum", "mean"]

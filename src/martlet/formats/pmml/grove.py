@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from martlet.formats import trees
+from martlet.formats import tree_tests, trees
 from martlet.formats.forest import MISSING, NO, YES, Forest
 from martlet.formats.pmml import predicates
 from martlet.formats.pmml.column import Column, Reasons, all_errors, failed
@@ -18,7 +18,7 @@ from martlet.formats.pmml.frame import FLOATS, Frame, Record, RowError, Single
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.values import DOUBLE, FLOAT, Value
 
-_OPERATORS: dict[str, trees.Comparison] = {
+_OPERATORS: dict[str, tree_tests.Comparison] = {
     "equal": "==",
     "notEqual": "!=",
     "lessThan": "<",
@@ -26,7 +26,7 @@ _OPERATORS: dict[str, trees.Comparison] = {
     "greaterThan": ">",
     "greaterOrEqual": ">=",
 }
-ORDERED: dict[str, trees.Comparison] = {
+ORDERED: dict[str, tree_tests.Comparison] = {
     name: sign for name, sign in _OPERATORS.items() if sign not in ("==", "!=")
 }
 """How the forest writes PMML's comparisons by order."""
@@ -67,7 +67,7 @@ class Grove:
         kinds = {field.type for _, field in self._fields.values() if not field.type.is_text}
         return kinds == {FLOAT}
 
-    def test(self, predicate: predicates.Predicate, element: Element) -> trees.Predicate:
+    def test(self, predicate: predicates.Predicate, element: Element) -> tree_tests.Predicate:
         """
         Return *predicate* as a test of the forest.
 
@@ -78,11 +78,11 @@ class Grove:
             case predicates.Always(value):
                 return value
             case predicates.Missing(field, _, negated):
-                test = trees.Missing(self.feature(field))
-                return trees.Not(test) if negated else test
+                test = tree_tests.Missing(self.feature(field))
+                return tree_tests.Not(test) if negated else test
             case predicates.InSet(field, _, values, negated):
                 found = self._set(field, values)
-                return trees.Not(found) if negated else found
+                return tree_tests.Not(found) if negated else found
             case predicates.Compare(field, _, operator, value):
                 return self._compare(field, operator, value, element)
             case predicates.Compound(operator, parts):
@@ -91,29 +91,33 @@ class Grove:
             case _:
                 raise element.error("holds a predicate that no tree can test")
 
-    def _set(self, field: Field, values: frozenset[Value]) -> trees.Predicate:
+    def _set(self, field: Field, values: frozenset[Value]) -> tree_tests.Predicate:
         feature = self.feature(field)
         if field.type.is_text:
             codes = self._codes[field.slot]
-            return trees.Member(feature, tuple(codes.setdefault(v, len(codes)) for v in values))
+            return tree_tests.Member(
+                feature, tuple(codes.setdefault(v, len(codes)) for v in values)
+            )
         if not values:
-            return trees.Member(feature, ())
+            return tree_tests.Member(feature, ())
         if len(values) > 4 and all(_is_code(each) for each in values):
-            return trees.Member(feature, tuple(int(each) for each in values))
-        return trees.Or(tuple(trees.Compare(feature, "==", float(v)) for v in sorted(values)))
+            return tree_tests.Member(feature, tuple(int(each) for each in values))
+        return tree_tests.Or(
+            tuple(tree_tests.Compare(feature, "==", float(v)) for v in sorted(values))
+        )
 
     def _compare(
         self, field: Field, operator: str, value: Value, element: Element
-    ) -> trees.Predicate:
+    ) -> tree_tests.Predicate:
         ordered = operator not in ("equal", "notEqual")
         if ordered and field.optype == "ordinal" and field.values:
             return self._set(field, _side(field, operator, value))
         if not field.type.is_text:
-            return trees.Compare(self.feature(field), _OPERATORS[operator], float(value))
+            return tree_tests.Compare(self.feature(field), _OPERATORS[operator], float(value))
         if ordered:
             raise element.error(f"compares the text {field.name!r} by order, and none is declared")
         found = self._set(field, frozenset((value,)))
-        return found if operator == "equal" else trees.Not(found)
+        return found if operator == "equal" else tree_tests.Not(found)
 
     def matrix(self, frame: Frame) -> tuple[np.ndarray, Reasons | None]:
         """Return the fields of the batch, NaN where missing; and the rows in error."""
@@ -241,9 +245,9 @@ def _is_code(value: Value) -> bool:
     return float(value) == int(value) and 0 <= value < 2**24
 
 
-_JOIN: dict[str, Callable[[tuple[trees.Predicate, ...]], trees.Predicate]] = {
-    "and": trees.And,
-    "or": trees.Or,
-    "xor": trees.Xor,
-    "surrogate": trees.Surrogate,
+_JOIN: dict[str, Callable[[tuple[tree_tests.Predicate, ...]], tree_tests.Predicate]] = {
+    "and": tree_tests.And,
+    "or": tree_tests.Or,
+    "xor": tree_tests.Xor,
+    "surrogate": tree_tests.Surrogate,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
-from martlet.formats import trees
+from martlet.formats import tree_tests, trees
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.grove import ORDERED, Grove
 from martlet.formats.pmml.predicates import compile_predicate
@@ -87,7 +87,7 @@ class Planting:
         assert isinstance(found, TreeNodes), "nodes are read as columns"
         return found
 
-    def _test(self, nodes: TreeNodes, node: int) -> trees.Predicate:
+    def _test(self, nodes: TreeNodes, node: int) -> tree_tests.Predicate:
         # Most tests by far: a number against a number, spelled without detours.
         operator = ORDERED.get(nodes.operators[node] or "")
         field = self._fields.get(nodes.fields[node] or "")
@@ -95,13 +95,15 @@ class Planting:
         if operator is not None and field is not None and value is not None:
             number = _plain_number(field, value)
             if number is not None:
-                return trees.Compare(self.grove.feature(field), operator, number)
+                return tree_tests.Compare(self.grove.feature(field), operator, number)
         found = nodes.predicate(node)
         return self.grove.test(compile_predicate(found, self.context.scope), found)
 
-    def _splits(self, nodes: TreeNodes, children: tuple[int, ...], test: trees.Predicate) -> bool:
+    def _splits(
+        self, nodes: TreeNodes, children: tuple[int, ...], test: tree_tests.Predicate
+    ) -> bool:
         """Whether there are two *children*, the second by what the first's *test* says no to."""
-        if len(children) != 2 or type(test) is not trees.Compare:
+        if len(children) != 2 or type(test) is not tree_tests.Compare:
             return False
         one, other = children
         return (
