@@ -151,3 +151,24 @@ def test_a_loaded_model_checks_its_inputs(tmp_path: Path):
             model.predict({"user": [[1.0, 2.0]]})
         with pytest.raises(InvalidInput, match="no signature 'x'; available: 'serving_default'"):
             model.predict({}, "x")
+
+
+def test_looking_for_a_format_loads_no_library(tmp_path: Path):
+    """In a fresh process: every file is asked of every format, so asking must be cheap."""
+    import subprocess
+    import sys
+
+    (tmp_path / "m").write_bytes(b"nothing that is known")
+    script = (
+        "import sys, pathlib, martlet\n"
+        "from martlet import formats\n"
+        f"try: formats.sniff(pathlib.Path({str(tmp_path / 'm')!r}))\n"
+        "except martlet.errors.UnsupportedModel: pass\n"
+        "print(sorted(m for m in sys.modules if '.' not in m))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    heavy = {"onnxruntime", "lightgbm", "xgboost", "catboost", "sklearn", "skops", "pandas"}
+    heavy |= {"torch", "tensorflow", "keras", "ai_edge_litert", "h5py", "joblib", "pyarrow"}
+    assert not heavy & set(eval(told.stdout))

@@ -1,0 +1,242 @@
+"""ONNX: what its graph declares, and what is made of it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hosting import RNG, onnx_model
+
+import martlet
+from martlet.errors import InvalidInput, UnsupportedModel
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class TestOnnx:
+    @pytest.fixture
+    def info(self):
+        from onnx import TensorProto, helper
+
+        def make(name, shape, dtype="FLOAT"):
+            return helper.make_tensor_value_info(name, getattr(TensorProto, dtype), shape)
+
+        return make
+
+    @pytest.mark.parametrize(
+        "labels", [{"classlabels_int64s": [3, -7]}, {"classlabels_strings": ["no", "yes"]}]
+    )
+    def test_a_dictionary_a_row_is_a_tensor(self, info, labels, tmp_path: Path):
+        from onnx import TensorProto, helper
+
+        key = TensorProto.STRING if "classlabels_strings" in labels else TensorProto.INT64
+        kind = helper.make_sequence_type_proto(
+            helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        )
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("Softmax", ["x"], ["p"]),
+                helper.make_node("ZipMap", ["p"], ["chances"], domain="ai.onnx.ml", **labels),
+            ],
+            [info("x", ["n", 2])],
+            [helper.make_value_info("chances", kind)],
+            domains=["ai.onnx.ml"],
+        )
+        rows = RNG.normal(size=(5, 2)).astype(np.float32)
+        with martlet.load(path) as model:
+            found = model.predict({"x": rows})["chances"]
+            told = model.signatures["serving_default"].outputs["chances"].description
+        powers = np.exp(rows)
+        np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-5)
+        assert told.endswith(", ".join(map(str, next(iter(labels.values())))))
+
+    def test_an_input_of_no_said_rank_takes_any(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("Relu", ["x"], ["y"])],
+            [info("x", None)],
+            [info("y", None)],
+        )
+        with martlet.load(path) as model:
+            assert model.signatures["serving_default"].inputs["x"].shape is None
+            for shape in [(), (3,), (2, 3)]:
+                rows = -np.ones(shape, np.float32)
+                assert model.predict({"x": rows})["y"].tolist() == np.zeros(shape).tolist()
+
+    def test_an_operator_that_takes_no_empty_tensor_answers_no_rows_with_none(
+        self, info, tmp_path: Path
+    ):
+        from onnx import helper, numpy_helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
+                helper.make_node(
+                    "ArrayFeatureExtractor", ["labels", "best"], ["y"], domain="ai.onnx.ml"
+                ),
+                helper.make_node("Reshape", ["y", "flat"], ["z"]),
+            ],
+            [info("x", ["n", 2])],
+            [info("z", ["n"], "INT64")],
+            initializers=[
+                numpy_helper.from_array(np.array([7, 9]), "labels"),
+                numpy_helper.from_array(np.array([-1]), "flat"),
+            ],
+            domains=["ai.onnx.ml"],
+        )
+        with martlet.load(path) as model:
+            assert model.predict({"x": np.eye(2, dtype=np.float32)})["z"].tolist() == [7, 9]
+            assert model.predict({"x": np.empty((0, 2), np.float32)})["z"].shape == (0,)
+
+    def test_rows_that_the_graph_keeps_apart_run_at_once(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("Flatten", ["x"], ["f"], axis=0),
+                helper.make_node("Relu", ["f"], ["y"]),
+            ],
+            [info("x", [1, 3, 2])],
+            [info("y", [1, 6])],
+        )
+        rows = RNG.normal(size=(9, 3, 2)).astype(np.float32)
+        with martlet.load(path) as model:
+            assert not model._servable._one_row
+            assert model.signatures["serving_default"].inputs["x"].shape == (-1, 3, 2)
+            found = model.predict({"x": rows})["y"]
+        assert found.tolist() == np.maximum(rows, 0).reshape(9, 6).tolist()
+
+    def test_rows_that_the_graph_would_mix_run_one_by_one(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1),
+                helper.make_node("Add", ["x", "m"], ["y"]),
+            ],
+            [info("x", [1, 3])],
+            [info("y", [1, 3])],
+        )
+        rows = RNG.normal(size=(4, 3)).astype(np.float32)
+        with martlet.load(path) as model:
+            assert model.predict({"x": rows})["y"].tolist() == (2 * rows).tolist()
+            assert model.predict({"x": rows[:0]})["y"].shape == (0, 3)
+            with pytest.raises(InvalidInput):
+                model.predict({"x": rows[:, :2]})
+
+    def test_an_input_with_a_default_may_be_left_out(self, info, tmp_path: Path):
+        from onnx import helper, numpy_helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("Mul", ["x", "scale"], ["y"])],
+            [info("x", ["n"]), info("scale", [1])],
+            [info("y", ["n"])],
+            [numpy_helper.from_array(np.array([3.0], np.float32), "scale")],
+        )
+        one = np.array([1.0, 2.0], np.float32)
+        with martlet.load(path) as model:
+            assert model.predict({"x": one})["y"].tolist() == [3.0, 6.0]
+            half = np.array([0.5], np.float32)
+            assert model.predict({"x": one, "scale": half})["y"].tolist() == [0.5, 1.0]
+
+    def test_text_goes_in_as_text_or_utf8(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node(
+                    "LabelEncoder",
+                    ["g"],
+                    ["id"],
+                    domain="ai.onnx.ml",
+                    keys_strings=["war", "drame é"],
+                    values_int64s=[1, 2],
+                    default_int64=-1,
+                )
+            ],
+            [info("g", ["n"], "STRING")],
+            [info("id", ["n"], "INT64")],
+            domains=["ai.onnx.ml"],
+        )
+        with martlet.load(path) as model:
+            given = ["war", "drame é".encode(), "?"]
+            assert model.predict({"g": given})["id"].tolist() == [1, 2, -1]
+            for bad in ([b"\xff"], [None]):
+                with pytest.raises(InvalidInput):
+                    model.predict({"g": np.array(bad, dtype=object)})
+
+    @pytest.mark.parametrize("where", ["../weights", "/etc/hostname", "link", "missing", ""])
+    def test_tensors_outside_the_models_folder_are_refused(self, info, where: str, tmp_path: Path):
+        import onnx
+        from onnx import TensorProto, helper
+
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (tmp_path / "weights").write_bytes(struct.pack("<2f", 1, 2))
+        (folder / "link").symlink_to(tmp_path / "weights")
+        tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2])
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=where)
+        graph = helper.make_graph(
+            [helper.make_node("Add", ["x", "w"], ["y"])],
+            "g",
+            [info("x", [2])],
+            [info("y", [2])],
+            [tensor],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        (folder / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(UnsupportedModel, match=r"own folder|missing"):
+            martlet.load(folder / "m.onnx")
+        assert onnx.load_model(folder / "m.onnx", load_external_data=False) is not None
+
+    def test_tensors_beside_the_model_are_read(self, info, tmp_path: Path):
+        import onnx
+        from onnx import helper, numpy_helper
+
+        weight = RNG.normal(size=(40, 2)).astype(np.float32)
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            "g",
+            [info("x", [1, 40])],
+            [info("y", [1, 2])],
+            [numpy_helper.from_array(weight, "w")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(
+            model,
+            tmp_path / "m.onnx",
+            save_as_external_data=True,
+            location="w.bin",
+            size_threshold=0,
+        )
+        rows = RNG.normal(size=(3, 40)).astype(np.float32)
+        with (
+            martlet.load(tmp_path)
+            if (tmp_path / "model.onnx").exists()
+            else martlet.load(tmp_path / "m.onnx") as found
+        ):
+            np.testing.assert_allclose(found.predict({"x": rows})["y"], rows @ weight, rtol=1e-4)
+
+    def test_an_operator_that_onnxruntime_does_not_know_is_named(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("Frobnicate", ["x"], ["y"], domain="com.example")],
+            [info("x", [1])],
+            [info("y", [1])],
+            domains=["com.example"],
+        )
+        with pytest.raises(UnsupportedModel, match="Frobnicate"):
+            martlet.load(path)

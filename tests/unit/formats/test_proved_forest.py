@@ -1,0 +1,66 @@
+"""Where martlet's forest stands in for a library: where it was proved equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hosting import RNG
+
+import martlet
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class TestProvedForest:
+    """Trees walk through martlet's own forest where it gave the library's very numbers at load."""
+
+    @pytest.fixture(params=["lightgbm", "xgboost", "catboost cbm", "catboost json"])
+    def trained(self, request, tmp_path: Path):
+        """The file, rows, what its library answers, and by which name martlet does."""
+        rows = RNG.normal(size=(400, 4))
+        rows[RNG.random(rows.shape) < 0.1] = np.nan
+        label = np.nan_to_num(rows[:, 0] * rows[:, 1])
+        path = tmp_path / "model"
+        if request.param == "lightgbm":
+            import lightgbm
+
+            booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, label), 20)
+            booster.save_model(path)
+            return path, rows, booster.predict, "predict"
+        if request.param.startswith("catboost"):
+            import catboost
+
+            model = catboost.CatBoost(
+                {"iterations": 20, "thread_count": 1, "allow_writing_files": False}
+            ).fit(rows, label, verbose=False)
+            model.save_model(str(path), format=request.param.split()[1])
+            if request.param.endswith("json"):  # whose numbers it reads to the last bit but one
+                model = catboost.CatBoost().load_model(str(path), format="json")
+            return path, rows, model.predict, "RawFormulaVal"
+        import xgboost
+
+        booster = xgboost.train({"max_depth": 4}, xgboost.DMatrix(rows, label), 20)
+        booster.save_model(tmp_path / "model.ubj")
+        return tmp_path / "model.ubj", rows, booster.inplace_predict, "predict"
+
+    @pytest.mark.parametrize("native", ["0", "1"])
+    def test_both_ways_answer_as_the_library_to_the_last_bit(self, trained, native, monkeypatch):
+        from martlet.native import find
+
+        monkeypatch.setenv("MARTLET_NATIVE", native)
+        path, rows, own, name = trained
+        with martlet.load(path) as model:
+            assert (model._servable._sum is not None) == (find("forest") is not None)
+            many = np.concatenate([rows, rows, rows])  # CatBoost's own is faster for these
+            for some in (rows, rows[:1], np.asfortranarray(rows), rows[::3], many):
+                assert model.predict({"X": some})[name].tolist() == own(some).tolist()
+
+    def test_a_forest_that_adds_up_to_something_else_is_not_used(self, trained, monkeypatch):
+        path, rows, own, name = trained
+        wrong = np.zeros((1, 1))
+        monkeypatch.setattr("martlet.formats.forest.TreeSum.__call__", lambda self, x: wrong)
+        with martlet.load(path) as model:
+            assert model._servable._sum is None
+            assert model.predict({"X": rows})[name].tolist() == own(rows).tolist()
