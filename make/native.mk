@@ -2,7 +2,8 @@
 # they are not built for it.
 
 SANITIZED := run/sanitized
-FUZZED    := tests/unit/test_rows.py tests/unit/test_rank_bodies.py tests/unit/test_infer_bodies.py tests/unit/servers/test_shortcut.py \
+FUZZED    := $(addprefix tests/unit/,test_rows.py test_rank_bodies.py test_infer_bodies.py) \
+             $(addprefix tests/unit/servers/,test_shortcut.py test_shortcut_outcomes.py test_shortcut_fuzz.py) \
              $(addprefix tests/unit/formats/,test_forest.py test_cross.py test_attention.py test_sides.py)
 
 .PHONY: fuzz-native
