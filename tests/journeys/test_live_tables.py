@@ -16,8 +16,7 @@ from martlet.registry import Kind, Registry
 from martlet.stores import Embeddings, write_embeddings
 from redis_server import redis_server
 
-from .conftest import serving
-from .test_rest_door import ask
+from .running import ask, serving
 
 DECLARED = """
 [recommender]

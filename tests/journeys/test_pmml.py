@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Server, serving
-from .test_rest_door import ask
+from .running import Server, ask, serving
 
 grpc = pytest.importorskip("grpc")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import shutil
 import socket
@@ -14,21 +12,7 @@ from typing import Any
 import pytest
 
 from . import models
-from .conftest import serving
-
-
-def ask(
-    where: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(where, timeout=60)
-    with contextlib.closing(connection):
-        raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        connection.request(method, path, raw, headers or {})
-        response = connection.getresponse()
-        text = response.read()
-        with contextlib.suppress(ValueError):
-            return response.status, json.loads(text)
-        return response.status, text
+from .running import ask, serving
 
 
 def steps(count: int) -> dict[str, Any]:

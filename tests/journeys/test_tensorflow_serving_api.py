@@ -20,7 +20,7 @@ model_config_list {
 
 @pytest.fixture(scope="module")
 def server(shared, tmp_path_factory):
-    from .conftest import serving
+    from .running import serving
 
     config = tmp_path_factory.mktemp("config") / "models.config"
     config.write_text(MODELS % (shared / "models/tfserving").resolve())
@@ -123,7 +123,7 @@ def test_conformance(shared, tmp_path):
     """Every check of the black-box conformance script passes."""
     import subprocess
 
-    from .conftest import serving
+    from .running import serving
 
     checks = shared / "checks/tfserving"
     folder = (shared / "models/tfserving").resolve()

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID  # noqa: E402
 from martlet.wire.openinference.contents import ModelInferRequest, ModelInferResponse  # noqa: E402
 
 from . import models  # noqa: E402
-from .conftest import Server, serving  # noqa: E402
+from .running import Server, serving  # noqa: E402
 
 
 @dataclass

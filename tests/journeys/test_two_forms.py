@@ -17,7 +17,7 @@ grpc = pytest.importorskip("grpc")
 from martlet.wire.openinference.contents import ModelInferRequest, ModelInferResponse  # noqa: E402
 from martlet.wire.tfserving import messages  # noqa: E402
 
-from .conftest import Server, serving  # noqa: E402
+from .running import Server, serving  # noqa: E402
 
 NAMED = ["age", "price", "hour"]
 ROWS = np.array([[30, 1.5, 20], [50, 2.5, 7], [20, 9.0, 0]])
