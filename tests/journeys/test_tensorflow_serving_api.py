@@ -114,7 +114,7 @@ def test_metadata_status_and_reload(channel, shared):
             name, "saved_model_half_plus_three"
         )
         one.base_path = str((shared / "models/tfserving" / folder).resolve())
-    assert models.HandleReloadConfigRequest(reload, timeout=60).status.error_code == 0
+    assert models.HandleReloadConfigRequest(reload, timeout=240).status.error_code == 0
     status.model_spec.name = "three"
     assert models.GetModelStatus(status, timeout=30).model_version_status[0].state == 30
 
