@@ -207,6 +207,45 @@ class TestTypesAsTensors:
         assert found["count"][0] == 3.0
         assert np.isnan(found["count"][1])
 
+    def test_a_field_with_a_default_need_not_be_given(self, tmp_path: Path) -> None:
+        fields = [
+            {"name": "age", "type": "double"},
+            {"name": "count", "type": "int", "default": 5},
+            {"name": "bids", "type": {"type": "array", "items": "double"}, "default": [2.0, 3.0]},
+            {"name": "share", "type": {"type": "map", "values": "int"}, "default": {"a": 40}},
+            {"name": "city", "type": ["null", "string"], "default": None},
+        ]
+        record = {"type": "record", "name": "Row", "fields": fields}
+        total = {"+": ["input.age", {"+": ["input.count", {"+": [
+            {"a.sum": ["input.bids"]}, "input.share.a"]}]}]}  # fmt: skip
+        model = load(tmp_path, {"input": record, "output": "double", "action": total})
+        assert model.predict({"age": [100.0, 200.0]})["output"].tolist() == [150.0, 250.0]
+        given = {"age": [100.0], "count": [0], "bids": [[1.0]], "share": ['{"a": 0}']}
+        assert model.predict(given)["output"].tolist() == [101.0]
+        with pytest.raises(InvalidInput, match="input 'age' is missing"):
+            model.predict({"count": [1]})
+
+    def test_a_default_stands_in_records_within_too(self, tmp_path: Path) -> None:
+        inner = {"type": "record", "name": "In", "fields": [
+            {"name": "x", "type": "int"}, {"name": "y", "type": "int", "default": 7}]}  # fmt: skip
+        document = {"input": {"type": "map", "values": inner}, "output": "int",
+                    "action": {"attr": "input", "path": [["k"], ["y"]]}}  # fmt: skip
+        assert ask(tmp_path, document, '{"k": {"x": 1}}', '{"k": {"x": 1, "y": 2}}') == [7, 2]
+        with pytest.raises(InvalidInput, match="lacks the field 'x'"):
+            ask(tmp_path, document, '{"k": {"y": 1}}')
+
+    def test_records_are_ordered_as_their_fields_say(self, tmp_path: Path) -> None:
+        record = {"type": "record", "name": "Row", "fields": [
+            {"name": "x", "type": "int", "order": "descending"},
+            {"name": "y", "type": "int", "order": "ignore"},
+            {"name": "z", "type": "int"}]}  # fmt: skip
+        rows = {"type": "array", "items": record}
+        first = {"attr": {"a.sort": ["input"]}, "path": [0]}
+        action = [{"let": {"first": first}}, "first.z"]
+        document = {"input": rows, "output": "int", "action": action}
+        given = [{"x": 1, "y": 0, "z": 1}, {"x": 2, "y": 1, "z": 3}, {"x": 2, "y": 9, "z": 2}]
+        assert ask(tmp_path, document, json.dumps(given)) == [2]
+
     def test_arrays_of_numbers_are_matrices_and_shorter_ones_end_in_nan(
         self, tmp_path: Path
     ) -> None:
@@ -279,6 +318,16 @@ class TestBrokenDocuments:
               "cells": {"c": {"type": "double", "init": "x", "source": "http"}}}, "lies elsewhere"),
             ({"input": "double", "output": "double", "action": 1.0, "method": "stream"}, "method"),
             (nested(400), "nested too deeply"),
+            ({"input": "double", "output": "double", "action": {"u.f": ["input"]}, "fcns": {"f": {
+                "params": [{"x": "double"}], "ret": "double", "do": [{"let": {"y": {"q": 1}}}]}}},
+             r"fcns -> f -> do -> 0 -> let"),
+            ({"input": "double", "output": "double", "action": [{"foreach": "x", "do": []}]},
+             r"action -> 0 -> foreach: 'in' is missing"),
+            ({"input": "double", "output": "double", "action": 1.0, "cells": {"c": {"init": 1}}},
+             r"cells -> c: 'type' is missing"),
+            ({"input": {"type": "record", "name": "R", "fields": [
+                {"name": "x", "type": "double", "default": "none"}]},
+              "output": "double", "action": 1.0}, "default of the field 'x'"),
         ],
         ids=str,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from spark_cases import given, missing, numbers, same
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
@@ -28,32 +29,12 @@ MODELS = Path(os.environ.get("MARTLET_SPARK_MODELS", FIXTURES)).absolute()
 CASES = sorted(path.parent.name for path in MODELS.glob("*/expected.json"))
 
 
-def numbers(value: Any) -> Any:
-    if isinstance(value, list):
-        return [numbers(each) for each in value]
-    special = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-    return special.get(value, value) if isinstance(value, str) else value
-
-
 def rows_for(model: martlet.Checked, signature: str, some: slice = slice(None)) -> dict[str, Any]:
     rows = json.loads((MODELS / "rows.json").read_text(encoding="utf-8"))
     return {
         name: (rows[name] if spec.dtype is DType.STRING else numbers(rows[name]))[some]
         for name, spec in model.signatures[signature].inputs.items()
     }
-
-
-def same(found: np.ndarray, wanted: Any) -> bool:
-    if found.dtype == object:
-        lists = [
-            [word for word in row if word is not None] if isinstance(row, list) else row
-            for row in found.tolist()
-        ]
-        return bool(lists == wanted)
-    expected = np.array(numbers(wanted), dtype=np.float64)
-    return found.shape == expected.shape and np.allclose(
-        found, expected, rtol=1e-9, atol=1e-12, equal_nan=True
-    )
 
 
 def _text(values: list[Any]) -> bool:
@@ -110,16 +91,16 @@ class TestOddRows:
             for i, expected in enumerate(wanted):
                 if (case, i) in NULL_IS_NAN | IN_ANOTHER_ORDER:
                     continue
-                given = {name: [_given(rows[name][i], spec)] for name, spec in inputs.items()}
+                asked = {name: [given(rows[name][i], spec)] for name, spec in inputs.items()}
                 try:
-                    found = model.predict(given, "columns")
+                    found = model.predict(asked, "columns")
                 except InvalidInput as exc:
                     if expected is not None:
                         wrong.append(f"row {i} is refused: {exc}")
                     continue
                 if expected is None:
                     # What Spark drops, or fails on, may answer missing values, and nothing else.
-                    lost = [n for n, v in found.items() if _missing(v)]
+                    lost = [n for n, v in found.items() if missing(v)]
                     if not lost:
                         wrong.append(f"row {i} is answered, where Spark refuses it")
                     continue
@@ -135,20 +116,6 @@ class TestOddRows:
 NULL_IS_NAN = {("buckets", 4), ("buckets", 5), ("hasher", 4), ("isotonic", 4)}
 # Where sums of infinities of both signs end depends on the order that a transform adds them in.
 IN_ANOTHER_ORDER = {("vector_shapes", 9)}
-
-
-def _given(value: Any, spec: Any) -> Any:
-    if spec.dtype is DType.STRING:
-        return numbers(value) if spec.takes_numbers else value
-    if value is None:
-        return math.nan if spec.dtype.is_float else 0
-    return numbers(value)
-
-
-def _missing(values: np.ndarray) -> bool:
-    if values.dtype == object:
-        return all(each is None for each in values.ravel().tolist())
-    return bool(np.isnan(values).any()) if values.dtype.kind == "f" else bool((values == -1).all())
 
 
 class TestSql:
@@ -172,6 +139,22 @@ class TestSql:
         stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER))
         rows = {"a": np.array([1.0, 3.0, math.nan])}
         np.testing.assert_array_equal(Plan("sql", stages).predict(rows)["found"], expected)
+
+    @pytest.mark.parametrize(
+        ("kind", "expected"),
+        [
+            ("int", [2147483647.0, -2147483648.0, 3.0, math.nan]),
+            ("bigint", [2.0**63, -(2.0**63), 3.0, math.nan]),
+            ("tinyint", [-1.0, 0.0, 3.0, math.nan]),
+            ("float", [math.inf, -1e12, float(np.float32(3.7)), math.nan]),
+        ],
+    )
+    def test_casts_hold_what_the_jvm_holds(self, kind: str, expected: list[float]) -> None:
+        statement = f"SELECT CAST(a AS {kind}) AS found FROM __THIS__"
+        stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER))
+        rows = {"a": np.array([math.inf, -math.inf if kind != "float" else -1e12, 3.7, math.nan])}
+        found = Plan("sql", stages).predict(rows)["found"]
+        np.testing.assert_allclose(found, expected, rtol=1e-7 if kind == "float" else 0)
 
 
 class TestTheSignature:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.pfa import library
+from martlet.formats.pfa.avrojson import from_base64, reader
 from martlet.formats.pfa.calls import call
 from martlet.formats.pfa.forms import FORMS
 from martlet.formats.pfa.groves import Groves
@@ -34,7 +36,7 @@ from martlet.formats.pfa.types import (
     Types,
     accepts,
 )
-from martlet.formats.pfa.values import from_base64, promotion, reader
+from martlet.formats.pfa.values import promotion
 
 _MAX_DEPTH = 120
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -85,6 +87,8 @@ class Compiler:
     """Whether some expression changes a cell or a pool."""
     groves: Groves | None = None
     """What is walked before the action; None outside it."""
+    failed_at: str = ""
+    """Where the first failure was, for one that does not say so itself."""
     _trail: list[str] = field(default_factory=list)
 
     # -- the one door ---------------------------------------------------------------------
@@ -113,16 +117,29 @@ class Compiler:
         keys = source.keys() - {"@"}
         for key, form in FORMS.items():
             if key in keys:
-                with _At(self, key):
+                with self.at(key):
                     return form(self, source, scope, out)
         if len(keys) == 1:
             (name,) = keys
             given = source[name]
             if name in _LITERALS and not isinstance(given, list):
                 return self.literal(name, given)
-            with _At(self, name):
+            with self.at(name):
                 return call(self, name, given if isinstance(given, list) else [given], scope, out)
         raise self.error(f"an object with the keys {', '.join(sorted(keys))} is no expression")
+
+    @contextmanager
+    def at(self, *names: str) -> Iterator[None]:
+        """Note where in the document the compiler is, for messages."""
+        depth = len(self._trail)
+        self._trail.extend(names)
+        try:
+            yield
+        except Exception:
+            self.failed_at = self.failed_at or self.where()
+            raise
+        finally:
+            del self._trail[depth:]
 
     def where(self) -> str:
         """Return where in the document we are."""
@@ -208,7 +225,7 @@ class Compiler:
             return Code("None", NULL)
         code = Code("None", NULL)
         for i, each in enumerate(steps):
-            with _At(self, str(i)):
+            with self.at(str(i)):
                 code = self.expression(each, scope, out)
                 if i < len(steps) - 1 and not is_simple(code.text):
                     out.append(code.text)
@@ -222,7 +239,7 @@ class Compiler:
         """Write arguments, in order: one that has statements comes after those before it."""
         found: list[Any] = []
         for i, source in enumerate(sources):
-            with _At(self, str(i)):
+            with self.at(str(i)):
                 own: Lines = []
                 code = self.argument(source, scope, own)
                 if own:
@@ -276,7 +293,7 @@ class Compiler:
             python.append(self.names.fresh())
             own.symbols[param] = Code(python[-1], of)
         lines: Lines = []
-        with _At(self, "do"):
+        with self.at("do"):
             code = self.block(body, own, lines)
             lines.append(f"return {self.want(code, result, 'the result')}")
         out.append(f"def {name}({', '.join(python)}):")
@@ -317,21 +334,6 @@ class Compiler:
         if name == "emit" and self.emit is not None:
             return self.emit
         return self.users.get(name[2:]) if name.startswith("u.") else None
-
-
-class _At:
-    """Notes where in the document the compiler is, for messages."""
-
-    def __init__(self, compiler: Compiler, name: str) -> None:
-        self._trail = compiler._trail
-        self._name = name
-
-    def __enter__(self) -> None:
-        self._trail.append(self._name)
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        # The trail of a failure stays as it is: its message was made from it.
-        self._trail.pop()
 
 
 _LITERALS = ("int", "long", "float", "double", "string", "base64")

@@ -1,4 +1,4 @@
-"""A PFA document: read from JSON or YAML, compiled, and kept as an engine with its state."""
+"""A PFA document: compiled, and kept as an engine with its state."""
 
 from __future__ import annotations
 
@@ -12,64 +12,18 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from martlet.errors import InvalidInput, MissingExtra, UnsupportedModel
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.pfa.avrojson import reader
 from martlet.formats.pfa.compiler import Compiler, Store, UserFunction
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.grove import Grove
 from martlet.formats.pfa.groves import Groves, changed_cells, sets_symbols
+from martlet.formats.pfa.parsing import parse
 from martlet.formats.pfa.scope import Code, Lines, Names, Scope, compiled, render
 from martlet.formats.pfa.types import INT, LONG, NULL, STRING, Map, Record, Type, Types
-from martlet.formats.pfa.values import reader
 
-_MAX_BYTES = 512 << 20
-_MAX_YAML_BYTES = 64 << 20
 _MAX_DEPTH = 900
 _DEFAULT_TIMEOUT_S = 30.0
-
-
-def parse(path: Path) -> dict[str, Any]:
-    """
-    Return the document at *path*, JSON or YAML.
-
-    Raises:
-        UnsupportedModel: it is neither, or too large or too deep.
-        MissingExtra: it is YAML, and no library that reads it is installed.
-    """
-    size = path.stat().st_size
-    if size > _MAX_BYTES:
-        raise UnsupportedModel(f"{path} is larger than {_MAX_BYTES} bytes")
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise UnsupportedModel(f"{path} is not text: {exc}") from None
-    if text.lstrip().startswith("{"):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as exc:
-            raise UnsupportedModel(f"{path} is not JSON: {exc}") from None
-    else:
-        found = _yaml(path, text)
-    if not isinstance(found, dict):
-        raise UnsupportedModel(f"{path} is not a PFA document")
-    return found
-
-
-def _yaml(path: Path, text: str) -> Any:
-    try:
-        import yaml
-    except ModuleNotFoundError as exc:
-        raise MissingExtra("PFA in YAML", "pfa") from exc
-    if len(text) > _MAX_YAML_BYTES:
-        raise UnsupportedModel(f"{path} is larger than {_MAX_YAML_BYTES} bytes of YAML")
-    try:
-        # An alias makes one node stand in many places: a few lines can unfold to gigabytes.
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise UnsupportedModel(f"{path}: YAML with aliases is not supported")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise UnsupportedModel(f"{path} is neither JSON nor YAML: {str(exc)[:200]}") from None
 
 
 @dataclass(slots=True)
@@ -106,15 +60,15 @@ class _Clock:
     """Raises when an action has run past its time; loops ask it on every turn."""
 
     def __init__(self, limit_s: float) -> None:
-        self._limit = limit_s
+        self.limit_s = limit_s
         self._end = time.monotonic() + limit_s
 
     def start(self) -> None:
-        self._end = time.monotonic() + self._limit
+        self._end = time.monotonic() + self.limit_s
 
     def __call__(self) -> None:
         if time.monotonic() > self._end:
-            raise Failure(None, f"the action ran longer than {self._limit} s")
+            raise Failure(None, f"the action ran longer than {self.limit_s} s")
 
 
 def engine(path: Path) -> Engine:
@@ -125,40 +79,55 @@ def engine(path: Path) -> Engine:
         UnsupportedModel: it is broken, or uses what is not supported; says where in it.
     """
     source = parse(path)
+    builder = _Builder(source)
     try:
-        return _Builder(source).build()
-    except UnsupportedModel as exc:
-        raise UnsupportedModel(f"{path}: {exc}") from None
-    except InvalidInput as exc:
-        raise UnsupportedModel(f"{path}: {exc}") from None
+        return builder.build()
+    except (UnsupportedModel, InvalidInput) as exc:
+        raise UnsupportedModel(f"{path}: {builder.told(str(exc))}") from None
     except Failure as exc:
         raise UnsupportedModel(f"{path}: its begin failed: {exc}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as exc:
         what = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise UnsupportedModel(f"{path} is no PFA document that compiles: {what}") from exc
+        raise UnsupportedModel(
+            f"{path} is no PFA document that compiles: {builder.told(what)}"
+        ) from exc
 
 
 class _Builder:
     def __init__(self, source: Mapping[str, Any]) -> None:
-        for name in ("input", "output", "action"):
-            if name not in source:
-                raise UnsupportedModel(f"a PFA document has {name!r}; this one has not")
         self.source = source
         self.types = Types()
         self.names = Names()
         self.lines: Lines = []
-        options = source.get("options") or {}
-        limit = options.get("timeout")
-        self.clock = _Clock(limit / 1000.0 if limit else _DEFAULT_TIMEOUT_S)
-        self._declare(source)
-        self.input = self.types.read(source["input"])
-        self.output = self.types.read(source["output"])
+        self.clock = _Clock(_DEFAULT_TIMEOUT_S)
         self.compiler = Compiler(self.types, self.names, self.names.constant(self.clock))
+        self.input: Type = NULL
+        self.output: Type = NULL
         self.walks: tuple[Grove, ...] = ()
         self.reads_input, self.bare = True, False
         self.method = str(source.get("method", "map"))
+
+    def told(self, reason: str) -> str:
+        """Return *reason* with the place in the document, where it does not say that itself."""
+        at = self.compiler.failed_at
+        return f"PFA at {at}: {reason}" if at and not reason.startswith("PFA at") else reason
+
+    def _head(self) -> None:
+        """Read what the document declares: its types, its method, its options."""
+        source = self.source
+        for name in ("input", "output", "action"):
+            if name not in source:
+                raise UnsupportedModel(f"a PFA document has {name!r}; this one has not")
         if self.method not in ("map", "emit", "fold"):
             raise UnsupportedModel(f"the method {self.method!r} is not map, emit or fold")
+        limit = (source.get("options") or {}).get("timeout")
+        if limit:
+            self.clock.limit_s = limit / 1000.0
+        self._declare(source)
+        with self.compiler.at("input"):
+            self.input = self.types.read(source["input"])
+        with self.compiler.at("output"):
+            self.output = self.types.read(source["output"])
 
     def _declare(self, source: Any) -> None:
         """Read every type that the document defines, wherever it stands: enums and fixed first."""
@@ -183,6 +152,8 @@ class _Builder:
                 self.types.read(each)
 
     def build(self) -> Engine:
+        """Compile the document, and run its ``begin``."""
+        self._head()
         source, compiler = self.source, self.compiler
         state = self._state()
         emitted: list[Any] = []
@@ -215,16 +186,17 @@ class _Builder:
             ("pools", "P", self.compiler.pools),
         ):
             for name, each in (self.source.get(kind) or {}).items():
-                if each.get("source", "embedded") not in ("embedded", "json"):
-                    raise UnsupportedModel(
-                        f"the {kind[:-1]} {name!r} lies elsewhere; only what is in the document "
-                        "is read"
-                    )
-                of = self.types.read(each["type"])
-                whole = of if letter == "C" else Map(of)
-                value = _initial(kind, name, whole, each.get("init", {}))
-                stores[name] = Store(f"{letter}[{len(state[letter])}]", of, value)
-                state[letter].append(value)
+                with self.compiler.at(kind, name):
+                    if each.get("source", "embedded") not in ("embedded", "json"):
+                        raise UnsupportedModel(
+                            f"the {kind[:-1]} {name!r} lies elsewhere; only what is in the "
+                            "document is read"
+                        )
+                    of = self.types.read(each["type"])
+                    whole = of if letter == "C" else Map(of)
+                    value = _initial(kind, name, whole, each.get("init", {}))
+                    stores[name] = Store(f"{letter}[{len(state[letter])}]", of, value)
+                    state[letter].append(value)
         return state
 
     def _symbols(self) -> Scope:
@@ -243,12 +215,14 @@ class _Builder:
         compiler = self.compiler
         sources = self.source.get("fcns") or {}
         for name, each in sources.items():
-            compiler.users[name] = UserFunction(
-                self.names.fresh("u"), compiler.parameters(each), self.types.read(each["ret"])
-            )
+            with compiler.at("fcns", name):
+                compiler.users[name] = UserFunction(
+                    self.names.fresh("u"), compiler.parameters(each), self.types.read(each["ret"])
+                )
         for name, each in sources.items():
             user = compiler.users[name]
-            compiler.define(user.name, user.params, user.result, each["do"], None, self.lines)
+            with compiler.at("fcns", name):
+                compiler.define(user.name, user.params, user.result, each["do"], None, self.lines)
 
     def _define(
         self,
@@ -271,13 +245,12 @@ class _Builder:
         own: Lines = []
         if name == "action":
             self.compiler.groves = self._groves(scope.symbols["input"].text)
-        self.compiler._trail.append(name)
-        code = self.compiler.block(body, scope, own)
-        if result is None:
-            own.append(f"return {code.text}")
-        else:
-            own.append(f"return {self.compiler.want(code, result, 'what the action gives')}")
-        self.compiler._trail.pop()
+        with self.compiler.at(name):
+            code = self.compiler.block(body, scope, own)
+            if result is None:
+                own.append(f"return {code.text}")
+            else:
+                own.append(f"return {self.compiler.want(code, result, f'what the {name} gives')}")
         if name == "action":
             python += self._walked(scope.symbols["input"].text, own)
         self.lines.extend([f"def {name}({', '.join(python)}):", own])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from martlet.errors import InvalidInput
 from martlet.formats.pfa.access import ACCESS
+from martlet.formats.pfa.avrojson import reader
 from martlet.formats.pfa.calls import call_user
 from martlet.formats.pfa.control import CONTROL
 from martlet.formats.pfa.scope import Code, Lines, Scope, statement
@@ -23,7 +24,7 @@ from martlet.formats.pfa.types import (
     Type,
     broadest,
 )
-from martlet.formats.pfa.values import Fields, reader
+from martlet.formats.pfa.values import Fields
 
 if TYPE_CHECKING:
     from martlet.formats.pfa.compiler import Compiler

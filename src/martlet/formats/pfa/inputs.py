@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from martlet.errors import InvalidInput
+from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.pfa.avrojson import reader
 from martlet.formats.pfa.grove import Tested
 from martlet.formats.pfa.types import (
     BOOLEAN,
@@ -27,7 +28,7 @@ from martlet.formats.pfa.types import (
     Type,
     Union,
 )
-from martlet.formats.pfa.values import Fields, reader
+from martlet.formats.pfa.values import Fields
 from martlet.tensors import DType, Spec, Tensor, Tensors
 
 INPUT = "input"
@@ -136,6 +137,28 @@ def _parsed(value: Any) -> Any:
     return value
 
 
+def _absent(of: Type, spec: Spec, depth: int, default: Any) -> Tensor:
+    """
+    Return one row of a field that is not given, from the *default* that its record declares.
+
+    Raises:
+        UnsupportedModel: the default is not of the field's type.
+    """
+    try:
+        reader(of)(default)
+        if depth < 0:
+            default = json.dumps(default)
+        elif default is None and spec.dtype.is_float:
+            default = np.nan
+        if depth > 0:
+            return np.array([default], dtype=spec.dtype.numpy)
+        out = np.empty(1, dtype=spec.dtype.numpy)
+        out[0] = default
+        return out
+    except (InvalidInput, ValueError) as exc:
+        raise UnsupportedModel(f"the default of the field {spec.name!r} is none: {exc}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     """One input: its type, and what turns its tensor into the rows' values."""
@@ -146,6 +169,9 @@ class _Column:
 
     plain: bool
     """Whether the tensor holds the values as they are."""
+
+    absent: Tensor | None
+    """One row of it where it is not given; None: it must be."""
 
 
 class Inputs:
@@ -161,10 +187,13 @@ class Inputs:
         self.kind = of.name if isinstance(of, Record) and fields else None
         """The record's name; None where the input is no record."""
         self.columns: dict[str, _Column] = {}
+        defaults = of.defaults if isinstance(of, Record) and fields else {}
         for name, each in (fields or {INPUT: of}).items():
             spec, depth = _asked(name, each)
             plain = each in _SCALARS and each not in (STRING, BYTES)
-            self.columns[name] = _Column(spec, each, _take(each, depth), plain)
+            absent = _absent(each, spec, depth, defaults[name]) if name in defaults else None
+            spec = replace(spec, required=absent is None)
+            self.columns[name] = _Column(spec, each, _take(each, depth), plain, absent)
 
     @property
     def specs(self) -> list[Spec]:
@@ -187,11 +216,22 @@ class Given:
         Raises:
             InvalidInput: the inputs differ.
         """
-        counts = {name: len(self.tensors[name]) for name in self.inputs.columns}
+        columns = self.inputs.columns
+        counts = {name: len(self.tensors[name]) for name in columns if name in self.tensors}
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise InvalidInput(f"the inputs differ in rows: {told}")
-        return next(iter(counts.values()))
+        if not counts:
+            raise InvalidInput(f"none of the inputs is given: {', '.join(columns)}")
+        count = next(iter(counts.values()))
+        if len(counts) < len(columns):
+            missing = {
+                name: column.absent.repeat(count, axis=0)
+                for name, column in columns.items()
+                if name not in counts and column.absent is not None
+            }
+            self.tensors = {**self.tensors, **missing}
+        return count
 
     def tested(self, by: Tested) -> Any:
         """Return the values of a field that trees test, as :meth:`Grove.walk` asks for them."""

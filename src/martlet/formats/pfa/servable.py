@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed
+from martlet.formats.pfa.avrojson import writer
 from martlet.formats.pfa.document import engine
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.inputs import JSON, Given, Inputs, spec_of
 from martlet.formats.pfa.types import Array, Record, Type
-from martlet.formats.pfa.values import writer
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 

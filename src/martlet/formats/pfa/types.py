@@ -41,10 +41,18 @@ class Map:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """Named fields. Two of one document with the same name are the same; fields may recur."""
+    """
+    Named fields. Two of one document with the same name are the same; fields may recur.
+
+    Args:
+        defaults: Of some fields the JSON that stands for them where a record lacks them.
+        orders: How records are ordered by each: ``ascending``, ``descending`` or ``ignore``.
+    """
 
     name: str
     fields: dict[str, Type] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    orders: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"record {self.name}"
@@ -174,7 +182,11 @@ class Types:
         if not isinstance(fields, list):
             raise UnsupportedModel(f"the record {full} has no fields")
         for each in fields:
-            made.fields[str(each["name"])] = self.read(each["type"], depth + 1)
+            own = str(each["name"])
+            made.fields[own] = self.read(each["type"], depth + 1)
+            if "default" in each:
+                made.defaults[own] = each["default"]
+            made.orders[own] = str(each.get("order", "ascending"))
         return made
 
     def check(self) -> None:

@@ -73,8 +73,9 @@ def logistic_regression(saved: Saved, columns: Columns) -> list[Stage]:
 
 
 def _threshold(saved: Saved) -> float:
+    """``thresholds`` go before ``threshold``, which Spark before 2.4 wrote down set or not."""
     pair = saved.numbers("thresholds")
-    if pair is None or "threshold" in saved.extra.get("paramMap", {}):
+    if pair is None:
         return saved.number("threshold", 0.5)
     if len(pair) != 2 or pair[1] == 0:
         raise UnsupportedModel(f"{saved.name}: thresholds {pair} are not usable")

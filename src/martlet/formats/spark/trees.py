@@ -19,7 +19,7 @@ def _node(row: Mapping[str, Any], place: Mapping[int, int]) -> Node:
     left, right = int(row["leftChild"]), int(row["rightChild"])
     if left < 0:
         stats = tuple(float(v) for v in row.get("impurityStats") or ())
-        return Node(float(row["prediction"]), stats, float(row.get("impurity", 0.0)))
+        return Node(float(row["prediction"]), stats, _variance(stats))
     split = row["split"]
     values, size = split["leftCategoriesOrThreshold"], int(split["numCategories"])
     feature = int(split["featureIndex"])
@@ -28,6 +28,18 @@ def _node(row: Mapping[str, Any], place: Mapping[int, int]) -> Node:
     else:
         test = Split(feature, left=tuple(int(v) for v in values), size=size)
     return Node(float(row["prediction"]), split=test, children=(place[left], place[right]))
+
+
+def _variance(stats: Sequence[float]) -> float:
+    """
+    Return the variance in a regressor's leaf, of its count, its sum and its sum of squares.
+
+    The row's own ``impurity`` is -1 in leaves that Spark did not try to split.
+    """
+    if len(stats) != 3 or stats[0] == 0:
+        return 0.0
+    count, total, squares = stats
+    return (squares - total * total / count) / count
 
 
 def _tree(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
@@ -68,34 +80,26 @@ def _classes(saved: Saved, trees: Ensemble) -> int:
     return int(found) if found is not None else max(len(node.stats) for node in trees.leaves)
 
 
-def tree_classifier(saved: Saved, columns: Columns) -> list[Stage]:
+def _voting(saved: Saved, single: bool) -> Stage:
     trees = _ensemble(saved)
-    return [
-        ensembles.voting(
-            saved.name,
-            trees,
-            names(saved),
-            _classes(saved, trees),
-            chooser(saved),
-            single=True,
-            leaf=saved.text("leafCol"),
-        )
-    ]
+    return ensembles.voting(
+        saved.name,
+        trees,
+        names(saved),
+        _classes(saved, trees),
+        chooser(saved),
+        single=single,
+        leaf=saved.text("leafCol"),
+    )
+
+
+def tree_classifier(saved: Saved, columns: Columns) -> list[Stage]:
+    return [_voting(saved, single=True)]
 
 
 def forest_classifier(saved: Saved, columns: Columns) -> list[Stage]:
     """Every tree votes alike, whatever weight the file keeps: so does Spark."""
-    trees = _ensemble(saved)
-    return [
-        ensembles.voting(
-            saved.name,
-            trees,
-            names(saved),
-            _classes(saved, trees),
-            chooser(saved),
-            leaf=saved.text("leafCol"),
-        )
-    ]
+    return [_voting(saved, single=False)]
 
 
 def boosted_classifier(saved: Saved, columns: Columns) -> list[Stage]:

@@ -121,6 +121,31 @@ def to_number(value: Value) -> Value:
     return by_value(value, parsed) if _is_text(value) else value
 
 
+def to_single(value: Value) -> Value:
+    """Return numbers rounded to float32."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.asarray(to_number(value), np.float32), np.float64)
+
+
+WHOLE: Mapping[str, int] = {
+    "tinyint": 8, "byte": 8, "smallint": 16, "short": 16, "int": 32, "integer": 32,
+    "bigint": 64, "long": 64,
+}  # fmt: skip
+"""The types of whole numbers, and their bits."""
+
+
+def to_whole(value: Value, bits: int) -> Value:
+    """Return numbers without fractions, as Java casts them: to the nearest int or long."""
+    wide = 64 if bits == 64 else 32
+    most = 2.0 ** (wide - 1)
+    held = np.clip(np.trunc(np.asarray(to_number(value))), -most, most - (wide == 32))
+    if bits == wide:
+        return np.asarray(held)
+    # A short or a byte keeps the last bits of the int.
+    half = 2.0 ** (bits - 1)
+    return np.asarray((held + half) % (2 * half) - half)
+
+
 def to_text(value: Value) -> Value:
     def spelled(each: Any) -> Any:
         if each is None or isinstance(each, str):

@@ -15,6 +15,7 @@ from martlet.formats.stages.sql_functions import (
     ARITHMETIC,
     COMPARE,
     FUNCTIONS,
+    WHOLE,
     Value,
     both_true,
     by_value,
@@ -23,7 +24,9 @@ from martlet.formats.stages.sql_functions import (
     not_true,
     one_true,
     to_number,
+    to_single,
     to_text,
+    to_whole,
     truth_of,
 )
 
@@ -292,10 +295,12 @@ class Parser:
         if self.take("("):
             raise self.refuse(f"a cast to {kind} of a precision")
         self.need(")")
-        if kind in ("double", "float"):
+        if kind == "double":
             return _call(to_number, [inner])
-        if kind in ("int", "integer", "bigint", "long", "smallint", "tinyint"):
-            return _call(lambda v: np.trunc(to_number(v)), [inner])
+        if kind in ("float", "real"):
+            return _call(to_single, [inner])
+        if kind in WHOLE:
+            return _call(lambda v: to_whole(v, WHOLE[kind]), [inner])
         if kind == "boolean":
             return _call(lambda v: truth_of(to_number(v)), [inner])
         if kind == "string":

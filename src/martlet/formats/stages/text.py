@@ -61,6 +61,16 @@ def java_split(pattern: re.Pattern[str], text: str) -> list[str]:
     return pieces
 
 
+def utf16_length(text: str) -> int:
+    """
+    Return the length of *text* as Java counts it: what is past U+FFFF is two.
+
+    >>> utf16_length("ab"), utf16_length("\U0001f600")
+    (2, 2)
+    """
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def tokenizer(name: str, source: str, output: str) -> Stage:
     """Return the stage that lowers text and splits it at every white space."""
     return _words(name, source, output, Kind.TEXT, lambda text: java_split(_SPACE, text.lower()))
@@ -90,7 +100,7 @@ def regex_tokenizer(
             found = java_split(compiled, text)
         else:
             found = (match.group() for match in compiled.finditer(text))
-        return [word for word in found if len(word) >= min_length]
+        return [word for word in found if utf16_length(word) >= min_length]
 
     return _words(name, source, output, Kind.TEXT, split)
 
@@ -138,7 +148,11 @@ def ngram(name: str, source: str, output: str, n: int) -> Stage:
 def length_filter(name: str, source: str, output: str, least: int) -> Stage:
     """Return the stage that keeps the words of more than *least* characters."""
     return _words(
-        name, source, output, Kind.WORDS, lambda words: [w for w in words if len(w) > least]
+        name,
+        source,
+        output,
+        Kind.WORDS,
+        lambda words: [w for w in words if utf16_length(w) > least],
     )
 
 

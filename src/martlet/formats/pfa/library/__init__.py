@@ -17,8 +17,9 @@ from martlet.formats.pfa.signatures import Case, cases
 from martlet.formats.pfa.types import Type
 
 MODULES = (
-    "core", "maths", "strings", "octets", "arrays", "array_functions", "maps", "algebra", "casts",
-    "stats", "distributions", "trees", "clusters", "models", "times", "randoms",
+    "core", "maths", "strings", "octets", "arrays", "array_functions", "maps", "algebra",
+    "metrics", "interpolation", "casts", "stats", "stat_tests", "distributions", "trees",
+    "clusters", "models", "times", "randoms",
 )  # fmt: skip
 
 

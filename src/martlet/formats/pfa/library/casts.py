@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from martlet.formats.pfa.avrojson import writer
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.library import entry
 from martlet.formats.pfa.library.core import Run
@@ -28,7 +29,7 @@ from martlet.formats.pfa.types import (
     Type,
     Union,
 )
-from martlet.formats.pfa.values import single, test, writer
+from martlet.formats.pfa.values import single, test
 
 _NUMBERS = "int -> {0}; long -> {0}; float -> {0}; double -> {0}"
 

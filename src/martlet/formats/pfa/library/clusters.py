@@ -9,9 +9,9 @@ from typing import Any
 
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.library import entry
-from martlet.formats.pfa.library.algebra import simple_euclidean
 from martlet.formats.pfa.library.arrays import hashable
 from martlet.formats.pfa.library.core import Run, divide
+from martlet.formats.pfa.library.metrics import simple_euclidean
 from martlet.formats.pfa.values import Fields
 
 Vector = Sequence[float]

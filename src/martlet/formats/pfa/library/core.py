@@ -10,8 +10,8 @@ from typing import Any
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.library import entry
 from martlet.formats.pfa.library.inline import Inline
+from martlet.formats.pfa.ordering import key_of
 from martlet.formats.pfa.types import INT, LONG, Type
-from martlet.formats.pfa.values import key_of
 
 Run = Callable[..., Any]
 _LIMITS: dict[Type, int] = {INT: 1 << 31, LONG: 1 << 63}

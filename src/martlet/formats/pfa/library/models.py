@@ -10,7 +10,6 @@ import numpy as np
 
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.library import entry
-from martlet.formats.pfa.library import stats as _stats  # noqa: F401  # model.reg.* are there too
 from martlet.formats.pfa.library.core import Run
 from martlet.formats.pfa.library.maths import ln
 from martlet.formats.pfa.types import Type

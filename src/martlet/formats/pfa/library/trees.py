@@ -9,8 +9,9 @@ from typing import Any
 from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.library import entry
 from martlet.formats.pfa.library.core import Run
+from martlet.formats.pfa.ordering import key_of
 from martlet.formats.pfa.types import NULL, NUMBERS, Array, Record, Type, Union, accepts, union
-from martlet.formats.pfa.values import Fields, key_of, promotion
+from martlet.formats.pfa.values import Fields, promotion
 
 Vector = Sequence[float]
 

@@ -1,0 +1,252 @@
+"""One model in the layouts of Spark 2.0 to 4.0 answers alike; the numbers are of its formula."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from spark_files import LAYOUTS, Layout, matrix, uid, vector, write_pipeline, write_stage
+
+import martlet
+from martlet.errors import InvalidInput, UnsupportedModel
+
+pa = pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
+
+ROWS = np.array([[1.0, 2.0], [-3.0, 0.5], [0.0, 0.0]])
+CLASSIFIER = {
+    "featuresCol": "features", "predictionCol": "prediction",
+    "probabilityCol": "probability", "rawPredictionCol": "rawPrediction",
+}  # fmt: skip
+
+
+@pytest.fixture(params=LAYOUTS, ids=str)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return LAYOUTS[request.param]
+
+
+def answers(path: Path, rows: Any = ROWS, name: str = "features") -> dict[str, np.ndarray]:
+    with martlet.load(path) as model:
+        return model.predict({name: rows}, "columns")
+
+
+def before(layout: Layout, version: str) -> bool:
+    return tuple(map(int, layout.version.split(".")[:2])) < tuple(map(int, version.split(".")))
+
+
+class TestLogisticRegression:
+    def write(self, folder: Path, layout: Layout, **params: Any) -> Path:
+        weights, intercept = [0.5, -1.0], 0.25
+        if before(layout, "2.1"):
+            row = {"numClasses": 2, "numFeatures": 2, "intercept": intercept,
+                   "coefficients": vector(weights)}  # fmt: skip
+        else:
+            row = {"numClasses": 2, "numFeatures": 2, "interceptVector": vector([intercept]),
+                   "coefficientMatrix": matrix([weights], transposed=True),
+                   "isMultinomial": False}  # fmt: skip
+        return write_stage(
+            folder, "classification.LogisticRegressionModel", params, [row],
+            defaults={**CLASSIFIER, "threshold": 0.5}, layout=layout,
+        )  # fmt: skip
+
+    def test_scores_alike(self, tmp_path: Path, layout: Layout) -> None:
+        found = answers(self.write(tmp_path / "m", layout))
+        margin = ROWS @ [0.5, -1.0] + 0.25
+        np.testing.assert_allclose(found["probability"][:, 1], 1 / (1 + np.exp(-margin)))
+        np.testing.assert_array_equal(found["prediction"], margin > 0)
+
+    def test_thresholds_that_were_set_go_before_the_threshold_by_default(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        found = answers(self.write(tmp_path / "m", layout, thresholds=[0.9, 0.1]))
+        # 1 / (1 + 0.9 / 0.1)
+        np.testing.assert_array_equal(found["prediction"], found["probability"][:, 1] > 0.1)
+
+
+class TestStringIndexer:
+    def test_labels_stand_in_one_list_or_in_one_a_column(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        row: dict[str, Any] = {"labels": ["b", "", "łódź"]}
+        if not before(layout, "3.0"):
+            row = {"labelsArray": [row["labels"]]}
+        write_stage(
+            tmp_path / "m", "feature.StringIndexerModel", {"inputCol": "c", "outputCol": "i"},
+            [row], defaults={"handleInvalid": "error"}, layout=layout,
+        )  # fmt: skip
+        assert answers(tmp_path / "m", ["łódź", "b", ""], "c")["i"].tolist() == [2.0, 0.0, 1.0]
+        with pytest.raises(InvalidInput, match="not seen"):
+            answers(tmp_path / "m", ["x"], "c")
+
+
+class TestOneHotEncoder:
+    def test_is_a_model_or_a_transformer_that_asks_its_indexer(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        old = before(layout, "2.3")
+        kind = "feature.OneHotEncoder" if old else "feature.OneHotEncoderModel"
+        index = "feature.StringIndexerModel"
+        first, second = write_pipeline(tmp_path / "m", [uid(index), uid(kind)], layout)
+        labels = ["a", "b", "c"]
+        write_stage(
+            first, index, {"inputCol": "c", "outputCol": "i", "handleInvalid": "keep"},
+            [{"labels": labels} if before(layout, "3.0") else {"labelsArray": [labels]}],
+            layout=layout,
+        )  # fmt: skip
+        columns = {"inputCol": "i", "outputCol": "v"} if old else {
+            "inputCols": ["i"], "outputCols": ["v"], "handleInvalid": "error"}  # fmt: skip
+        write_stage(
+            second, kind, {**columns, "dropLast": True}, None if old else [{"categorySizes": [4]}],
+            layout=layout,
+        )  # fmt: skip
+        found = answers(tmp_path / "m", ["c", "unseen", "a"], "c")["v"]
+        np.testing.assert_array_equal(found, [[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+
+
+class TestPerceptron:
+    def test_layers_stand_beside_the_weights_or_among_the_parameters(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        rng = np.random.default_rng(3)
+        first, bias, last, end = (rng.normal(size=s) for s in [(2, 3), 3, (3, 2), 2])
+        # Each layer's matrix by columns, then its biases.
+        weights = np.concatenate([first.ravel(), bias, last.ravel(), end])
+        layers = [2, 3, 2]
+        old = before(layout, "3.0")
+        row = (
+            {"layers": layers, "weights": vector(weights)} if old else {"weights": vector(weights)}
+        )
+        write_stage(
+            tmp_path / "m", "classification.MultilayerPerceptronClassificationModel",
+            {} if old else {"layers": layers}, [row], defaults=CLASSIFIER, layout=layout,
+        )  # fmt: skip
+        hidden = 1 / (1 + np.exp(-(ROWS @ first + bias)))
+        scores = hidden @ last + end
+        found = answers(tmp_path / "m")
+        np.testing.assert_allclose(found["rawPrediction"], scores, rtol=1e-12)
+        np.testing.assert_array_equal(found["prediction"], scores.argmax(axis=1))
+
+
+def tree_row(
+    number: int, left: int, right: int, value: float, limit: float = 0.0
+) -> dict[str, Any]:
+    return {
+        "id": number, "prediction": value, "impurity": 0.5, "impurityStats": [1.0, value, 0.0],
+        "gain": -1.0 if left < 0 else 0.1, "leftChild": left, "rightChild": right,
+        "split": {"featureIndex": -1 if left < 0 else 0, "leftCategoriesOrThreshold":
+                  [] if left < 0 else [limit], "numCategories": -1},
+    }  # fmt: skip
+
+
+class TestBoostedTrees:
+    def test_rows_of_all_trees_in_any_order_and_in_several_parts(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        trees = [
+            [tree_row(0, 1, 2, 9.0, limit), tree_row(1, -1, -1, -value), tree_row(2, -1, -1, value)]
+            for limit, value in [(0.0, 2.0), (-1.0, 5.0)]
+        ]
+        extra = {} if before(layout, "3.0") else {"rawCount": 3}
+        rows = [
+            {"treeID": i, "nodeData": {**node, **extra}}
+            for i, tree in enumerate(trees)
+            for node in tree
+        ]
+        metadata = [{"treeID": i, "metadata": "{}", "weights": w} for i, w in enumerate([1.0, 0.1])]
+        write_stage(
+            tmp_path / "m", "regression.GBTRegressionModel", {}, rows[::-1],
+            extra={"numFeatures": 2, "numTrees": 2}, tables={"treesMetadata": metadata[::-1]},
+            defaults={"featuresCol": "features", "predictionCol": "prediction"}, layout=layout,
+        )  # fmt: skip
+        found = answers(tmp_path / "m")["prediction"]
+        x = ROWS[:, 0]
+        np.testing.assert_allclose(found, np.where(x <= 0, -2, 2) + 0.1 * np.where(x <= -1, -5, 5))
+
+
+class TestWord2Vec:
+    def test_has_a_row_a_word_or_two_long_lists(self, tmp_path: Path, layout: Layout) -> None:
+        words = {"a": [1.0, 2.0], "b": [3.0, -4.0], "c": [0.5, 0.5]}
+        rows: Any = [{"word": word, "vector": each} for word, each in words.items()]
+        if before(layout, "2.1"):
+            index = pa.array(
+                [[*zip(words, range(3), strict=True)]], pa.map_(pa.string(), pa.int32())
+            )
+            flat = pa.array([[v for each in words.values() for v in each]])
+            rows = pa.table({"wordIndex": index, "wordVectors": flat})
+        write_stage(
+            tmp_path / "m", "feature.Word2VecModel", {"inputCol": "w", "outputCol": "v"}, rows,
+            layout=layout,
+        )  # fmt: skip
+        given = np.array([["a", "b", "nobody"], ["c", None, None]], dtype=object)
+        np.testing.assert_allclose(
+            answers(tmp_path / "m", given, "w")["v"], [[4 / 3, -2 / 3], [0.5, 0.5]]
+        )
+
+
+class TestKMeansAndALS:
+    def test_centres_may_come_in_any_order(self, tmp_path: Path, layout: Layout) -> None:
+        centres = [[0.0, 0.0], [1.0, 2.0], [-3.0, 1.0]]
+        rows = [{"clusterIdx": i, "clusterCenter": vector(c)} for i, c in enumerate(centres)]
+        write_stage(
+            tmp_path / "m", "clustering.KMeansModel", {}, rows[::-1], layout=layout,
+            defaults={"featuresCol": "features", "predictionCol": "prediction"},
+        )  # fmt: skip
+        assert answers(tmp_path / "m")["prediction"].tolist() == [1, 2, 0]
+
+    def test_factors_may_lie_in_several_parts(self, tmp_path: Path, layout: Layout) -> None:
+        def table(ids: list[int], scale: float) -> list[dict[str, Any]]:
+            return [{"id": i, "features": [scale * i, 1.0]} for i in ids]
+
+        write_stage(
+            tmp_path / "m", "recommendation.ALSModel", {"userCol": "u", "itemCol": "v"},
+            extra={"rank": 2}, layout=layout, defaults={"predictionCol": "prediction"},
+            tables={"userFactors": table([7, 3, 5], 1.0), "itemFactors": table([2, 9, 4], 0.5)},
+        )  # fmt: skip
+        with martlet.load(tmp_path / "m") as model:
+            found = model.predict({"u": [5, 7, 8], "v": [4, 9, 2]})["prediction"]
+        np.testing.assert_allclose(found, [5 * 2 + 1, 7 * 4.5 + 1, math.nan])
+
+
+class TestWhatHoldsOthers:
+    def svc(self, folder: Path, weights: list[float], layout: Layout) -> None:
+        write_stage(
+            folder, "classification.LinearSVCModel", {}, [
+                {"coefficients": vector(weights), "intercept": 0.0}],
+            defaults={**CLASSIFIER, "threshold": 0.0}, layout=layout,
+        )  # fmt: skip
+
+    def test_one_model_a_class(self, tmp_path: Path, layout: Layout) -> None:
+        write_stage(
+            tmp_path / "m", "classification.OneVsRestModel", {}, layout=layout,
+            extra={"numClasses": 2, "labelMetadata": "{}"}, defaults=CLASSIFIER,
+        )  # fmt: skip
+        self.svc(tmp_path / "m" / "model_0", [1.0, 0.0], layout)
+        self.svc(tmp_path / "m" / "model_1", [0.0, 1.0], layout)
+        found = answers(tmp_path / "m")
+        np.testing.assert_array_equal(found["prediction"], [1, 1, 0])
+
+    def test_a_pipeline_in_a_pipeline_in_a_tuned_model(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        scale, svc = "feature.MaxAbsScalerModel", "classification.LinearSVCModel"
+        write_stage(
+            tmp_path / "m", "tuning.CrossValidatorModel", {"numFolds": 2, "estimatorParamMaps": []},
+            extra={"avgMetrics": [0.5]}, layout=layout,
+        )  # fmt: skip
+        (inner,) = write_pipeline(tmp_path / "m" / "bestModel", ["PipelineModel_1"], layout)
+        one, two = write_pipeline(inner, [uid(scale), uid(svc)], layout)
+        write_stage(one, scale, {"inputCol": "features", "outputCol": "scaled"}, [
+            {"maxAbs": vector([2.0, 4.0])}], layout=layout)  # fmt: skip
+        self.svc(two, [1.0, 1.0], layout)
+        part = next((two / "metadata").glob("part-00000"))
+        part.write_text(part.read_text().replace('"features"', '"scaled"'))
+        found = answers(tmp_path / "m")
+        np.testing.assert_allclose(found["rawPrediction"][:, 1], ROWS @ [0.5, 0.25])
+
+    def test_a_pipeline_of_more_stages_than_its_folders_is_refused(self, tmp_path: Path) -> None:
+        write_pipeline(tmp_path / "m", ["Tokenizer_1"])
+        (tmp_path / "m" / "stages").mkdir()
+        with pytest.raises(UnsupportedModel, match="no folder for the stage 'Tokenizer_1'"):
+            martlet.load(tmp_path / "m")
