@@ -182,15 +182,14 @@ class Certificate:
         Raises:
             UnsupportedModel: a file of the candidate is not the one that was certified.
         """
-        for name in sorted({*self.candidate, *candidate}):
-            certified, found = self.candidate.get(name), candidate.get(name)
-            if certified != found:
-                what = "is missing" if found is None else "is not certified"
-                if certified and found:
-                    what = f"has changed since it was certified ({certified[:12]} -> {found[:12]})"
-                raise UnsupportedModel(
-                    f"{where}: {name or 'the file'} {what}; import the original again"
-                )
+        _demand_same(self.candidate, candidate, where)
+
+    def demand_original(self, original: Mapping[str, str], where: str) -> None:
+        """
+        Raises:
+            UnsupportedModel: a file of the original is not the one that was compared with.
+        """
+        _demand_same(self.original, original, where)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold: infinity and NaN as text."""
@@ -267,6 +266,18 @@ def digest_of(path: Path) -> str:
         return digests[""]
     lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _demand_same(certified: Mapping[str, str], found: Mapping[str, str], where: str) -> None:
+    for name in sorted({*certified, *found}):
+        before, now = certified.get(name), found.get(name)
+        if before != now:
+            what = "is missing" if now is None else "is not certified"
+            if before and now:
+                what = f"has changed since it was certified ({before[:12]} -> {now[:12]})"
+            raise UnsupportedModel(
+                f"{where}: {name or 'the file'} {what}; import the original again"
+            )
 
 
 def _digest(path: Path) -> str:

@@ -22,6 +22,7 @@ from martlet.convert.catalogue import read_catalogue
 from martlet.convert.converted import Renamed
 from martlet.convert.draws import count_rows, random_rows
 from martlet.convert.judge import Judge
+from martlet.convert.pairing import PAIRED, paired
 from martlet.convert.parity import compare, first_line
 from martlet.convert.probes import Probe
 from martlet.convert.ranges import default_signature
@@ -106,8 +107,12 @@ class _Work:
         wanted = self._wanted
         logged: Probe | None = None
         catalogue: Tensors | None = None
-        if wanted.rows is not None or wanted.items is not None:
+        if wanted.rows is not None or wanted.items is not None or wanted.user_inputs:
             signature = original.signatures[default_signature(original)]
+            for name in wanted.user_inputs:
+                if name not in signature.inputs:
+                    known = ", ".join(signature.inputs)
+                    raise InvalidInput(f"the model has no input {name!r}; it has {known}")
             if wanted.rows is not None:
                 logged = wanted.rows.probe(signature)
             if wanted.items is not None:
@@ -119,8 +124,9 @@ class _Work:
                 return self._original_serves(unfit)
             if catalogue is not None:
                 catalogue = _fitted(catalogue, judge)
-            self._say("finding where its answers change")
-            rows = _request(judge, wanted.user_inputs, catalogue)
+            strict = judge.strict() if self._format in PAIRED else judge
+            sample = judge.sample() if logged is not None else strict.sample()
+            rows = _request(sample, wanted.user_inputs, catalogue)
             steps = self._steps = Steps(judge, rows, wanted.limits, self._say)
         except Exception as exc:  # whatever a model makes of made rows: it serves as it came
             log.debug("asking %s", self._path, exc_info=True)
@@ -128,8 +134,10 @@ class _Work:
         packages: Sequence[Package] = ()
         begun = time.perf_counter()
         try:
-            graph = self._convert(steps)
-            if graph is not None:
+            if strict is not judge:
+                found = paired(steps, strict, self._scratch, wanted.bounds, GAIN)
+                packages = [] if found is None else [found]
+            elif (graph := self._convert(steps)) is not None:
                 packages = Rebuilding(
                     steps, self._scratch, wanted.user_inputs, catalogue, aliases
                 ).packages(graph)
@@ -165,6 +173,8 @@ class _Work:
             return "it is a package already", []
         if self._format != "onnx" and not can_convert(self._format):
             return f"there is no converter from {self._format}; its own reader serves it", []
+        if self._format in PAIRED:
+            return "", []  # the original, beside the graph, answers every other way
         called = [name for name, each in judge.servable.signatures.items() if each.inputs]
         others = [name for name in called if name != judge.domain.name]
         aliases = [name for name in others if _is_alias(judge, name)]
@@ -255,12 +265,11 @@ def _is_alias(judge: Judge, name: str) -> bool:
     return all(each.passed for each in judged)
 
 
-def _request(judge: Judge, user_inputs: Sequence[str], catalogue: Tensors | None) -> Tensors:
-    """Return the rows that speed is measured with: real ones where there are."""
-    found = dict((judge.logged or judge.probes[0]).inputs)
+def _request(rows: Tensors, user_inputs: Sequence[str], catalogue: Tensors | None) -> Tensors:
+    """Return *rows* as the requests come that speed is measured with: one user, many items."""
+    found = dict(rows)
     if not user_inputs:
         return found
-    # A split pays where it is used: one user, many items of the catalogue.
     count = count_rows(found)
     for name, items in (catalogue or {}).items():
         found[name] = items[np.arange(count) % len(items)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,14 +12,18 @@ import numpy as np
 
 from martlet import formats
 from martlet.certificate import Certificate, Limits
+from martlet.convert.draws import random_rows, take
 from martlet.convert.parity import certify
-from martlet.convert.probes import Probe, probes_for
+from martlet.convert.probes import Probe, probes_for, sorted_out
 from martlet.convert.ranges import Domain, default_signature, domain_of
 from martlet.convert.rows import Logged
 from martlet.convert.to_onnx import Bounds, to_onnx
 from martlet.convert.to_onnx.strict import Strict
 from martlet.convert.words import words_of
 from martlet.servable import Servable
+from martlet.tensors import Tensors
+
+_SAMPLE = 512
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,29 @@ class Judge:
         )
         return cls(path, format, servable, domain, logged, trusted, seed)
 
+    def strict(self) -> Judge:
+        """
+        Return one that judges what an ONNX file has a way to say (see `Strict`).
+
+        Logged rows tell it what inputs hold, and are no probe: not all of them need an answer.
+
+        Raises:
+            UnsupportedModel: nothing is left that can be asked.
+        """
+        of = Judge.of(
+            self.path, self.format, strictly(self.servable, self.format), self.logged,
+            signature_name=self.domain.name, trusted=self.trusted, seed=self.seed,
+        )  # fmt: skip
+        return replace(of, logged=None)
+
+    def sample(self) -> Tensors:
+        """Return a few hundred rows that it answers: the logged ones, or random ones."""
+        if self.logged is not None:
+            return self.logged.inputs
+        drawn = random_rows(self.domain, _SAMPLE, np.random.default_rng(self.seed))
+        answered, _ = sorted_out(self.servable, self.domain, drawn)
+        return take(drawn, answered) if len(answered) else self.domain.base
+
     @cached_property
     def probes(self) -> list[Probe]:
         """What candidates are asked."""
@@ -111,6 +138,11 @@ class Judge:
         )
 
 
+def strictly(servable: Servable, format: str) -> Strict:
+    """Return *servable* without what ONNX has no way to say; in PMML an empty text is missing."""
+    return Strict(servable, empty=format == "pmml")
+
+
 @contextmanager
 def judging(
     path: Path,
@@ -135,7 +167,7 @@ def judging(
     """
     chosen = format or formats.sniff(path).name
     with closing(formats.load(path, formats.LoadOptions(trusted), chosen)) as opened:
-        servable = Strict(opened, empty=chosen == "pmml") if strict else opened
+        servable = strictly(opened, chosen) if strict else opened
         name = signature_name or default_signature(servable)
         logged = None if rows is None else rows.probe(servable.signatures[name])
         yield Judge.of(path, chosen, servable, logged, signature_name=name, trusted=trusted)

@@ -59,6 +59,7 @@ def write_package(
     catalogue: Tensors | None = None,
     signature_name: str = DEFAULT_SIGNATURE,
     aliases: Sequence[str] = (),
+    beside: int | None = None,
     made_from: Mapping[str, str] | None = None,
     threshold_bytes: int | None = None,
     generation: str = "",
@@ -76,7 +77,8 @@ def write_package(
         cross: What runs instead of *main*, over what *user* and *item* give (`crossing`).
         catalogue: The item inputs of every item, by name, one row each; what is the items' own
             is computed for them now. Without one every item is computed when it is asked for.
-        made_from: For the record: the original's format, digest and source.
+        beside: From how many rows on the graph answers, where the original stands beside it.
+        made_from: The original's format, digest and source.
 
     Raises:
         InvalidInput: *folder* holds something already.
@@ -108,6 +110,7 @@ def write_package(
         known=_known(lookups),
         signature_name=signature_name,
         aliases=tuple(aliases),
+        beside=beside,
         made_from=dict(made_from or {}),
     )
     if set(manifest.main.outputs) != set(signature.outputs):

@@ -75,7 +75,7 @@ def probes_for(
     random = np.random.default_rng(seed)
     probes: list[Probe] = []
     drawn = random_rows(domain, rows, random)
-    kept, refused = _sorted_out(servable, domain, drawn)
+    kept, refused = sorted_out(servable, domain, drawn)
     for count in (len(kept), 1, 7):
         if 0 < count <= len(kept):
             probes.append(Probe("random", take(drawn, kept[:count])))
@@ -83,24 +83,24 @@ def probes_for(
     refusing = [take(drawn, refused)]
     if edges:
         odd = _not_finite(domain, edges)
-        good, bad = _sorted_out(servable, domain, take(edges, np.flatnonzero(~odd)))
+        good, bad = sorted_out(servable, domain, take(edges, np.flatnonzero(~odd)))
         sound = take(edges, np.flatnonzero(~odd))
         if len(good):
             # Each twice: what a graph does with duplicates is an edge of its own.
             probes.append(Probe("edge", take(sound, np.concatenate([good, good[::-1]]))))
         refusing.append(take(sound, bad))
         strange = take(edges, np.flatnonzero(odd))
-        good, _ = _sorted_out(servable, domain, strange)
+        good, _ = sorted_out(servable, domain, strange)
         if len(good):
             probes.append(Probe("not finite", take(strange, good)))
     jumps = concatenate(list(jump_rows(servable, domain, random)))
     if jumps:
-        good, _ = _sorted_out(servable, domain, jumps)
+        good, _ = sorted_out(servable, domain, jumps)
         if len(good):
             probes.append(Probe("jump", take(jumps, good)))
     for kind, rows_of in (("each id", each_id), ("each branch", each_branch)):
         for reaching in rows_of(servable, domain, random):
-            good, _ = _sorted_out(servable, domain, reaching)
+            good, _ = sorted_out(servable, domain, reaching)
             if len(good):
                 probes.append(Probe(kind, take(reaching, good)))
     refusals = concatenate([each for each in refusing if count_rows(each)])
@@ -124,10 +124,10 @@ def _not_finite(domain: Domain, rows: Mapping[str, Tensor]) -> Tensor:
     return found
 
 
-def _sorted_out(
+def sorted_out(
     servable: Servable, domain: Domain, rows: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return the numbers of the rows that are answered, and of those that are refused."""
+    """Return the numbers of the rows that are answered, and of those that are refused alone."""
     good: list[int] = []
     bad: list[int] = []
 

@@ -161,7 +161,9 @@ def _candidates(
         for at in range(min(8, min(map(len, logged.values())))):
             yield inner, {each: value[at : at + 1] for each, value in logged.items()}
     texts = ["", *words[:1], "0", "a"]
-    specs = [spec for spec in signature.inputs.values() if spec.required]
+    # What may be left out is left out, but where that is everything.
+    every = list(signature.inputs.values())
+    specs = [spec for spec in every if spec.required] or every
     free = any(-1 in (spec.shape or ())[1:] for spec in specs)
     has_text = any(spec.dtype is DType.STRING for spec in specs)
     # What declares no shape takes a number a row, or a column of them.

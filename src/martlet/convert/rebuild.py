@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from martlet import certificate, formats
+from martlet.certificate import Certificate
+from martlet.convert.judge import Judge
 from martlet.convert.report import Step
 from martlet.convert.steps import Steps
 from martlet.errors import MartletError, UnsupportedModel
@@ -111,11 +113,7 @@ class Rebuilding:
                 lookups=lookups,
                 signature_name=judge.domain.name,
                 aliases=self._aliases,
-                made_from={
-                    "format": judge.format,
-                    "digest": certificate.digest_of(judge.path),
-                    "source": str(judge.path.absolute()),
-                },
+                made_from=made_from(judge),
                 **parts,
             )
             candidate = PackageServable(folder, formats.LoadOptions())
@@ -132,8 +130,7 @@ class Rebuilding:
         step = steps.note(name, found.passed, "; ".join(found.faults[:2]) or why, begun, found, us)
         if not found.passed:
             return None
-        certificate.write_certificates(folder / "certificate.json", [*earlier, found])
-        _copy_beside(judge.path, folder)
+        sealed(folder, judge, [*earlier, found])
         return folder, step
 
     def _split(self, model: Any, lookups: Sequence[Any]) -> list[Package | None]:
@@ -184,10 +181,20 @@ def _one_row(model: Any, signature: Signature) -> bool:
     )
 
 
-def _copy_beside(path: Path, folder: Path) -> None:
-    """Let what the version's folder holds for serving stand beside the package too."""
-    for name in _KEPT_BESIDE if path.is_dir() else ():
-        source = path / name
+def made_from(judge: Judge) -> dict[str, str]:
+    """Return what a package remembers of its original."""
+    return {
+        "format": judge.format,
+        "digest": certificate.digest_of(judge.path),
+        "source": str(judge.path.absolute()),
+    }
+
+
+def sealed(folder: Path, judge: Judge, certificates: Sequence[Certificate]) -> None:
+    """Write the package's certificates, and beside them what the original's folder serves with."""
+    certificate.write_certificates(folder / "certificate.json", certificates)
+    for name in _KEPT_BESIDE if judge.path.is_dir() else ():
+        source = judge.path / name
         if source.is_dir():
             shutil.copytree(source, folder / name)
         elif source.is_file():

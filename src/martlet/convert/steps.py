@@ -37,7 +37,7 @@ class Steps:
         self.limits = limits
         self.say = say
         self.taken: list[Step] = []
-        self._rows = rows
+        self.rows = rows
         self.us: Mapping[int, float] = self.speed(judge.servable)
         """What one call of the original takes, in microseconds, by rows."""
 
@@ -65,7 +65,7 @@ class Steps:
 
     def speed(self, servable: Servable) -> dict[int, float]:
         """Return what one call of *servable* takes, in microseconds, by rows."""
-        return microseconds(servable, self.judge.domain.name, self._rows)
+        return microseconds(servable, self.judge.domain.name, self.rows)
 
     def certify(
         self, name: str, candidate: Servable, made: Path, names: Sequence[str] | None = None

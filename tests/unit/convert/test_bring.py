@@ -87,18 +87,6 @@ class TestAModel:
         assert report.serves == "original" and "no converter from pfa" in report.why
         assert report.audit is not None and report.steps == ()
 
-    def test_that_is_called_in_several_ways_is_served_as_it_is(self, brought, tmp_path):
-        lightgbm = pytest.importorskip("lightgbm")
-        random = np.random.default_rng(0)
-        x = random.random((200, 3))
-        data = lightgbm.Dataset(x, x[:, 0] > 0.5)
-        lightgbm.train({"verbose": -1, "objective": "binary"}, data, 2).save_model(
-            str(tmp_path / "model.txt")
-        )
-        report = brought(tmp_path / "model.txt")
-        assert report.serves == "original" and "a package has one" in report.why
-        assert report.audit is not None and report.steps == ()
-
     def test_whose_conversion_fails_is_served_as_it_is(self, brought, lookup, monkeypatch):
         def fail(*args, **more):
             raise UnsupportedModel("its conversion crashed (signal 11)")

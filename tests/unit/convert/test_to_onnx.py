@@ -87,6 +87,18 @@ class TestItsProcess:
         with pytest.raises(UnsupportedModel, match="longer than 3 s"):
             self.run(monkeypatch, lookup, opened, tmp_path, code, Bounds(seconds=3))
 
+    def test_one_that_computes_for_ever_is_ended(self, monkeypatch, lookup, opened, tmp_path):
+        code = "def convert(task):\n while True: pass"
+        with pytest.raises(UnsupportedModel, match="more than 2 s of processor time"):
+            self.run(monkeypatch, lookup, opened, tmp_path, code, Bounds(cpu_s=2))
+
+    def test_a_limit_of_processor_time_is_none_of_the_clock(
+        self, monkeypatch, lookup, opened, tmp_path
+    ):
+        code = "import time\ndef convert(task):\n time.sleep(6)\n raise ValueError('in time')"
+        with pytest.raises(UnsupportedModel, match="in time"):
+            self.run(monkeypatch, lookup, opened, tmp_path, code, Bounds(cpu_s=5))
+
     def test_one_that_eats_memory_is_ended(self, monkeypatch, lookup, opened, tmp_path):
         code = "import time\ndef convert(task):\n x = b'1' * (1 << 30)\n time.sleep(600)"
         with pytest.raises(UnsupportedModel, match=r"more than 0\.5 GiB"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,9 +40,17 @@ _LOOK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a conversion may take before its process is ended."""
+    """
+    What a conversion may take before its process is ended.
 
-    seconds: float = 120.0
+    Args:
+        cpu_s: Of processor time, so that a busy machine refuses no model that an idle one converts.
+        seconds: By the clock, for one that waits for ever.
+        bytes: Of memory, resident.
+    """
+
+    cpu_s: int = 120
+    seconds: float = 1800.0
     bytes: int = 6 << 30
 
 
@@ -89,6 +98,7 @@ def to_onnx(
         "outputs": [spec.to_json() for spec in signature.outputs.values()],
         "made": str(made.absolute()),
         "trusted": trusted,
+        "cpu_s": bounds.cpu_s,
     }
     numeric = {n: v for n, v in sample.items() if v.dtype.kind != "O"}
     np.savez(made.with_suffix(".npz"), **numeric)  # type: ignore[arg-type]
@@ -138,6 +148,8 @@ def _watched(child: subprocess.Popen[bytes], bounds: Bounds) -> str:
             child.wait(_LOOK_S)
         except subprocess.TimeoutExpired:
             continue
+    if child.returncode == -signal.SIGXCPU:
+        return f"took more than {bounds.cpu_s} s of processor time"
     if child.returncode < 0:
         return f"crashed (signal {-child.returncode})"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from martlet.tensors import Signature, Spec
 def main(told: Path) -> None:
     """Do the task in the file *told*, and say in it how that went."""
     task = json.loads(told.read_text(encoding="utf-8"))
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    if most == resource.RLIM_INFINITY or task["cpu_s"] < most:
+        resource.setrlimit(resource.RLIMIT_CPU, (task["cpu_s"], most))
     try:
         module, _, function = task["converter"].partition(":")
         convert = getattr(importlib.import_module(module), function)

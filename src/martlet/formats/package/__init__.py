@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from martlet.certificate import digests_of, read_certificates
+from martlet import formats
+from martlet.certificate import Certificate, digests_of, read_certificates
 from martlet.errors import UnsupportedModel
 from martlet.formats import Format, LoadOptions
 from martlet.formats.package.manifest import CERTIFICATE, NAME, Manifest
@@ -19,6 +21,7 @@ def load(path: Path, options: LoadOptions) -> Servable:
         UnsupportedModel: the certificate is missing, failed, or of other files; or the package
             is damaged.
     """
+    from martlet.formats.package.paired import Paired
     from martlet.formats.package.servable import PackageServable
 
     path = path.parent if path.is_file() else path
@@ -27,8 +30,35 @@ def load(path: Path, options: LoadOptions) -> Servable:
         raise UnsupportedModel(f"{path / CERTIFICATE} holds no certificate; import the model again")
     last = certificates[-1]
     last.demand(str(path))
-    last.demand_files(digests_of(path, Manifest.read(path).files), str(path))
-    return PackageServable(path, options)
+    manifest = Manifest.read(path)
+    last.demand_files(digests_of(path, manifest.files), str(path))
+    if manifest.beside is None:
+        return PackageServable(path, options)
+    original = original_in(path, last)
+    last.demand_original(digests_of(original), str(original))
+    with ExitStack() as stack:
+        graph = stack.enter_context(closing(PackageServable(path, options)))
+        beside = formats.load(original, options, manifest.made_from.get("format"))
+        paired = Paired(graph, stack.enter_context(closing(beside)), manifest.signature_name,
+                        manifest.beside)  # fmt: skip
+        stack.pop_all()
+    return paired
+
+
+def original_in(package: Path, certificate: Certificate) -> Path:
+    """
+    Return the original that lies in *package*: a folder, or the one file that was certified.
+
+    Raises:
+        UnsupportedModel: it is not there.
+    """
+    folder = package / "model"
+    if set(certificate.original) != {""}:
+        return folder
+    files = [each for each in folder.glob("*") if each.is_file()]
+    if len(files) != 1:
+        raise UnsupportedModel(f"{folder} does not hold the one file that was certified")
+    return files[0]
 
 
 def _sniff(path: Path) -> bool:

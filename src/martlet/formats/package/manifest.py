@@ -105,6 +105,8 @@ class Manifest:
         cross: Whether *main* is no graph, but the arrays of a `Cross` over both sides' shares.
         known: The ids that are looked up within the graphs.
         aliases: Other names of the same signature.
+        beside: From how many rows on the graph answers, where the original is opened beside it and
+            answers the rest (see `Paired`). None: the graphs answer alone.
         made_from: The original's format, digest and source.
     """
 
@@ -117,6 +119,7 @@ class Manifest:
     known: tuple[Known, ...] = ()
     signature_name: str = DEFAULT_SIGNATURE
     aliases: tuple[str, ...] = ()
+    beside: int | None = None
     made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -148,6 +151,7 @@ class Manifest:
             "version": VERSION,
             "signature_name": self.signature_name,
             "aliases": list(self.aliases),
+            "beside": self.beside,
             "method": self.signature.method,
             "definition": base64.b64encode(self.signature.definition).decode(),
             "inputs": [each.to_json() for each in self.signature.inputs.values()],
@@ -225,6 +229,7 @@ class Manifest:
             ),
             signature_name=str(told["signature_name"]),
             aliases=tuple(map(str, told.get("aliases", ()))),
+            beside=None if told.get("beside") is None else int(told["beside"]),
             made_from=dict(told["made_from"]),
         )
 
