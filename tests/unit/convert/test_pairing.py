@@ -114,7 +114,8 @@ def test_trees_are_asked_in_every_way_that_they_were(tmp_path, gain):
     served, original = formats.load(report.package), formats.load(tmp_path / "model.txt")
     assert served.signatures == original.signatures
     for name, signature in served.signatures.items():
-        rows = {"X": x} if "X" in signature.inputs else dict(zip(signature.inputs, x.T, strict=True))
+        columns = dict(zip(signature.inputs, x.T, strict=False))
+        rows = {"X": x} if "X" in signature.inputs else columns
         found, expected = served.predict(rows, name), original.predict(rows, name)
         for output in expected:
             np.testing.assert_allclose(found[output], expected[output], rtol=1e-9)

@@ -24,6 +24,8 @@ from martlet.tensors import DType
 Floats = NDArray[np.float64]
 
 _MOST_NODES = 4_000_000
+_GROWTH, _FEW_NODES = 8, 100_000
+"""How many times as many nodes branches that are shared may become, beyond a few."""
 _MOST_COLUMNS = 4096
 _SUM, _LEQ = 1, 0
 
@@ -71,6 +73,7 @@ class _Trees:
 
     def __init__(self, forest: Forest) -> None:
         self._forest = forest
+        self._most = min(_MOST_NODES, max(_FEW_NODES, _GROWTH * len(forest.feature)))
         self._extra: dict[tuple[int, int], int] = {}
         """Columns of 0 and 1 by feature and set; set -1 asks whether the value is missing."""
         self._features: list[int] = []
@@ -120,8 +123,10 @@ class _Trees:
             waiting += [(yes, at, YES), (no, at, NO)]
 
     def _node(self, feature: int, split: float, track: int) -> int:
-        if len(self._features) >= _MOST_NODES:
-            raise UnsupportedModel(f"its trees, each branch for itself, pass {_MOST_NODES} nodes")
+        if len(self._features) >= self._most:
+            raise UnsupportedModel(
+                f"its trees share branches; each for itself, they pass {self._most:,} nodes"
+            )
         self._features.append(feature)
         self._splits.append(split)
         self._tracks.append(track)
