@@ -36,8 +36,8 @@ def audit(
       martlet audit saved_model/ --rows logged.csv --label-column click
     """
     from martlet.convert import audit as auditing
+    from martlet.convert.constants import can_read
     from martlet.convert.judge import judging
-    from martlet.convert.words import can_read
 
     logged = logged_rows(rows, label_column, group, segments)
     with stages(path.name) as say:

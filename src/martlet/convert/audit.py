@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from martlet.convert.dead import Variation
 from martlet.convert.draws import concatenate, count_rows, random_rows, random_values, take
 from martlet.convert.leaks import Leak, leaks_in
-from martlet.convert.ranges import Domain, Range, answers
+from martlet.convert.ranges import Domain, Range
 from martlet.convert.rows import Logged
 from martlet.servable import Servable
 from martlet.tensors import DType, Spec, Tensor
 
 _BASES = 256
-_TRIES = 48
 _CLIMBS = 12
 
 
@@ -30,8 +30,8 @@ class Input:
         name, dtype, shape: As the signature says.
         required: Whether a request without it is refused.
         dead: Whether no output moved by a bit, whatever it held, on any row that was tried.
-        unsure: Whether that may be for want of words: the model takes text, and none that it knows
-            was found. Such an input is not called dead.
+        unsure: Whether that may be for want of rows: the model takes text, and none that it knows
+            was found; or nothing moved it at all. Such an input is not called dead.
         tried: How many (row, value) pairs that is.
         range: What it may hold.
         leak: How it gives the label away, where logged rows show that it does.
@@ -76,12 +76,19 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found of one signature. ``rows``: how many logged rows were used, 0 for none."""
+    """
+    What was found of one signature.
+
+    Args:
+        rows: How many logged rows were used, 0 for none.
+        steady: Whether the same rows were answered the same each time.
+    """
 
     signature: str
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     rows: int = 0
+    steady: bool = True
 
     @property
     def dead(self) -> list[str]:
@@ -122,9 +129,11 @@ class Audit:
         unsure = [each.name for each in self.inputs if each.unsure]
         if unsure:
             found.append(
-                "no output moved with these, but no word that the model knows was found: give "
+                "no output moved with these, but no row was found that the model is made for: give "
                 "logged rows to be sure: " + ", ".join(unsure)
             )
+        if not self.steady:
+            found.append("the same row is not always answered the same: it draws numbers itself")
         for output in self.outputs:
             if output.probability is False:
                 found.append(
@@ -170,38 +179,41 @@ def audit(
     """
     random = np.random.default_rng(seed)
     probe = None if logged is None else logged.probe(domain.signature)
-    asker = _Asker(servable, domain)
+    variation = Variation(servable, domain, random)
     # Half of them calm: where other inputs are huge, a net saturates and nothing moves it.
     halves = [random_rows(domain, _BASES // 2, random, calm=calm) for calm in (True, False)]
-    bases = asker.answered(concatenate(halves))
+    bases = variation.answered(concatenate(halves))
     if probe is not None:
         few = np.unique(np.linspace(0, probe.rows - 1, _BASES).astype(int))
-        real = asker.answered(take(probe.inputs, few))
+        real = variation.answered(take(probe.inputs, few))
         bases = real if count_rows(real) else bases
-    inputs = []
+    bases = bases if count_rows(bases) else dict(domain.base)
+    found = variation.dead(bases)
+    unsure = logged is None and (
+        (not readable and _wants_words(domain)) or all(dead for dead, _ in found.values())
+    )
     leaks = {} if logged is None else leaks_in(logged, domain.signature)
-    wordless = logged is None and not readable and _wants_words(domain)
-    for spec in domain.signature.inputs.values():
-        if spec.name not in domain.ranges:
-            continue
-        dead, tried = asker.is_dead(spec, bases, random)
-        inputs.append(
-            Input(
-                spec.name,
-                spec.dtype.value,
-                spec.shape,
-                spec.required,
-                dead and not wordless,
-                tried,
-                domain.ranges[spec.name],
-                leaks.get(spec.name),
-                dead and wordless,
-            )
+    specs = [spec for spec in domain.signature.inputs.values() if spec.name in found]
+    inputs = [
+        Input(
+            spec.name,
+            spec.dtype.value,
+            spec.shape,
+            spec.required,
+            dead and not unsure,
+            tried,
+            domain.ranges[spec.name],
+            leaks.get(spec.name),
+            dead and unsure,
         )
-    live = [each.name for each in inputs if not each.dead]
-    outputs = asker.outputs(bases, live, random)
+        for spec in specs
+        for dead, tried in [found[spec.name]]
+    ]
+    live = [spec for spec in specs if not found[spec.name][0]]
+    outputs = _Ends(variation, domain, bases, live, random).outputs()
     rows = 0 if probe is None else probe.rows
-    return Audit(domain.name, tuple(inputs), tuple(outputs), rows)
+    steady = not variation.noise
+    return Audit(domain.name, tuple(inputs), tuple(outputs), rows, steady)
 
 
 def _wants_words(domain: Domain) -> bool:
@@ -213,47 +225,26 @@ def _wants_words(domain: Domain) -> bool:
     )
 
 
-class _Asker:
-    """Asks one signature of a model with rows that differ in one input."""
+class _Ends:
+    """Looks for the least and the greatest number of each output."""
 
-    def __init__(self, servable: Servable, domain: Domain) -> None:
-        self._servable = servable
+    def __init__(
+        self,
+        variation: Variation,
+        domain: Domain,
+        bases: dict[str, Tensor],
+        live: list[Spec],
+        random: np.random.Generator,
+    ) -> None:
+        self._variation = variation
         self._domain = domain
+        self._bases = bases
+        self._live = live
+        self._random = random
 
-    def _ask(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        return answers(self._servable, self._domain.name, rows)
-
-    def answered(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the rows of *rows* that are answered: all, or those that are when asked alone."""
-        if self._ask(rows) is not None:
-            return rows
-        count = count_rows(rows)
-        good = [at for at in range(count) if self._ask(take(rows, np.array([at]))) is not None]
-        return take(rows, np.array(good, int)) if good else dict(self._domain.base)
-
-    def is_dead(
-        self, spec: Spec, bases: dict[str, Tensor], random: np.random.Generator
-    ) -> tuple[bool, int]:
-        """Return whether no output moves with the input, and how many values were tried."""
-        expected = self._ask(bases)
-        assert expected is not None
-        # The same rows in the same places: a sum over a batch may round by where a row stands.
-        tried = 0
-        for _ in range(_TRIES):
-            values = random_values(self._domain, spec, bases[spec.name].shape, random)
-            found = self._ask({**bases, spec.name: values})
-            if found is None:
-                continue
-            tried += count_rows(bases)
-            if not all(map(_same, expected.values(), found.values())):
-                return False, tried
-        return tried > 0, tried
-
-    def outputs(
-        self, bases: dict[str, Tensor], live: list[str], random: np.random.Generator
-    ) -> list[Output]:
+    def outputs(self) -> list[Output]:
         """Return each output with the ends that were found by climbing towards them."""
-        found = self._ask(bases)
+        found = self._variation.ask(self._bases)
         assert found is not None
         result = []
         for spec in self._domain.signature.outputs.values():
@@ -261,25 +252,23 @@ class _Asker:
             if value.dtype.kind not in "iuf":
                 result.append(_output(spec, None, None, True, None))
                 continue
-            low, high = self._ends(spec.name, bases, live, random)
-            finite = bool(np.isfinite(value).all()) or _missing(bases)
+            low, high = self._ends(spec.name)
+            finite = bool(np.isfinite(value).all()) or _missing(self._bases)
             known = value.dtype.kind == "f" and low is not None and high is not None
             inside = low >= 0 and high <= 1 if known else None  # type: ignore[operator]
             result.append(_output(spec, low, high, finite, inside))
         return result
 
-    def _ends(
-        self, name: str, bases: dict[str, Tensor], live: list[str], random: np.random.Generator
-    ) -> tuple[float | None, float | None]:
+    def _ends(self, name: str) -> tuple[float | None, float | None]:
         """Climb to the least and the greatest: keep what moves the output that way, vary again."""
         ends = []
-        specs = [self._domain.signature.inputs[each] for each in live]
         for better in (np.less, np.greater):
-            rows = dict(bases)
+            rows = dict(self._bases)
             best = self._of(name, rows)
             for _ in range(_CLIMBS):
-                for spec in specs:
-                    values = random_values(self._domain, spec, rows[spec.name].shape, random)
+                for spec in self._live:
+                    shape = rows[spec.name].shape
+                    values = random_values(self._domain, spec, shape, self._random)
                     tried = self._of(name, {**rows, spec.name: values})
                     if tried is None or best is None or len(tried) != len(rows[spec.name]):
                         continue
@@ -293,7 +282,7 @@ class _Asker:
 
     def _of(self, name: str, rows: Mapping[str, Tensor]) -> Tensor | None:
         """Return one number a row of the output *name*: its last one."""
-        found = self._ask(rows)
+        found = self._variation.ask(rows)
         if found is None:
             return None
         value = found[name]
@@ -315,10 +304,3 @@ def _missing(rows: Mapping[str, Tensor]) -> bool:
 
 def _where(keep: Tensor, values: Tensor, others: Tensor) -> Tensor:
     return np.where(keep.reshape(-1, *[1] * (values.ndim - 1)), values, others)
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    if a.dtype.kind in "fc":
-        # By the bits: -0.0 is not 0.0, and NaN is itself.
-        return a.shape == b.shape and a.tobytes() == b.tobytes()
-    return bool(np.array_equal(a, b))

@@ -19,6 +19,7 @@ from martlet import formats
 from martlet.certificate import Limits
 from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
+from martlet.convert.constants import can_read
 from martlet.convert.converted import Renamed
 from martlet.convert.draws import count_rows, random_rows
 from martlet.convert.judge import Judge
@@ -32,7 +33,6 @@ from martlet.convert.rows import Logged
 from martlet.convert.steps import Steps
 from martlet.convert.timing import gain
 from martlet.convert.to_onnx import Bounds, can_convert
-from martlet.convert.words import can_read
 from martlet.errors import InvalidInput, MissingExtra, UnsupportedModel
 from martlet.servable import Servable
 from martlet.tensors import Tensors

@@ -7,7 +7,7 @@ vector in a hundred thousand holds, it would miss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,15 +37,30 @@ def each_id(
     Give rows in which every integer input holds, in turn, every id that the model answers, and
     every text input every word that is known of it.
 
-    An input that takes all numbers holds no ids, and numbers below 0 are none: edges and random
-    rows hold those. Other inputs hold small random values: where one is huge, a net saturates and
-    no id moves it.
+    Of an input that takes all numbers, the ids are those that the file names; numbers below 0 are
+    none: edges and random rows hold those. Other inputs hold small random values: where one is
+    huge, a net saturates and no id moves it.
     """
-    ids = {
-        spec.name: (spec, held)
-        for spec in domain.signature.inputs.values()
-        if spec.name in domain.ranges and len(held := _held(spec, domain.ranges[spec.name]))
-    }
+    tables: dict[str, _Held] = {}
+    keys: dict[str, _Held] = {}
+    for spec in domain.signature.inputs.values():
+        if spec.name not in domain.ranges:
+            continue
+        known = domain.ranges[spec.name]
+        if held := _held(spec, known):
+            # Apart from ids in tables: what takes all numbers may be a feature, and these huge.
+            group = keys if spec.dtype.is_integer and known.high is None else tables
+            group[spec.name] = spec, held
+    for group in (tables, keys):
+        yield from _each(domain, group, random)
+
+
+_Held = tuple[Spec, range | Sequence[object]]
+
+
+def _each(
+    domain: Domain, ids: Mapping[str, _Held], random: np.random.Generator
+) -> Iterator[dict[str, Tensor]]:
     longest = 0
     for spec, held in ids.values():
         longest = max(longest, -(-len(held) // int(np.prod(domain.shape(spec, 1)))))
@@ -66,16 +81,18 @@ def _held(spec: Spec, known: Range) -> range | Sequence[object]:
     """Return the ids or words that an input may hold; none of what holds numbers."""
     if spec.dtype is DType.STRING:
         return known.values
-    if not spec.dtype.is_integer or known.low is None or known.high is None:
+    if not spec.dtype.is_integer:
         return ()
+    if known.low is None or known.high is None:
+        return known.named  # the keys of a vocabulary, where it has one
     return range(max(known.low, min(0, known.high)), known.high + 1)
 
 
 def _at(held: range | Sequence[object], place: Ints, spec: Spec) -> Tensor:
     if isinstance(held, range):
         return (place + held.start).astype(spec.dtype.numpy)
-    words: Tensor = np.array(held, object)[place]
-    return words
+    found: Tensor = np.array(held, spec.dtype.numpy)[place]
+    return found
 
 
 def _batch(domain: Domain) -> int:

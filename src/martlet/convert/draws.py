@@ -12,6 +12,8 @@ from martlet.tensors import DType, Spec, Tensor
 
 _ODD_TEXTS = ("", " ", "no such word", "\u00e9\u4e16\U0001f600", "0", "-1", "NaN", "x" * 300)
 _SCALES = (1.0, 1.0, 10.0, 1000.0, 1e5)
+_NAMED = 0.125
+"""How many of the numbers drawn are such as the file names."""
 
 
 def random_rows(
@@ -65,6 +67,11 @@ def _integers(
         sizes = np.array([10, 100] if calm else [10, 100, 2000, 100_000, 2**30])
         tops = np.minimum(sizes[random.integers(0, len(sizes), count)], high)
         drawn = np.maximum((random.random(count) * tops).astype(np.int64), low)
+    if known.named and not calm:
+        named = random.random(count) < _NAMED
+        drawn[named] = np.array(known.named, drawn.dtype)[
+            random.integers(0, len(known.named), int(named.sum()))
+        ]
     return _some_seen(drawn.astype(spec.dtype.numpy), known, spec, random)
 
 
@@ -79,6 +86,11 @@ def _floats(
     drawn[whole] = np.round(drawn[whole])
     if known.nan and spec.nullable:
         drawn[random.random(count) < 0.05] = np.nan
+    if known.named and not calm:
+        named = random.random(count) < _NAMED
+        chosen = np.array(known.named)[random.integers(0, len(known.named), int(named.sum()))]
+        # Beside a threshold, not on it: there one rounding is one answer, another another.
+        drawn[named] = chosen * (1 + 1e-3 * random.standard_normal(len(chosen)))
     limit = np.finfo(spec.dtype.numpy).max if spec.dtype.is_float else np.inf
     return _some_seen(
         np.clip(drawn, -float(limit), float(limit)).astype(spec.dtype.numpy), known, spec, random

@@ -12,6 +12,7 @@ import numpy as np
 
 from martlet import formats
 from martlet.certificate import Certificate, Limits
+from martlet.convert.constants import constants_of
 from martlet.convert.draws import random_rows, take
 from martlet.convert.parity import certify
 from martlet.convert.probes import Probe, probes_for, sorted_out
@@ -19,7 +20,6 @@ from martlet.convert.ranges import Domain, default_signature, domain_of
 from martlet.convert.rows import Logged
 from martlet.convert.to_onnx import Bounds, to_onnx
 from martlet.convert.to_onnx.strict import Strict
-from martlet.convert.words import words_of
 from martlet.servable import Servable
 from martlet.tensors import Tensors
 
@@ -69,7 +69,7 @@ class Judge:
         domain = domain_of(
             servable,
             signature_name,
-            words=words_of(path, format),
+            constants=constants_of(path, format),
             logged=None if logged is None else logged.inputs,
         )
         return cls(path, format, servable, domain, logged, trusted, seed)

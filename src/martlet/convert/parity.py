@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from martlet import certificate
 from martlet.certificate import Certificate, Comparison, Difference, Limits
 from martlet.convert import ordering
+from martlet.convert.draws import concatenate
 from martlet.convert.jumps import nudged
 from martlet.convert.probes import Probe
 from martlet.convert.ranges import answers
@@ -81,14 +82,14 @@ def compare(
             yield _refusals(original, candidate, probe, limits, signature_name)
             continue
         try:
-            expected = original.predict(dict(probe.inputs), signature_name)
+            expected = _predicted(original, probe, signature_name)
         except MartletError as exc:
             if probe.kind == "not finite" and not limits.not_finite:
                 continue
             yield Comparison(probe.kind, probe.rows, faults=(f"the original refuses: {exc}",))
             continue
         try:
-            found = candidate.predict(dict(probe.inputs), signature_name)
+            found = _predicted(candidate, probe, signature_name)
         except Exception as exc:  # whatever the candidate does is judged, never raised
             if probe.kind == "not finite" and not limits.not_finite:
                 continue
@@ -106,6 +107,12 @@ def compare(
         for name, rows in _segments(probe):
             taken = probe.take(rows), _rows(expected, rows), _rows(found, rows)
             yield judged(*taken, limits, name, rounding)
+
+
+def _predicted(model: Servable, probe: Probe, signature_name: str) -> dict[str, Tensor]:
+    """Return the answers to *probe*."""
+    parts = [model.predict(block, signature_name) for block in probe.blocks()]
+    return concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 class Rounding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,9 @@ from martlet.servable import Servable
 from martlet.tensors import Tensor
 
 _MOST_REFUSED = 64
+_APART = ("each id", "each branch")
+BLOCK = 4096
+"""Rows asked at once at most: as one-hot vectors of 30,000 ids, they are half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,14 @@ class Probe:
     def rows(self) -> int:
         """How many there are."""
         return min((len(value) for value in self.inputs.values() if value.ndim), default=0)
+
+    def blocks(self) -> Iterator[dict[str, Tensor]]:
+        """Give its inputs as they are asked: of many rows, some thousands at a time."""
+        if self.kind not in _APART:
+            yield dict(self.inputs)
+            return
+        for start in range(0, self.rows, BLOCK):
+            yield take(self.inputs, np.arange(start, min(start + BLOCK, self.rows)))
 
     def take(self, rows: Tensor) -> Probe:
         """Return the given rows (numbers, or a mask)."""
@@ -98,7 +109,7 @@ def probes_for(
         good, _ = sorted_out(servable, domain, jumps)
         if len(good):
             probes.append(Probe("jump", take(jumps, good)))
-    for kind, rows_of in (("each id", each_id), ("each branch", each_branch)):
+    for kind, rows_of in zip(_APART, (each_id, each_branch), strict=True):
         for reaching in rows_of(servable, domain, random):
             good, _ = sorted_out(servable, domain, reaching)
             if len(good):
@@ -142,5 +153,6 @@ def sorted_out(
             look(start, (start + end) // 2)
             look((start + end) // 2, end)
 
-    look(0, count_rows(rows))
+    for start in range(0, count_rows(rows), BLOCK):
+        look(start, min(start + BLOCK, count_rows(rows)))
     return np.array(good, int), np.array(bad, int)

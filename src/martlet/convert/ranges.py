@@ -10,12 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from martlet.convert.constants import Constants
 from martlet.errors import MartletError, UnsupportedModel
 from martlet.servable import DEFAULT_SIGNATURE, Servable, signature_of
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
 _INNER = (1, 5, 2, 8, 32)
 """Sizes tried for the free axes after the first (how long a sequence is)."""
+_LENGTHS, _LONGEST = 16, 512
+"""So many more are tried that the file names, up to this one."""
+_NARROW = 16
+"""Where two have none, all widths of both up to this one."""
+_USUAL = 10
+"""Numbers nearer to zero are drawn anyway."""
+_SHAPELESS = 6
+"""Inputs without a shape, up to which each is tried by itself."""
 _SLOW_S = 1.0
 """A single row that takes longer is a size, not an id: no larger one is tried."""
 
@@ -30,6 +39,7 @@ class Range:
             answers whatever the dtype holds, and for floats and text.
         nan: Whether it answers NaN (floats), or a missing value (text).
         values: Values seen in logged rows, or words found in the file. May be empty.
+        named: Numbers that the file names and the input may hold: keys, thresholds.
         declared: Whether the model says of itself that other values are refused.
     """
 
@@ -37,6 +47,7 @@ class Range:
     high: int | None = None
     nan: bool = False
     values: tuple[object, ...] = ()
+    named: tuple[int | float, ...] = ()
     declared: bool = False
 
     def __str__(self) -> str:
@@ -84,7 +95,7 @@ def domain_of(
     servable: Servable,
     name: str = "",
     *,
-    words: Sequence[str] = (),
+    constants: Constants = Constants(),
     logged: Tensors | None = None,
 ) -> Domain:
     """
@@ -92,7 +103,7 @@ def domain_of(
 
     Args:
         name: Of the signature; "" for the default one.
-        words: Text that the file knows.
+        constants: What the file names.
         logged: Real rows, if there are any: their values are realistic by definition.
 
     Raises:
@@ -104,9 +115,9 @@ def domain_of(
     for spec in signature.inputs.values():
         if spec.required and spec.shape and spec.shape[0] != -1:
             raise UnsupportedModel(f"the first axis of {spec.name!r} ({spec}) is not that of rows")
-    inner, base = _base(servable, name, signature, words, logged)
+    inner, base = _base(servable, name, signature, constants, logged)
     ranges = {
-        spec.name: _range(servable, name, spec, base, words, logged)
+        spec.name: _range(servable, name, spec, base, constants, logged)
         for spec in signature.inputs.values()
         if spec.name in base
     }
@@ -133,26 +144,39 @@ def _base(
     servable: Servable,
     name: str,
     signature: Signature,
-    words: Sequence[str],
+    constants: Constants,
     logged: Tensors | None,
 ) -> tuple[int, Tensors]:
-    """Return the inner size, and one row, that the model answers."""
+    """Return the inner size, and one row, that the model answers, if it can three of them."""
     refusal: MartletError | None = None
-    for inner, row in _candidates(signature, words, declared_values(servable), logged):
+    alone: tuple[int, Tensors] | None = None
+    for inner, row in _candidates(signature, constants, declared_values(servable), logged):
         try:
             servable.predict(row, name)
         except MartletError as exc:
             refusal = refusal or exc
         else:
-            return inner, row
+            # A row alone is broadcast to whatever it meets: three are not.
+            if _is_answered_by_row(servable, name, row):
+                return inner, row
+            alone = alone or (inner, row)
+    if alone is not None:
+        return alone
     raise UnsupportedModel(
         f"no made row is answered ({refusal}); give real ones with --rows FILE"
     ) from refusal
 
 
+def _is_answered_by_row(servable: Servable, name: str, row: Tensors) -> bool:
+    found = answers(
+        servable, name, {n: np.repeat(v, 3, 0) if v.ndim else v for n, v in row.items()}
+    )
+    return found is not None and any(each.ndim and len(each) == 3 for each in found.values())
+
+
 def _candidates(
     signature: Signature,
-    words: Sequence[str],
+    constants: Constants,
     known: Mapping[str, Sequence[Any]],
     logged: Tensors | None,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
@@ -160,16 +184,19 @@ def _candidates(
         inner = next((v.shape[1] for v in logged.values() if v.ndim > 1), 1)
         for at in range(min(8, min(map(len, logged.values())))):
             yield inner, {each: value[at : at + 1] for each, value in logged.items()}
-    texts = ["", *words[:1], "0", "a"]
+    texts = ["", *constants.words[:1], "0", "a"]
     # What may be left out is left out, but where that is everything.
     every = list(signature.inputs.values())
     specs = [spec for spec in every if spec.required] or every
     free = any(-1 in (spec.shape or ())[1:] for spec in specs)
     has_text = any(spec.dtype is DType.STRING for spec in specs)
-    # What declares no shape takes a number a row, or a column of them.
-    ranks = (1, 2) if any(spec.shape is None for spec in specs) else (1,)
-    for rank, inner, text, number in product(
-        ranks, _INNER if free else (1,), texts if has_text else ("",), (1, 0)
+    lengths = [int(n) for n in constants.numbers if n == int(n) and 1 < n <= _LONGEST]
+    inners = list(dict.fromkeys((*_INNER, *lengths[:_LENGTHS])))
+    for widths, inner, text, number in product(
+        _widths([spec.name for spec in specs if spec.shape is None], inners),
+        inners if free else (1,),
+        texts if has_text else ("",),
+        (1, 0),
     ):
         row = {
             spec.name: filled(
@@ -180,9 +207,30 @@ def _candidates(
             )
             for spec in specs
         }
-        if rank == 2:
-            row |= {spec.name: row[spec.name][:, None] for spec in specs if spec.shape is None}
+        for each, width in widths.items():
+            row[each] = np.repeat(row[each][:, None], width, axis=1)
         yield inner, row
+
+
+def _widths(names: Sequence[str], inners: Sequence[int]) -> Iterator[dict[str, int]]:
+    """
+    Give ways in which inputs that declare no shape may be rows of several numbers, by their widths.
+
+    An input that is left out takes one number a row. All are alike first; then all ways are tried
+    as far as that is some thousands.
+    """
+    yield {}
+    for width in inners:
+        yield dict.fromkeys(names, width)
+    if not 1 < len(names) <= _SHAPELESS:
+        return
+    for some in range(1, 1 << len(names)):
+        wide = [name for at, name in enumerate(names) if some >> at & 1]
+        for width in inners:
+            yield dict.fromkeys(wide, width)
+    each = dict.fromkeys((*range(_NARROW + 1), *inners))
+    for widths in product(each, repeat=2) if len(names) == 2 else ():
+        yield {name: width for name, width in zip(names, widths, strict=True) if width}
 
 
 def declared_values(servable: Servable) -> Mapping[str, Sequence[Any]]:
@@ -202,7 +250,7 @@ def _range(
     name: str,
     spec: Spec,
     base: Tensors,
-    words: Sequence[str],
+    constants: Constants,
     logged: Tensors | None,
 ) -> Range:
     def answered(value: object) -> bool:
@@ -217,18 +265,22 @@ def _range(
     if logged is not None and spec.name in logged:
         seen = tuple(_distinct(logged[spec.name]))
     elif spec.dtype is DType.STRING and not declared:
-        seen = tuple(words)
+        seen = constants.words
     if spec.dtype is DType.STRING:
         return Range(nan=spec.nullable and answered(None), values=seen)
     if spec.dtype.is_float:
-        return Range(nan=answered(np.nan), values=seen, declared=bool(declared))
+        floats = tuple(float(n) for n in constants.numbers if abs(n) >= _USUAL)
+        return Range(nan=answered(np.nan), values=seen, named=floats, declared=bool(declared))
     if not spec.dtype.is_integer:
         return Range(values=seen)
     limits = np.iinfo(spec.dtype.numpy)
     start = int(base[spec.name].flat[0]) if base[spec.name].size else 0
     high = _end(answered, start, int(limits.max))
     low = _end(answered, start, int(limits.min))
-    return Range(low, high, values=seen)
+    least, most = (limits.min if low is None else low), (limits.max if high is None else high)
+    numbers = (n for n in constants.numbers if abs(n) >= _USUAL and n == int(n))
+    whole = tuple(int(n) for n in numbers if least <= n <= most)
+    return Range(low, high, values=seen, named=whole)
 
 
 def _end(answered: object, start: int, last: int) -> int | None:

@@ -77,6 +77,20 @@ class WithProduct(nn.Module):
         return torch.sigmoid(deep + product.sum(1, keepdim=True))
 
 
+class Upright(nn.Module):
+    """Two towers whose product is one of matrices, as Keras' Dot becomes: a row and a column."""
+
+    def __init__(self, *, user_first: bool) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(60, 4), nn.Embedding(80, 4)
+        self.user_first = user_first
+
+    def forward(self, user, item):
+        pair = [torch.relu(self.user(user)), torch.relu(self.item(item))]
+        row, column = pair if self.user_first else pair[::-1]
+        return (row.unsqueeze(1) @ column.unsqueeze(2)).squeeze(2)
+
+
 class NFM(nn.Module):
     """He & Chua, 2017: the pairs of all fields, number by number, are what the layers take."""
 
@@ -126,6 +140,8 @@ MODELS = {
     "two towers": (lambda: original("two towers"), (0, 4, False)),
     "neumf": (lambda: net(NeuMF()), (8, 4, False)),
     "with a product": (lambda: net(WithProduct()), (8, 4, False)),
+    "a row and a column": (lambda: net(Upright(user_first=True)), (0, 4, False)),
+    "a column and a row": (lambda: net(Upright(user_first=False)), (0, 4, False)),
     "nfm": (lambda: net(NFM()), (8, 0, False)),
 }
 

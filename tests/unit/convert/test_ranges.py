@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from martlet.convert.constants import Constants, constants_of
 from martlet.convert.ranges import domain_of
-from martlet.convert.words import words_of
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.tensors import DType, Signature, Spec
 
@@ -66,4 +66,48 @@ def test_a_model_that_answers_no_made_row_wants_real_ones():
 def test_the_words_of_a_savedmodel_are_its_vocabularies(shared):
     pytest.importorskip("tensorflow")
     path = shared / "sparrow/modeldata/MLPRec/002"
-    assert words_of(path, "savedmodel") == []  # it has none: names of variables are no words
+    # It has none: names of variables are no words.
+    assert constants_of(path, "savedmodel").words == ()
+
+
+class Shaped:
+    """Declares no shapes, as TorchScript does, and takes rows of *widths* alone."""
+
+    def __init__(self, **widths: int):
+        specs = [Spec(name, DType.INT64, None) for name in widths]
+        self.signatures = {"serving_default": Signature.of(specs, [Spec("y", DType.FLOAT32, None)])}
+        self._widths = widths
+
+    def predict(self, inputs, signature_name="serving_default"):
+        for name, width in self._widths.items():
+            if inputs[name].shape[1:] != ((width,) if width else ()):
+                raise InvalidInput(f"{name} is of another shape")
+        return {"y": np.zeros(len(inputs[next(iter(inputs))]), np.float32)}
+
+    def close(self): ...
+
+
+@pytest.mark.parametrize(
+    ("widths", "named"),
+    [
+        ({"user": 0, "history": 20, "item": 0}, (20,)),
+        ({"tags": 6, "dense": 4}, ()),
+        ({"seq": 50, "item": 0}, (50,)),
+        ({"user": 1, "item": 1}, ()),
+    ],
+)
+def test_shapes_that_a_file_does_not_tell_are_found(widths, named):
+    found = domain_of(Shaped(**widths), constants=Constants(numbers=named))
+    expected = {name: (1, width) if width else (1,) for name, width in widths.items()}
+    assert {name: value.shape for name, value in found.base.items()} == expected
+
+
+def test_a_row_that_is_answered_only_alone_is_not_taken_where_another_is():
+    class Broadcasting(Shaped):
+        def predict(self, inputs, signature_name="serving_default"):
+            if inputs["seq"].ndim == inputs["item"].ndim == 2 and len(inputs["seq"]) > 1:
+                raise InvalidInput("axes do not go together")
+            return {"y": np.zeros(len(inputs["seq"]), np.float32)}
+
+    found = domain_of(Broadcasting(seq=1, item=0))
+    assert found.base["item"].ndim == 1 or found.base["seq"].ndim == 1

@@ -110,7 +110,11 @@ def turned(laid: Laid, user: SideGraph) -> Laid:
     form = laid.single
     if not laid.form_is_of_user or getattr(form.constant, "size", 1) > 1:
         raise UnsupportedModel("positions and columns are mixed")
-    if form.positions:
+    if form.positions and form.width == 1:  # a row that stands upright, and no history
+        axes = laid.axes.replace(COLUMNS, ONE).replace(POSITIONS, COLUMNS)
+        names = [user.laid(y.user, "Squeeze", [2], form.positions) for y in form.pairs if y.user]
+        width, positions = form.positions, 0
+    elif form.positions:
         swap = {POSITIONS: COLUMNS, COLUMNS: POSITIONS}
         axes = "".join(swap.get(each, each) for each in laid.axes)
         names = [user.transposed(y.user, form.positions) for y in form.pairs if y.user]
