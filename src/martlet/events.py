@@ -20,6 +20,7 @@ class Sink(Protocol):
         rows: int,
         total_ns: int,
         model_ns: int,
+        /,
     ) -> None:
         """
         Note one answer.
@@ -39,17 +40,7 @@ class Sink(Protocol):
 class Nobody:
     """A sink that keeps nothing."""
 
-    def answered(
-        self,
-        door: str,
-        api: str,
-        model: str,
-        version: int,
-        code: Code | None,
-        rows: int,
-        total_ns: int,
-        model_ns: int,
-    ) -> None:
+    def answered(self, *_: object) -> None:
         """Keep nothing."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trained_models import CASES, FEATURES, FILLED, Case, Trained
 
@@ -88,11 +88,7 @@ class TestWhatIsFound:
 
 
 class TestAnswers:
-    @settings(
-        max_examples=15,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
+    @settings(max_examples=15)
     @given(data=st.data())
     def test_they_are_the_librarys_own(
         self, model: martlet.Checked, trained: Trained, data: st.DataObject

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_formats_damaged import try_damages
 
@@ -76,9 +76,7 @@ class TestKeras:
         }
         assert set(signature.outputs) == {"chance", "scores"}
 
-    @settings(
-        max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=10)
     @given(count=st.integers(1, 50), seed=st.integers(0, 1000), odd=st.sampled_from([0.0, np.nan]))
     def test_its_answers_are_keras_own(
         self, model: Any, saved: Any, count: int, seed: int, odd: float

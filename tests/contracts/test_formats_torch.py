@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_formats_damaged import try_damages
 
@@ -111,9 +111,7 @@ def test_its_inputs_have_the_names_and_dtypes_of_the_program(saved: Any, model: 
     assert list(model.signatures["serving_default"].outputs) == saved[1]
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_its_answers_are_pytorchs_own(model: Any, module: Any, data: st.DataObject):
     count = data.draw(st.integers(1, 40))

@@ -70,6 +70,12 @@ class Server:
         """Wait until the answer of *path* is as wanted."""
         until(lambda: true(*self.ask(path, body)))
 
+    def cpu_s(self) -> float:
+        """What its workers have computed, in seconds of CPU: waiting on a busy machine is none."""
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in self.workers()]
+        ticks = [sum(map(int, each.rpartition(")")[2].split()[11:13])) for each in stats]
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]

@@ -103,7 +103,7 @@ def ask(channel: Any) -> list[float]:
     )
     with channel:
         raw = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(
-            request.SerializeToString(), timeout=10
+            request.SerializeToString(), timeout=60
         )
     return list(ModelInferResponse.FromString(raw).outputs[0].contents.fp32_contents)
 

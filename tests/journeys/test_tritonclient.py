@@ -147,7 +147,7 @@ class TestGrpc:
         grpc.start_stream(lambda result, error: answers.put((result, error)))
         for _ in range(3):
             grpc.async_stream_infer("sums", tensors(grpcclient, {"x": ROWS}))
-        found = [answers.get(timeout=10) for _ in range(3)]
+        found = [answers.get(timeout=60) for _ in range(3)]
         grpc.stop_stream()
         assert [each.as_numpy("sum").tolist() for each, error in found if not error] == [SUMS] * 3
 

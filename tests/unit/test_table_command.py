@@ -161,7 +161,7 @@ def test_a_pipe_is_followed_while_it_is_written(root):
     for value in (4, 5):
         follower.stdin.write(f'{{"key": 2, "vector": [{value}, {value}]}}\nnonsense\n')
         follower.stdin.flush()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while reader.get_many([2]).vectors.tolist() != [[value, value]]:
             assert time.monotonic() < end
             time.sleep(0.01)

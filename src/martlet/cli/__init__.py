@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "shrink": "martlet.cli.shrink:shrink",
     "models": "martlet.cli.registry:models",
     "label": "martlet.cli.registry:label",
+    "retire": "martlet.cli.registry:retire",
+    "delete": "martlet.cli.registry:delete",
     "inspect": "martlet.cli.inspect:inspect",
     "serve": "martlet.cli.serve:serve",
     "predict": "martlet.cli.ask:predict",

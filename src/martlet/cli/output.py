@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any, TypeVar
 
 import click
 import orjson
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_NO_TERMINAL = 500
+"""Characters of a line that goes to a pipe or a file."""
 
 DEFAULT_ROOT = Path("martlet-registry")
 
@@ -64,16 +68,37 @@ def print_table(
     Print *rows* under *columns*; a column whose name starts with ``#`` is right-aligned.
 
     Args:
-        wraps: The column whose cells may take several lines.
+        wraps: The column whose cells take several lines where the terminal is narrow; "" for the
+            one with the longest text.
     """
+    names = list(columns)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if not wraps and cells:
+        longest = {
+            name: max(len(row[place]) for row in cells)
+            for place, name in enumerate(names)
+            if not name.startswith("#")
+        }
+        wraps = max(longest, key=longest.__getitem__, default="")
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
-    for column in columns:
-        name = column.removeprefix("#")
-        justify: JustifyMethod = "right" if column != name else "left"
-        table.add_column(name, justify=justify, no_wrap=name != wraps, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    for name in names:
+        table.add_column(
+            name.removeprefix("#"),
+            justify="right" if name.startswith("#") else "left",
+            no_wrap=name != wraps,
+            overflow="fold" if name == wraps else "ellipsis",
+        )
+    for row in cells:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Return the terminal as wide as it is; a pipe or a file so wide that nothing is cut."""
+    console = Console()
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(width=_NO_TERMINAL)
 
 
 Branch = tuple[str, list["Branch"]]

@@ -1,7 +1,8 @@
-"""``martlet models`` and ``label``: what is registered."""
+"""``martlet models``, ``label``, ``retire`` and ``delete``: what is registered."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def models(name: str | None, root: Path, deleted: bool, verify: bool, as_json: b
       martlet models
       martlet models ctr --json
     """
-    from martlet.registry import Registry
+    from martlet.registry import Registry, Standing
 
     with Registry.open(root, create=False) as registry:
         found = registry.versions(name, deleted=deleted)
@@ -38,24 +39,25 @@ def models(name: str | None, root: Path, deleted: bool, verify: bool, as_json: b
     if as_json:
         print_json([described(each) for each in found])
         return
-    rows = [
-        (
-            each.name,
-            each.number,
-            each.kind.value,
-            each.lineage.format,
-            ", ".join(each.labels),
-            each.standing.value,
-            size(each.size),
-            _when(each.lineage.imported_at),
-            each.lineage.imported_by,
+    if not found:
+        click.echo(
+            f"nothing is registered in {root} yet: martlet import PATH --name NAME", err=True
         )
-        for each in found
-    ]
-    print_table(
-        ["name", "#version", "kind", "format", "labels", "standing", "#size", "imported", "by"],
-        rows,
-    )
+        return
+    columns: dict[str, Callable[[Version], object]] = {
+        "name": lambda each: each.name,
+        "#version": lambda each: each.number,
+        "kind": lambda each: each.kind.value,
+        "format": lambda each: each.lineage.format,
+        "labels": lambda each: ", ".join(each.labels),
+        "#size": lambda each: size(each.size),
+        "imported": lambda each: _when(each.lineage.imported_at),
+    }
+    if any(each.standing is not Standing.AVAILABLE for each in found):
+        columns["standing"] = lambda each: each.standing.value
+    if name is not None:
+        columns["by"] = lambda each: each.lineage.imported_by
+    print_table(columns, [[of(each) for of in columns.values()] for each in found])
 
 
 def _verify(registry: Registry, found: list[Version]) -> None:
@@ -94,7 +96,7 @@ def label(
             if label is None:
                 raise InvalidInput("give both: martlet label NAME VERSION LABEL")
             registry.label(name, label, version)
-        moves = registry.moves(name)
+        moves = registry.moves(name, remove or label)
     if version is not None or remove is not None:
         moves = moves[-1:]
     if as_json:
@@ -104,6 +106,57 @@ def label(
         ["label", "#from", "#to", "when", "by"],
         [(each.label, each.before, each.after, _when(each.at), each.by) for each in moves],
     )
+
+
+@click.command()
+@click.argument("reference", metavar="NAME@VERSION")
+@root_option
+@click.option("--restore", is_flag=True, help="Let it serve again.")
+@json_option
+def retire(reference: str, root: Path, restore: bool, as_json: bool) -> None:
+    """Keep a version, but let it serve no more.
+
+    A server that serves the registry follows within about a second. A version that a label names
+    cannot be retired: move the label first.
+
+    \b
+    Examples:
+      martlet retire ctr@2
+      martlet retire ctr@2 --restore
+    """
+    from martlet.registry import Registry
+
+    with Registry.open(root, create=False) as registry:
+        version = registry.restore(reference) if restore else registry.retire(reference)
+    _print_standing(version, as_json)
+
+
+@click.command()
+@click.argument("reference", metavar="NAME@VERSION")
+@root_option
+@json_option
+def delete(reference: str, root: Path, as_json: bool) -> None:
+    """Remove the files of a version, for good.
+
+    What is known of it stays (``martlet models --all``), and its number stays taken. A version
+    that a label names cannot be deleted: move the label first.
+
+    \b
+    Examples:
+      martlet delete ctr@2
+    """
+    from martlet.registry import Registry
+
+    with Registry.open(root, create=False) as registry:
+        version = registry.delete(reference)
+    _print_standing(version, as_json)
+
+
+def _print_standing(version: Version, as_json: bool) -> None:
+    if as_json:
+        print_json(described(version))
+    else:
+        click.echo(f"{version} is {version.standing.value}")
 
 
 def _move(move: Move) -> dict[str, object]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import grpc
 from numpy.typing import ArrayLike
 
 from martlet.client.reply import Prediction, error_of
+from martlet.client.seam import AsyncClient, Client
 from martlet.errors import Code, MartletError
 from martlet.names import ModelRef
 from martlet.tensors import Tensor
@@ -66,7 +66,7 @@ def _ready_request() -> Any:
     return message("inference.ServerReadyRequest")()
 
 
-class GrpcClient:
+class GrpcClient(Client):
     """
     A server's gRPC port.
 
@@ -98,19 +98,8 @@ class GrpcClient:
         """Close its connections."""
         self._channel.close()
 
-    def __enter__(self) -> GrpcClient:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class AsyncGrpcClient:
+class AsyncGrpcClient(AsyncClient):
     """
     A server's gRPC port, for asyncio.
 
@@ -141,14 +130,3 @@ class AsyncGrpcClient:
     async def close(self) -> None:
         """Close its connections."""
         await self._channel.close()
-
-    async def __aenter__(self) -> AsyncGrpcClient:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()

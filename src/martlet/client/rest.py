@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Mapping
-from types import TracebackType
 from urllib.parse import quote
 
 from numpy.typing import ArrayLike
 
 from martlet.client.reply import Prediction, error_of_status
+from martlet.client.seam import AsyncClient, Client
 from martlet.errors import DeadlineExceeded, NotAvailable
 from martlet.names import ModelRef
 from martlet.wire.openinference import asking
@@ -33,7 +33,7 @@ def _prediction(status: int, header_length: str | None, body: bytes) -> Predicti
     return Prediction(outputs, version)
 
 
-class RestClient:
+class RestClient(Client):
     """
     A server's REST port.
 
@@ -97,22 +97,11 @@ class RestClient:
         while self._free:
             self._free.pop().close()
 
-    def __enter__(self) -> RestClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class AsyncRestClient:
+class AsyncRestClient(AsyncClient):
     """
     A server's REST port, for asyncio.
 
@@ -182,17 +171,6 @@ class AsyncRestClient:
             _, writer = self._free.pop()
             writer.close()
             await writer.wait_closed()
-
-    async def __aenter__(self) -> AsyncRestClient:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:

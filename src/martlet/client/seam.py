@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from numpy.typing import ArrayLike
 
@@ -39,14 +38,11 @@ class Client(Protocol):
         """Close its connections."""
         ...
 
-    def __enter__(self) -> Client: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class AsyncClient(Protocol):
@@ -66,11 +62,8 @@ class AsyncClient(Protocol):
         """Close its connections."""
         ...
 
-    async def __aenter__(self) -> AsyncClient: ...
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -17,7 +17,7 @@ from martlet.servers import tfserving_calls
 from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
 from martlet.servers.shortcut import NONE, Form, Layout, Reading, Reply, Shortcuts
 from martlet.servers.tfserving_calls import Seat
-from martlet.servers.timed import Answer, Call, Timed
+from martlet.servers.timed import Answer, Timed
 from martlet.serving.engine import Engine
 from martlet.serving.traffic import Variant
 from martlet.tensors import Signature, Tensor, Tensors
@@ -53,10 +53,8 @@ class TFServing:
         self._cors = _CORS if cors else ()
         self.routes = [
             Route("POST", _path(":predict"), self._told(self._predict), query=False),
-            Route(
-                "POST", _path(":classify"), self._called(self._classify, "classify"), query=False
-            ),
-            Route("POST", _path(":regress"), self._called(self._regress, "regress"), query=False),
+            Route("POST", _path(":classify"), self._scored("classify", _classified), query=False),
+            Route("POST", _path(":regress"), self._scored("regress", _regressed), query=False),
             Route("GET", _path("/metadata"), self._told(self._metadata), query=False),
             Route("GET", _path(""), self._told(self._status), query=False),
         ]
@@ -73,9 +71,6 @@ class TFServing:
         return None
 
     # -- calls of a model ----------------------------------------------------------------------
-
-    def _called(self, make: Callable[[ModelRef], Call], api: str) -> Callable[..., Handler]:
-        return self._told(lambda ref: self._timed.handler(make(ref), api, ref))
 
     def _told(self, make: Callable[[ModelRef], Handler]) -> Callable[..., Handler]:
         """Return a maker that takes the path's parts, and refuses what upstream refuses."""
@@ -122,32 +117,23 @@ class TFServing:
 
         return self._timed.handler(call, "predict", ref, form)
 
-    def _classify(self, ref: ModelRef) -> Call:
-        def call(request: Request) -> Answer:
-            name, given = _examples(request.body)
-            with tfserving_calls.lease(self._engine, ref) as variant:
-                started = perf_counter_ns()
-                found = tfserving_calls.classify(variant, name, given)
-                model_ns = perf_counter_ns() - started
-            written = inference.classify_json(found)
-            return self._answer(written, variant.version, len(given), model_ns)
+    def _scored(
+        self, api: str, written: Callable[[Variant[Servable], str, Tensor], bytes]
+    ) -> Callable[..., Handler]:
+        """Return what makes the handler of ``:classify`` or ``:regress``."""
 
-        return call
+        def make(ref: ModelRef) -> Handler:
+            def call(request: Request) -> Answer:
+                name, given = _examples(request.body)
+                with tfserving_calls.lease(self._engine, ref) as variant:
+                    started = perf_counter_ns()
+                    body = written(variant, name, given)
+                    model_ns = perf_counter_ns() - started
+                return Response(200, body, JSON, self._cors), variant.version, len(given), model_ns
 
-    def _regress(self, ref: ModelRef) -> Call:
-        def call(request: Request) -> Answer:
-            name, given = _examples(request.body)
-            with tfserving_calls.lease(self._engine, ref) as variant:
-                started = perf_counter_ns()
-                found = tfserving_calls.regress(variant, name, given)
-                model_ns = perf_counter_ns() - started
-            written = inference.regress_json(found)
-            return self._answer(written, variant.version, len(given), model_ns)
+            return self._timed.handler(call, api, ref)
 
-        return call
-
-    def _answer(self, body: bytes, version: int, rows: int, model_ns: int) -> Answer:
-        return Response(200, body, JSON, self._cors), version, rows, model_ns
+        return self._told(make)
 
     # -- what is there -------------------------------------------------------------------------
 
@@ -195,6 +181,14 @@ def _rows(inputs: dict[str, Tensor]) -> int:
     for each in inputs.values():
         return len(each) if each.ndim else 1
     return 1
+
+
+def _classified(variant: Variant[Servable], name: str, examples: Tensor) -> bytes:
+    return inference.classify_json(tfserving_calls.classify(variant, name, examples))
+
+
+def _regressed(variant: Variant[Servable], name: str, examples: Tensor) -> bytes:
+    return inference.regress_json(tfserving_calls.regress(variant, name, examples))
 
 
 def _examples(body: bytes) -> tuple[str, Tensor]:

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from martlet.errors import InvalidInput
+from martlet.stores.keyed import Keyed
 from martlet.stores.keys import (
     KeyIndex,
-    Keys,
     Rows,
     concatenated,
     index_of,
     integers,
-    open_keys,
     pack_keys,
     texts,
 )
@@ -26,7 +25,7 @@ from martlet.stores.live import Live, LiveKeys
 from martlet.stores.livefile import LiveFile, Shape, live_path
 from martlet.stores.livewatch import watched
 from martlet.stores.livewriter import LiveWriter
-from martlet.stores.tablefile import Array, TableFile, write_table
+from martlet.stores.tablefile import Array, write_table
 
 KIND = "embeddings"
 PRECISIONS = ("float32", "float16", "int8")
@@ -41,7 +40,7 @@ class Gathered(NamedTuple):
     """[n]."""
 
 
-class Embeddings:
+class Embeddings(Keyed):
     """
     An open table. Every process that opens it shares one copy in memory.
 
@@ -57,32 +56,21 @@ class Embeddings:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = TableFile(path, KIND)
+        super().__init__(path, KIND)
         # One row more than there are keys: zeros, so that row -1 needs no test.
         self._stored = self._file["vectors"]
         self._scales = self._file.find("scales")
-        self._base_keys = open_keys(self._file)
+        self._base_keys = self.keys
         self._plain = self._stored.dtype == np.float32
         self._text: bool = self._file.meta["keys"] == "string"
         row_bytes = self._stored.dtype.itemsize * self.dim
         self._shape = Shape.of(
             self._file.identity, len(self._stored) - 1, row_bytes, text=self._text
         )
-        self.keys: Keys = self._base_keys
         self._live: Live | None = None
         self._writer: LiveWriter | None = None
         self.look()
         watched(self)
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    @property
-    def generation(self) -> str:
-        """The id shared by all that was trained together; "" for none."""
-        return self._file.generation
 
     @property
     def digest(self) -> str:
@@ -128,18 +116,6 @@ class Embeddings:
     def live(self) -> Live | None:
         """The rows that were set since; None where none ever was."""
         return self._live
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def rows_of(self, keys: ArrayLike | Sequence[str]) -> Rows:
-        """
-        Return the row of each key, -1 where there is none.
-
-        Raises:
-            InvalidInput: *keys* are not of the table's kind.
-        """
-        return self.keys.rows_of(keys)
 
     def take(self, rows: Array) -> NDArray[np.float32]:
         """Return the vectors of *rows* [n], zeros for -1. Shape [n, dim]."""
@@ -192,15 +168,6 @@ class Embeddings:
         if self._live is None:
             return np.empty(0, np.int64)
         return np.concatenate([self._live.replaced(), self._live.new_rows()])
-
-    def verify(self) -> None:
-        """
-        Read the whole file.
-
-        Raises:
-            UnsupportedModel: it is damaged; the text says where.
-        """
-        self._file.verify()
 
     # -- rows that change ------------------------------------------------------------------
 

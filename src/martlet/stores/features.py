@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from martlet.errors import InvalidInput
-from martlet.stores.keys import Rows, open_keys, pack_keys
+from martlet.stores.keyed import Keyed
+from martlet.stores.keys import Rows, pack_keys
 from martlet.stores.strings import Strings, pack
-from martlet.stores.tablefile import Array, Sections, TableFile, write_table
+from martlet.stores.tablefile import Array, Sections, write_table
 from martlet.tensors import DType
 
 KIND = "features"
@@ -52,7 +53,7 @@ class Column:
     default: Default
 
 
-class Features:
+class Features(Keyed):
     """
     An open table of features.
 
@@ -64,8 +65,7 @@ class Features:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = TableFile(path, KIND)
-        self.keys = open_keys(self._file)
+        super().__init__(path, KIND)
         self.columns: Mapping[str, Column] = {
             name: Column(name, DType(dtype), width, default)
             for name, dtype, width, default in self._file.meta["columns"]
@@ -77,28 +77,6 @@ class Features:
             for name, column in self.columns.items()
             if column.dtype is DType.STRING
         }
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    @property
-    def generation(self) -> str:
-        """The id shared by all that was trained together; "" for none."""
-        return self._file.generation
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def rows_of(self, keys: ArrayLike | Sequence[str]) -> Rows:
-        """
-        Return the row of each key, -1 where there is none.
-
-        Raises:
-            InvalidInput: *keys* are not of the table's kind.
-        """
-        return self.keys.rows_of(keys)
 
     def get_many(
         self, keys: ArrayLike | Sequence[str], names: Sequence[str] | None = None
@@ -142,15 +120,6 @@ class Features:
         for start in range(0, len(self), batch):
             rows = np.arange(start, min(start + batch, len(self)))
             yield self.keys.at(rows), self.take(rows)
-
-    def verify(self) -> None:
-        """
-        Read the whole file.
-
-        Raises:
-            UnsupportedModel: it is damaged; the text says where.
-        """
-        self._file.verify()
 
 
 def write_features(

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from martlet.errors import InvalidInput
-from martlet.stores.keys import Rows, integers, is_text, open_keys, pack_keys, texts
+from martlet.stores.keyed import Keyed
+from martlet.stores.keys import Rows, integers, is_text, pack_keys, texts
 from martlet.stores.strings import Strings, pack
-from martlet.stores.tablefile import Array, TableFile, write_table
+from martlet.stores.tablefile import Array, write_table
 
 KIND = "lists"
 
@@ -28,7 +29,7 @@ class Listed(NamedTuple):
     """[n + 1]; an unknown key has an empty list."""
 
 
-class Lists:
+class Lists(Keyed):
     """
     An open table of lists.
 
@@ -40,23 +41,12 @@ class Lists:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = TableFile(path, KIND)
-        self.keys = open_keys(self._file)
+        super().__init__(path, KIND)
         self._offsets = self._file["offsets"]
         self._items = self._file["items"]
         self._scores = self._file.find("scores")
         names = self._file.find("names")
         self._names = None if names is None else Strings(names, self._file["names.offsets"])
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    @property
-    def generation(self) -> str:
-        """The id shared by all that was trained together; "" for none."""
-        return self._file.generation
 
     @property
     def scored(self) -> bool:
@@ -72,18 +62,6 @@ class Lists:
     def kinds(self) -> Array:
         """At most one of the items, to tell whether they are integers or text."""
         return self._named(self._items[:1])
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def rows_of(self, keys: ArrayLike | Sequence[str]) -> Rows:
-        """
-        Return the row of each key, -1 where there is none.
-
-        Raises:
-            InvalidInput: *keys* are not of the table's kind.
-        """
-        return self.keys.rows_of(keys)
 
     def get(self, key: int | str) -> tuple[Array, NDArray[np.float32] | None] | None:
         """
@@ -125,15 +103,6 @@ class Lists:
         for start in range(0, len(self), batch):
             rows = np.arange(start, min(start + batch, len(self)))
             yield self.keys.at(rows), self.take(rows)
-
-    def verify(self) -> None:
-        """
-        Read the whole file.
-
-        Raises:
-            UnsupportedModel: it is damaged; the text says where.
-        """
-        self._file.verify()
 
     def _named(self, items: Array) -> Array:
         return items if self._names is None else self._names.take(items)

@@ -179,7 +179,7 @@ class TestRankers:
         assert_as_original(model, found, model.rows(20, one_user=True))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     widths=st.lists(st.integers(2, 20), min_size=1, max_size=4),
     activation=st.sampled_from([nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.Identity]),

@@ -178,7 +178,7 @@ class TestWhatCannotBeSplit:
             split(model, ["user"], rows)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     widths=st.lists(st.tuples(st.sampled_from(["user", "item"]), st.integers(1, 4)), min_size=2),
     hidden=st.integers(1, 5),

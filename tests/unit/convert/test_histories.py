@@ -282,7 +282,7 @@ class TestWhatIsLeftForAPair:
         assert [unit.hidden for unit in self.unit(Two, tmp_path)] == [5, 4]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     parts=st.lists(st.sampled_from("qkdp"), min_size=1, max_size=4, unique=True),
     widths=st.lists(st.integers(1, 12), max_size=2),

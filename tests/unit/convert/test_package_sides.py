@@ -182,7 +182,7 @@ class TestWhatIsLeft:
 ids = st.integers(-2, ITEMS + 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     items=st.lists(ids, min_size=1, max_size=12),
     user=st.integers(-1, USERS),

@@ -222,7 +222,7 @@ class TestWhatIsNone:
         assert found.lookups == ()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rows=st.integers(2, 60),
     dim=st.integers(1, 9),

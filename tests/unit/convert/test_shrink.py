@@ -105,7 +105,7 @@ def test_fewer_bits_change_scores_by_little(method, tmp_path):
 
 
 class TestPruningUnits:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(
         seed=st.integers(0, 99),
         idle=st.integers(1, 20),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from martlet.fleet.scaling import Bounds, Decision, Sample, decide
@@ -107,7 +107,6 @@ def any_bounds(draw: st.DrawFn) -> Bounds:
 
 
 @given(any_bounds(), st.integers(0, 2**32))
-@settings(deadline=None)
 def test_there_are_never_more_or_fewer_than_was_asked(bounds: Bounds, seed: int):
     pick = random.Random(seed)
 
@@ -122,7 +121,6 @@ def test_there_are_never_more_or_fewer_than_was_asked(bounds: Bounds, seed: int)
 
 
 @given(st.floats(0.0, 6.0), st.floats(0.0, 0.25), st.integers(0, 2**32))
-@settings(deadline=None)
 def test_a_load_that_only_trembles_moves_nobody_to_and_fro(load: float, noise: float, seed: int):
     """*load*: busy workers; what is measured is off by as much as *noise*, for ever."""
     pick = random.Random(seed)
@@ -143,7 +141,6 @@ def test_a_load_that_only_trembles_moves_nobody_to_and_fro(load: float, noise: f
 
 
 @given(st.floats(0.5, 6.0))
-@settings(deadline=None)
 def test_a_load_is_met_fast_and_given_up_slowly(load: float):
     def measure(now: int, workers: int) -> Sample:
         busy = (load if now < 120 else 0.0) / workers

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet import native
@@ -104,9 +104,7 @@ def features(seed, *shape):
 
 class TestAUnitGivesWhatTheWholeOneGives:
     # The kernel stays the same for all examples, which is what is wanted.
-    @settings(
-        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=30)
     @given(data=st.data())
     def test_whatever_its_sizes(self, kernel, data):
         whole = Whole(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -36,7 +36,6 @@ NUMBERS = st.sampled_from(["<f8", "<f4", ">f8", "<i8", "<i4", "|u1", "|b1", "<f2
 TEXTS = st.lists(st.none() | st.text(), max_size=4).map(lambda each: np.array(each, object))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     messages=st.lists(
         st.dictionaries(st.sampled_from("abc"), NUMBERS | TEXTS, max_size=3), max_size=5

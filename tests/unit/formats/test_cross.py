@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet import native
@@ -113,9 +113,7 @@ def features(seed, rows, width):
 
 class TestASplitNetScoresAsTheWholeOne:
     # The kernel stays the same for all examples, which is what is wanted.
-    @settings(
-        max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=25)
     @given(data=st.data())
     def test_whatever_its_sizes(self, kernel, data):
         deep = data.draw(st.booleans(), "deep")

@@ -88,7 +88,7 @@ def pipeline(data: st.DataObject, unseen: str) -> tuple[list[Node], np.ndarray, 
 
 
 class TestAPipeline:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.data(), st.sampled_from(["json", "protobuf"]), st.booleans())
     def test_scores_what_its_stages_say(self, data: st.DataObject, form: str, zipped: bool) -> None:
         nodes, weights, intercept = pipeline(data, "keep")
@@ -107,7 +107,7 @@ class TestAPipeline:
             if abs(raw) > 1e-9:
                 assert found["prediction"][at] == float(raw > 0)
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.data(), st.sampled_from(["json", "protobuf"]))
     def test_refuses_the_category_that_it_may_not_meet(
         self, data: st.DataObject, form: str

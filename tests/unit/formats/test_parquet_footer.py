@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet.formats.spark.footer import claims
@@ -22,9 +22,7 @@ COLUMNS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(st.lists(st.fixed_dictionaries(COLUMNS), min_size=1, max_size=40), st.integers(1, 20))
 def test_it_is_what_arrow_says(tmp_path: Path, rows: list[dict[str, Any]], group: int) -> None:
     path = tmp_path / "t.parquet"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import martlet
@@ -81,7 +81,7 @@ def test_a_regressor_answers_to_the_last_bit(kind, targets, before, tmp_path):
         assert_equals_its_own(own, rows, tmp_path)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(-12, 12))
 def test_any_rows_are_answered_as_it_answers_them(seed, count, power):
     own = fitted(LogisticRegression, labels_of(3), StandardScaler())

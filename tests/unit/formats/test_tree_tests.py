@@ -54,7 +54,7 @@ rows = st.lists(st.one_of(VALUES, st.just(NAN)), min_size=FEATURES, max_size=FEA
 
 
 class TestPredicates:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(predicate=predicates, table=st.lists(rows, min_size=1, max_size=20))
     def test_every_predicate_is_decided_as_three_valued_logic_says(self, predicate, table):
         trees = Trees(FEATURES)
@@ -65,7 +65,7 @@ class TestPredicates:
         assert forest.leaves(np.array(table))[:, 0].tolist() == expected
         assert [forest.leaves_of(row)[0] for row in table] == expected
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         cases=st.lists(predicates, max_size=4),
         stops=st.booleans(),

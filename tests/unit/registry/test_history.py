@@ -111,5 +111,5 @@ class History(RuleBasedStateMachine):
             ] == [move for move in self.moves if move[0] == model.name]
 
 
-History.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+History.TestCase.settings = settings(max_examples=15, stateful_step_count=25)
 TestHistory = History.TestCase

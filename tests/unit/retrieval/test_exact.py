@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -13,9 +13,7 @@ from martlet.stores import Embeddings, write_embeddings
 WHOLE = st.integers(-3, 3).map(float)  # exact in float32, and full of ties
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100)
 @given(data=st.data(), rows=st.integers(0, 30), dim=st.integers(1, 4), k=st.integers(1, 12))
 def test_it_is_a_sort_by_score_then_row(tmp_path, monkeypatch, data, rows, dim, k):
     vectors = data.draw(hnp.arrays(np.float32, (rows, dim), elements=WHOLE))

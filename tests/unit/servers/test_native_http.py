@@ -113,7 +113,7 @@ class TestTheRest:
     def test_is_left_to_the_complete_parser(self, data: bytes):
         assert parse(data) is None
 
-    @settings(max_examples=3000, deadline=None)
+    @settings(max_examples=3000)
     @given(
         st.lists(
             st.tuples(st.integers(0, len(WHOLE)), st.binary(max_size=3), st.integers(0, 3)),

@@ -40,7 +40,7 @@ class Model:
         x = inputs["x"]
         self.calls.append(len(x) if x.ndim else 0)
         self.entered.release()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if (x == POISON).any():
             raise InvalidInput("poison")
         return {"y": x * 2}
@@ -62,7 +62,7 @@ def behind(model: Model, wrapped: Batched, calls: list[dict[str, Any]]) -> list[
     model.gate.clear()
     with ThreadPoolExecutor(len(calls) + 1) as pool:
         first = pool.submit(wrapped.predict, x(0.0))
-        assert model.entered.acquire(timeout=10)
+        assert model.entered.acquire(timeout=60)
         futures = []
         for number, inputs in enumerate(calls, 1):
             futures.append(pool.submit(wrapped.predict, inputs))
@@ -179,7 +179,7 @@ def test_who_waits_past_its_deadline_leaves_the_queue():
     model.gate.clear()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(wrapped.predict, x(0.0))
-        assert model.entered.acquire(timeout=10)
+        assert model.entered.acquire(timeout=60)
         with deadline.within(0.01), pytest.raises(DeadlineExceeded, match="waited"):
             wrapped.predict(x(1.0))
         model.gate.set()

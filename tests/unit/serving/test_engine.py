@@ -169,7 +169,7 @@ def test_threads_that_ask_through_swaps_never_meet_a_closed_version():
         old, current = current, variant(number)
         engine.publish(table(current))
         old.drain()
-        assert old.drained.wait(5)
+        assert old.drained.wait(60)
         old.servable.close()
     stop.set()
     for thread in threads:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -13,8 +13,6 @@ from martlet.stores import Embeddings, write_embeddings
 
 ANYWHERE = settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 INT64 = st.integers(-(2**63), 2**63 - 1)
 CLOSE = st.integers(-500, 500)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet.errors import InvalidInput
@@ -27,11 +27,7 @@ ROWS = st.lists(
 
 
 class TestRoundTrip:
-    @settings(
-        max_examples=60,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
+    @settings(max_examples=60)
     @given(rows=ROWS)
     def test_columns_come_back_with_their_types(self, tmp_path, rows):
         big, flag, real, text, pair, small = (list(column) for column in zip(*rows, strict=True))

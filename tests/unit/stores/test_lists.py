@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet.errors import InvalidInput
@@ -19,11 +19,7 @@ def tables(keys, items):
 
 
 class TestRoundTrip:
-    @settings(
-        max_examples=60,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
+    @settings(max_examples=60)
     @given(
         lists=st.one_of(tables(INTS, INTS), tables(TEXTS, TEXTS), tables(INTS, TEXTS)),
         limit=st.none() | st.integers(0, 4),

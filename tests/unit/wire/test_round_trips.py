@@ -52,7 +52,7 @@ def same(found: Any, wanted: Any) -> None:
 
 
 @given(tensor(), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_tensor_proto(array, as_content):
     proto = messages.TensorProto()
     tensorproto.encode(array, proto, as_content)
@@ -61,14 +61,14 @@ def test_a_tensor_proto(array, as_content):
 
 
 @given(tensor())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_raw_bytes(array):
     dtype = DType.of(array.dtype)
     same(datatypes.from_raw("x", datatypes.to_raw(array), dtype, array.shape), array)
 
 
 @given(tensor())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_open_inference_reply_is_a_request_that_reads_the_same(array):
     asked = request.InferRequest({}, binary=True)
     body, length = response.write(asked, "m", "1", {"x": array})
@@ -83,7 +83,7 @@ TYPED = [each for each in NUMERIC if each is not DType.FLOAT16]
 
 
 @given(tensor(TYPED), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_grpc_reply_is_a_request_that_reads_the_same(array, raw):
     made = contents.write(request.InferRequest({}, raw=raw), "m", "1", {"x": array})
     asked = contents.ModelInferRequest(model_name="m")
@@ -98,7 +98,7 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(arrays.arrays(np.float32, SHAPES.filter(lambda s: len(s) > 0)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_tfserving_floats_read_back_as_themselves(array):
     column = requests.parse_object(responses.outputs({"y": array}))["outputs"]
     np.testing.assert_array_equal(np.array(column, np.float32).reshape(array.shape), array)
@@ -143,7 +143,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_tolerant_reader_reads_json_as_python_does(value, indented):
     text = json.dumps(value, indent=1 if indented else None)
     assert rapidjson.parse(text.encode()) == json.loads(text)

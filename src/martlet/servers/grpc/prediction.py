@@ -28,12 +28,6 @@ SERVICE = "tensorflow.serving.PredictionService"
 CUT = 1024
 """Characters of an error's text that upstream sends."""
 
-_METHODS = {
-    "tensorflow/serving/classify": "classification_result",
-    "tensorflow/serving/regress": "regression_result",
-}
-
-
 _NO_NAME = "ModelSpec has no name specified."
 
 
@@ -62,6 +56,20 @@ def _first_ref_of(request: Any) -> ModelRef:
     if not request.tasks:
         raise InvalidInput(_NO_NAME)
     return ref_of(request.tasks[0])
+
+
+def _classified(variant: Any, name: str, given: Tensor) -> Any:
+    return inference.classify_message(tfserving_calls.classify(variant, name, given))
+
+
+def _regressed(variant: Any, name: str, given: Tensor) -> Any:
+    return inference.regress_message(tfserving_calls.regress(variant, name, given))
+
+
+_METHODS = {
+    "tensorflow/serving/classify": ("classification_result", _classified),
+    "tensorflow/serving/regress": ("regression_result", _regressed),
+}
 
 
 class _Timing:
@@ -112,8 +120,16 @@ class PredictionService:
         """Return the service's methods by name."""
         return {
             "Predict": self._timed("Predict", messages.PredictRequest, self._predict),
-            "Classify": self._timed("Classify", messages.ClassificationRequest, self._classify),
-            "Regress": self._timed("Regress", messages.RegressionRequest, self._regress),
+            "Classify": self._timed(
+                "Classify",
+                messages.ClassificationRequest,
+                self._scored(_classified, messages.ClassificationResponse),
+            ),
+            "Regress": self._timed(
+                "Regress",
+                messages.RegressionRequest,
+                self._scored(_regressed, messages.RegressionResponse),
+            ),
             "MultiInference": self._timed(
                 "MultiInference", messages.MultiInferenceRequest, self._multi, _first_ref_of
             ),
@@ -174,29 +190,24 @@ class PredictionService:
         fill_spec(response.model_spec, variant.name, variant.version, name)
         return response
 
-    def _classify(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
-        name = request.model_spec.signature_name
-        with tfserving_calls.lease(self._engine, ref) as variant:
-            tfserving_calls.signature_of(variant, name)
-            timing.version = variant.version
-            given = examples.of_input(request.input)
-            with timing.model_time({"": given}):
-                found = tfserving_calls.classify(variant, name, given)
-            response = messages.ClassificationResponse(result=inference.classify_message(found))
-            fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
-        return response
+    def _scored(
+        self, made: Callable[[Any, str, Tensor], Any], reply: type[Any]
+    ) -> Callable[[Any, ModelRef, _Timing], Any]:
+        """Return what answers Classify or Regress: *made* of the request's examples."""
 
-    def _regress(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
-        name = request.model_spec.signature_name
-        with tfserving_calls.lease(self._engine, ref) as variant:
-            tfserving_calls.signature_of(variant, name)
-            timing.version = variant.version
-            given = examples.of_input(request.input)
-            with timing.model_time({"": given}):
-                found = tfserving_calls.regress(variant, name, given)
-            response = messages.RegressionResponse(result=inference.regress_message(found))
-            fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
-        return response
+        def answer(request: Any, ref: ModelRef, timing: _Timing) -> Any:
+            name = request.model_spec.signature_name
+            with tfserving_calls.lease(self._engine, ref) as variant:
+                tfserving_calls.signature_of(variant, name)
+                timing.version = variant.version
+                given = examples.of_input(request.input)
+                with timing.model_time({"": given}):
+                    result = made(variant, name, given)
+                response = reply(result=result)
+                fill_spec(response.model_spec, ref.name, variant.version, name or DEFAULT_SIGNATURE)
+            return response
+
+        return answer
 
     def _multi(self, request: Any, ref: ModelRef, timing: _Timing) -> Any:
         response = messages.MultiInferenceResponse()
@@ -208,9 +219,8 @@ class PredictionService:
                 name = task.model_spec.signature_name or DEFAULT_SIGNATURE
                 result = response.results.add()
                 fill_spec(result.model_spec, ref.name, variant.version, name)
-                getattr(result, _METHODS[task.method_name]).CopyFrom(
-                    self._result(variant, name, task.method_name, given)
-                )
+                field, made = _METHODS[task.method_name]
+                getattr(result, field).CopyFrom(made(variant, name, given))
         return response
 
     @staticmethod
@@ -231,12 +241,6 @@ class PredictionService:
                 raise InvalidInput(f"Requested signature not found in model graph: {name}")
             if task.method_name not in _METHODS:
                 raise Unimplemented(f"Unsupported signature method_name: {task.method_name}")
-
-    @staticmethod
-    def _result(variant: Any, name: str, method: str, given: Tensor) -> Any:
-        if method.endswith("classify"):
-            return inference.classify_message(tfserving_calls.classify(variant, name, given))
-        return inference.regress_message(tfserving_calls.regress(variant, name, given))
 
     def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         ref = ref_of(request)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmml_files import LETTERS, NUMBERS, ask, computed, load
 
@@ -171,12 +171,7 @@ class TestFunctions:
         assert found["out"] == [None, 0.0]
         assert found["_reason"] == ["ln has a missing argument", None]
 
-    @settings(
-        max_examples=60,
-        derandomize=True,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
+    @settings(max_examples=60)
     @given(cells=CELLS, data=st.data())
     def test_a_record_alone_is_its_row_in_a_batch(
         self, cells: list[float], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
