@@ -16,8 +16,9 @@ from spark_cases import given, missing, numbers, same
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats.stages.plan import Kind, Plan, Port
+from martlet.formats.stages.plan import Plan
 from martlet.formats.stages.sql import select
+from martlet.formats.stages.stage import Kind, Port
 from martlet.tensors import DType
 from martlet.wire.tfserving.requests import PredictDecoder
 

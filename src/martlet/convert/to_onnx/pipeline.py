@@ -25,10 +25,11 @@ from martlet.formats.stages.categories import (
     label_table,
 )
 from martlet.formats.stages.classes import Classifier, Regressor
+from martlet.formats.stages.clusters import Nearest
 from martlet.formats.stages.ensembles import LeafNumbers, Spread
 from martlet.formats.stages.glm import Generalised
 from martlet.formats.stages.invalid import Invalid
-from martlet.formats.stages.models import Curve, Factors, Nearest
+from martlet.formats.stages.models import Curve, Factors
 from martlet.formats.stages.numbers import Binarizer, Bucketizer, Imputer
 from martlet.formats.stages.plan import Plan, Step
 from martlet.formats.stages.scaling import MinMaxScaler, Normalizer, StandardScaler

@@ -13,43 +13,13 @@ from numpy.typing import NDArray
 from martlet.errors import UnsupportedModel
 from martlet.formats.mleap import wire
 from martlet.formats.mleap.bundle import Node
-from martlet.formats.mleap.operations import Reader
-from martlet.formats.stages import classes, ensembles, glm, models
-from martlet.formats.stages.classes import Names
-from martlet.formats.stages.ensembles import Ensemble, Split
-from martlet.formats.stages.ensembles import Node as TreeNode
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.mleap.ports import Reader, chooser, features, names, prediction
+from martlet.formats.mleap.trees import CLASSIFIERS, REGRESSORS
+from martlet.formats.stages import classes, clusters, glm, models
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Vector
 
 Known = Mapping[str, Port]
-
-
-def _features(node: Node) -> str:
-    found = node.port("features", "input")
-    if not found:
-        raise UnsupportedModel(f"{node.label} has no input 'features'")
-    return found
-
-
-def _prediction(node: Node) -> str:
-    return node.port("prediction", "output", output=True)
-
-
-def names(node: Node) -> Names:
-    """Return the columns of a classifier; ports were named otherwise in early bundles."""
-    return Names(
-        _features(node),
-        node.port("raw_prediction", "rawPrediction", output=True),
-        node.port("probability", output=True),
-        _prediction(node),
-    )
-
-
-def chooser(node: Node) -> classes.Chooser:
-    thresholds = node.get("thresholds")
-    if not thresholds:
-        return classes.argmax_choice
-    return classes.threshold_choice(node.label, [float(v) for v in thresholds])
 
 
 def _number(node: Node, name: str, default: float | None = None) -> float:
@@ -105,7 +75,7 @@ def linear_regression(node: Node, known: Known) -> list[Stage]:
     coefficients = node.vector("coefficients")
     score = models.linear(coefficients, _number(node, "intercept", 0.0))
     return [
-        classes.regressor(node.label, _features(node), len(coefficients), _prediction(node), score)
+        classes.regressor(node.label, features(node), len(coefficients), prediction(node), score)
     ]
 
 
@@ -117,9 +87,9 @@ def generalized_linear_regression(node: Node, known: Known) -> list[Stage]:
     return [
         glm.regressor(
             node.label,
-            _features(node),
+            features(node),
             len(coefficients),
-            _prediction(node),
+            prediction(node),
             node.port("link_prediction", output=True),
             "",
             models.linear(coefficients, _number(node, "intercept", 0.0)),
@@ -150,155 +120,6 @@ def perceptron(node: Node, known: Known) -> list[Stage]:
             node.label, names(node), layers[0], layers[-1], score, classes.softmax, chooser(node)
         )
     ]
-
-
-# -- trees -------------------------------------------------------------------------------------
-
-
-def _split_json(found: Mapping[str, Any]) -> Split:
-    feature = int(found.get("featureIndex", found.get("feature_index", 0)))
-    if found.get("type") == "continuous":
-        return Split(feature, threshold=float(found["threshold"]))
-    is_left = bool(found.get("isLeft", found.get("is_left", False)))
-    size = int(found.get("numCategories", found.get("num_categories", 0)))
-    return _categorical(feature, is_left, size, [float(v) for v in found.get("categories", ())])
-
-
-def _categorical(feature: int, is_left: bool, size: int, values: list[float]) -> Split:
-    """The file lists the smaller half, and says whether it is the left one."""
-    chosen = {int(v) for v in values}
-    if not is_left:
-        chosen = set(range(size)) - chosen
-    return Split(feature, left=tuple(sorted(chosen)), size=size)
-
-
-def _entry_json(found: Mapping[str, Any]) -> Split | list[float]:
-    if found.get("type") == "internal":
-        return _split_json(found["split"])
-    values = found.get("values")
-    if values is None:
-        # Early bundles: a prediction, and a classifier's impurities.
-        values = found.get("impurities") or [found["prediction"]]
-    return [float(v) for v in values]
-
-
-def _entry_pb(data: bytes) -> Split | list[float]:
-    for number, value in wire.fields(data):
-        inner = dict(wire.fields(wire.message(value)))
-        if number == 1:
-            return _split_pb(wire.message(inner.get(1, b"")))
-        if number == 2:
-            return wire.doubles(inner.get(1, b""))
-    raise UnsupportedModel("a node of a tree is neither inner nor a leaf")
-
-
-def _split_pb(data: bytes) -> Split:
-    for number, value in wire.fields(data):
-        body = wire.message(value)
-        parts = dict(wire.fields(body))
-        feature = parts.get(1, 0)
-        assert isinstance(feature, int)
-        if number == 2:
-            threshold = wire.doubles(parts[2])[0] if 2 in parts else 0.0
-            return Split(feature, threshold=threshold)
-        size = parts.get(3, 0)
-        assert isinstance(size, int)
-        values = [
-            v for field, packed in wire.fields(body) if field == 4 for v in wire.doubles(packed)
-        ]
-        return _categorical(feature, bool(parts.get(2, 0)), size, values)
-    raise UnsupportedModel("a split of a tree is empty")
-
-
-def _tree(node: Node, folder: str, classify: bool) -> list[TreeNode]:
-    """The nodes lie in the order of a walk, left before right: the places follow from that."""
-    lines = node.files.lines(_tree_path(node, folder))
-    entries = [_entry_pb(each) if isinstance(each, bytes) else _entry_json(each) for each in lines]
-    children: list[list[int]] = [[] for _ in entries]
-    open_nodes: list[int] = []
-    for i, entry in enumerate(entries):
-        if i and not open_nodes:
-            raise UnsupportedModel(f"{node.label}: a tree in {folder} has nodes left over")
-        if i:
-            children[open_nodes[-1]].append(i)
-            if len(children[open_nodes[-1]]) == 2:
-                open_nodes.pop()
-        if isinstance(entry, Split):
-            open_nodes.append(i)
-    if open_nodes or not entries:
-        raise UnsupportedModel(f"{node.label}: a tree in {folder} is cut short")
-    found: list[TreeNode] = []
-    for entry, below in zip(entries, children, strict=True):
-        if isinstance(entry, Split):
-            found.append(TreeNode(0.0, split=entry, children=(below[0], below[1])))
-        else:
-            stats = tuple(entry) if classify else ()
-            found.append(TreeNode(0.0 if classify else entry[0], stats))
-    return found
-
-
-def _tree_path(node: Node, folder: str) -> str:
-    for name in ("tree", "nodes"):
-        path = f"{folder}/{name}"
-        if f"{path}.json" in node.files.archive or f"{path}.pb" in node.files.archive:
-            return path
-    raise UnsupportedModel(f"{node.label}: there is no tree in {folder}")
-
-
-def _ensemble(node: Node, classify: bool, single: bool) -> Ensemble:
-    folders = [node.folder] if single else [f"{node.folder}/{n}" for n in node.need("trees")]
-    trees = [_tree(node, folder, classify) for folder in folders]
-    return Ensemble(node.label, trees, int(node.need("num_features")))
-
-
-def _weights(node: Node, trees: Ensemble) -> list[float]:
-    weights = [float(v) for v in node.need("tree_weights")]
-    if len(weights) != trees.forest.trees:
-        raise UnsupportedModel(
-            f"{node.label}: {len(weights)} weights for {trees.forest.trees} trees"
-        )
-    return weights
-
-
-def _voting(node: Node, single: bool) -> list[Stage]:
-    trees = _ensemble(node, True, single)
-    count = int(node.need("num_classes"))
-    return [ensembles.voting(node.label, trees, names(node), count, chooser(node), single=single)]
-
-
-def tree_classifier(node: Node, known: Known) -> list[Stage]:
-    return _voting(node, single=True)
-
-
-def forest_classifier(node: Node, known: Known) -> list[Stage]:
-    return _voting(node, single=False)
-
-
-def boosted_classifier(node: Node, known: Known) -> list[Stage]:
-    trees = _ensemble(node, False, False)
-    weights = _weights(node, trees)
-    return [ensembles.boosted_classifier(node.label, trees, names(node), weights, chooser(node))]
-
-
-def _tree_regressor(node: Node, trees: Ensemble, weights: list[float]) -> list[Stage]:
-    return [
-        ensembles.tree_regressor(node.label, trees, _features(node), _prediction(node), weights)
-    ]
-
-
-def tree_regressor(node: Node, known: Known) -> list[Stage]:
-    return _tree_regressor(node, _ensemble(node, False, True), [1.0])
-
-
-def forest_regressor(node: Node, known: Known) -> list[Stage]:
-    trees = _ensemble(node, False, False)
-    count = trees.forest.trees
-    return _tree_regressor(node, trees, [1.0 / count] * count)
-
-
-def boosted_regressor(node: Node, known: Known) -> list[Stage]:
-    trees = _ensemble(node, False, False)
-    return _tree_regressor(node, trees, _weights(node, trees))
 
 
 def one_vs_rest(node: Node, known: Known) -> list[Stage]:
@@ -347,16 +168,13 @@ def one_vs_rest(node: Node, known: Known) -> list[Stage]:
     ]
 
 
-# -- clusters and others -----------------------------------------------------------------------
-
-
 def k_means(node: Node, known: Known) -> list[Stage]:
     centres = np.stack(node.vectors("cluster_centers"))
     cosine = str(node.get("distance_measure") or "euclidean") == "cosine"
     return [
-        models.clusterer(
-            node.label, _features(node), centres.shape[1], _prediction(node),
-            models.nearest(centres, cosine),
+        clusters.clusterer(
+            node.label, features(node), centres.shape[1], prediction(node),
+            clusters.nearest(centres, cosine),
         )
     ]  # fmt: skip
 
@@ -380,8 +198,8 @@ def bisecting_k_means(node: Node, known: Known) -> list[Stage]:
             open_nodes.append((i, count))
     if open_nodes or not centres:
         raise UnsupportedModel(f"{node.label}: its tree is cut short")
-    find = models.bisecting(node.label, 0, centres, children, cosine=False)
-    return [models.clusterer(node.label, _features(node), len(centres[0]), _prediction(node), find)]
+    find = clusters.bisecting(node.label, 0, centres, children, cosine=False)
+    return [clusters.clusterer(node.label, features(node), len(centres[0]), prediction(node), find)]
 
 
 def _cluster_entry(line: Any) -> tuple[list[float], int]:
@@ -398,7 +216,7 @@ def gaussian_mixture(node: Node, known: Known) -> list[Stage]:
     width = means.shape[1]
     covariances = np.stack([each.reshape(width, width) for each in node.vectors("covs")])
     weights = node.vector("weights")
-    score = models.gaussian_mixture(weights, means, covariances)
+    score = clusters.gaussian_mixture(weights, means, covariances)
     probability = node.port("probability", output=True)
 
     def run(x: Vector) -> Any:
@@ -406,13 +224,13 @@ def gaussian_mixture(node: Node, known: Known) -> list[Stage]:
         chosen: NDArray[np.int32] = chances.argmax(axis=1).astype(np.int32)
         return (chosen, Dense(chances)) if probability else chosen
 
-    outputs = [Port(_prediction(node), Kind.INTEGER)]
+    outputs = [Port(prediction(node), Kind.INTEGER)]
     if probability:
         outputs.append(Port(probability, Kind.VECTOR, len(weights)))
     return [
         Stage(
             node.label,
-            (Port(_features(node), Kind.VECTOR, width),),
+            (Port(features(node), Kind.VECTOR, width),),
             tuple(outputs),
             run,
             predicts=True,
@@ -430,7 +248,7 @@ def als(node: Node, known: Known) -> list[Stage]:
             node.label,
             node.port("user"),
             node.port("item"),
-            _prediction(node),
+            prediction(node),
             tables[0],
             tables[1],
         )
@@ -440,12 +258,12 @@ def als(node: Node, known: Known) -> list[Stage]:
 def isotonic_regression(node: Node, known: Known) -> list[Stage]:
     isotonic = models.Isotonic(node.vector("boundaries"), node.vector("predictions"))
     run = models.Curve(isotonic, int(node.get("feature_index") or 0))
-    source = _features(node)
+    source = features(node)
     port = known.get(source)
     if port is None:
         vector = node.get("feature_index") is not None
         port = Port(source, Kind.VECTOR if vector else Kind.NUMBER)
-    return [Stage(node.label, (port,), (Port(_prediction(node), Kind.NUMBER),), run, predicts=True)]
+    return [Stage(node.label, (port,), (Port(prediction(node), Kind.NUMBER),), run, predicts=True)]
 
 
 def survival_regression(node: Node, known: Known) -> list[Stage]:
@@ -464,9 +282,9 @@ def survival_regression(node: Node, known: Known) -> list[Stage]:
     return [
         classes.regressor(
             node.label,
-            _features(node),
+            features(node),
             len(coefficients),
-            _prediction(node),
+            prediction(node),
             lambda x: np.asarray(np.exp(eta(x))),
             (Port(column, Kind.VECTOR, len(times)),) if column else (),
             quantiles if column else None,
@@ -475,23 +293,19 @@ def survival_regression(node: Node, known: Known) -> list[Stage]:
 
 
 _BINARY: Mapping[str, Reader] = {
+    **CLASSIFIERS,
     "logistic_regression": logistic_regression,
     "support_vector_machine": support_vector_machine,
     "linear_svc": support_vector_machine,
-    "decision_tree_classifier": tree_classifier,
-    "random_forest_classifier": forest_classifier,
-    "gbt_classifier": boosted_classifier,
     "naive_bayes": naive_bayes,
     "multi_layer_perceptron_classifier": perceptron,
 }
 
 READERS: Mapping[str, Reader] = {
     **_BINARY,
+    **REGRESSORS,
     "linear_regression": linear_regression,
     "generalized_linear_regression": generalized_linear_regression,
-    "decision_tree_regression": tree_regressor,
-    "random_forest_regression": forest_regressor,
-    "gbt_regression": boosted_regressor,
     "one_vs_rest": one_vs_rest,
     "k_means": k_means,
     "bisecting_k_means": bisecting_k_means,

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.mleap import estimators, operations
+from martlet.formats.mleap import estimators, formulas, operations, words
 from martlet.formats.mleap.archive import open_archive
 from martlet.formats.mleap.bundle import Files
-from martlet.formats.mleap.operations import Reader
-from martlet.formats.stages.plan import Plan, Port, Stage
+from martlet.formats.mleap.ports import Reader
+from martlet.formats.stages.plan import Plan
+from martlet.formats.stages.stage import Port, Stage
 
 _MAX_DEPTH = 32
 
@@ -55,4 +56,9 @@ def _add(files: Files, folder: str, found: list[Stage], known: dict[str, Port], 
         known.update((port.name, port) for port in stage.outputs)
 
 
-READERS: Mapping[str, Reader] = {**operations.READERS, **estimators.READERS}
+READERS: Mapping[str, Reader] = {
+    **operations.READERS,
+    **words.READERS,
+    **formulas.READERS,
+    **estimators.READERS,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 
 
 class Columns:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from martlet.errors import UnsupportedModel
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved, matrix, number, vector
-from martlet.formats.stages import categories, hashing, numbers, scaling, shaping, sql, text
+from martlet.formats.stages import categories, numbers, scaling, shaping, sql
 from martlet.formats.stages.invalid import Invalid
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 
 Reader = Callable[[Saved, Columns], list[Stage]]
 
@@ -22,7 +21,8 @@ def _invalid(saved: Saved, default: str = "error") -> Invalid:
     return Invalid.named(saved.text("handleInvalid", default), saved.name)
 
 
-def _in_out(saved: Saved) -> tuple[str, str]:
+def in_out(saved: Saved) -> tuple[str, str]:
+    """Return the columns of a stage that has one each."""
     return saved.text("inputCol"), saved.text("outputCol", f"{saved.uid}__output")
 
 
@@ -45,7 +45,7 @@ def string_indexer(saved: Saved, columns: Columns) -> list[Stage]:
 
 
 def index_to_string(saved: Saved, columns: Columns) -> list[Stage]:
-    source, output = _in_out(saved)
+    source, output = in_out(saved)
     labels = saved.param("labels")
     if not labels:
         raise UnsupportedModel(
@@ -71,7 +71,7 @@ def one_hot_model(saved: Saved, columns: Columns) -> list[Stage]:
 
 def one_hot_spark2(saved: Saved, columns: Columns) -> list[Stage]:
     """Spark 2's encoder keeps no size: it took that from its input's labels."""
-    source, output = _in_out(saved)
+    source, output = in_out(saved)
     size = columns.categories(source)
     if size is None:
         raise UnsupportedModel(
@@ -172,36 +172,36 @@ def standard_scaler(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
     mean = vector(row["mean"], saved.name) if saved.param("withMean", False) else None
     std = vector(row["std"], saved.name) if saved.param("withStd", True) else None
-    return [scaling.standard_scaler(saved.name, *_in_out(saved), mean, std)]
+    return [scaling.standard_scaler(saved.name, *in_out(saved), mean, std)]
 
 
 def min_max_scaler(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
     low, high = vector(row["originalMin"], saved.name), vector(row["originalMax"], saved.name)
     to = saved.number("min", 0.0), saved.number("max", 1.0)
-    return [scaling.min_max_scaler(saved.name, *_in_out(saved), low, high, *to)]
+    return [scaling.min_max_scaler(saved.name, *in_out(saved), low, high, *to)]
 
 
 def max_abs_scaler(saved: Saved, columns: Columns) -> list[Stage]:
     size = vector(saved.row()["maxAbs"], saved.name)
     factors = 1.0 / np.where(size == 0, 1.0, size)
-    return [scaling.scaler(saved.name, *_in_out(saved), factors)]
+    return [scaling.scaler(saved.name, *in_out(saved), factors)]
 
 
 def robust_scaler(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
     median = vector(row["median"], saved.name) if saved.param("withCentering", False) else None
     span = vector(row["range"], saved.name) if saved.param("withScaling", True) else None
-    return [scaling.standard_scaler(saved.name, *_in_out(saved), median, span)]
+    return [scaling.standard_scaler(saved.name, *in_out(saved), median, span)]
 
 
 def normalizer(saved: Saved, columns: Columns) -> list[Stage]:
-    return [scaling.normalizer(saved.name, *_in_out(saved), saved.number("p", 2.0))]
+    return [scaling.normalizer(saved.name, *in_out(saved), saved.number("p", 2.0))]
 
 
 def elementwise_product(saved: Saved, columns: Columns) -> list[Stage]:
     factors = vector(saved.param("scalingVec"), f"{saved.name}: scalingVec")
-    return [scaling.scaler(saved.name, *_in_out(saved), factors)]
+    return [scaling.scaler(saved.name, *in_out(saved), factors)]
 
 
 def vector_indexer(saved: Saved, columns: Columns) -> list[Stage]:
@@ -209,7 +209,7 @@ def vector_indexer(saved: Saved, columns: Columns) -> list[Stage]:
     maps = {int(column): dict(table) for column, table in dict(row["categoryMaps"]).items()}
     return [
         scaling.vector_indexer(
-            saved.name, *_in_out(saved), int(row["numFeatures"]), maps, _invalid(saved)
+            saved.name, *in_out(saved), int(row["numFeatures"]), maps, _invalid(saved)
         )
     ]
 
@@ -227,24 +227,24 @@ def vector_slicer(saved: Saved, columns: Columns) -> list[Stage]:
         raise UnsupportedModel(
             f"{saved.name} chooses elements by name; only indices survive saving"
         )
-    source, output = _in_out(saved)
+    source, output = in_out(saved)
     chosen = [int(i) for i in saved.param("indices", [])]
     return [shaping.slicer(saved.name, source, output, chosen, columns.width(source))]
 
 
 def pca(saved: Saved, columns: Columns) -> list[Stage]:
     components = matrix(saved.row()["pc"], saved.name)
-    return [shaping.projection(saved.name, *_in_out(saved), components)]
+    return [shaping.projection(saved.name, *in_out(saved), components)]
 
 
 def polynomial_expansion(saved: Saved, columns: Columns) -> list[Stage]:
-    source, output = _in_out(saved)
+    source, output = in_out(saved)
     degree = int(saved.number("degree", 2))
     return [shaping.polynomial_expansion(saved.name, source, output, degree, columns.width(source))]
 
 
 def dct(saved: Saved, columns: Columns) -> list[Stage]:
-    return [shaping.dct(saved.name, *_in_out(saved), bool(saved.param("inverse", False)))]
+    return [shaping.dct(saved.name, *in_out(saved), bool(saved.param("inverse", False)))]
 
 
 def interaction(saved: Saved, columns: Columns) -> list[Stage]:
@@ -260,110 +260,8 @@ def size_hint(saved: Saved, columns: Columns) -> list[Stage]:
     return [shaping.size_hint(saved.name, saved.text("inputCol"), int(saved.number("size")))]
 
 
-def feature_hasher(saved: Saved, columns: Columns) -> list[Stage]:
-    return [
-        hashing.feature_hasher(
-            saved.name,
-            saved.inputs(),
-            saved.text("outputCol", f"{saved.uid}__output"),
-            _width(saved),
-            saved.param("categoricalCols", []),
-        )
-    ]
-
-
-def _width(saved: Saved) -> int:
-    width = int(saved.number("numFeatures", 1 << 18))
-    if not 0 < width <= 1 << 31:
-        raise UnsupportedModel(f"{saved.name}: numFeatures is {width}")
-    return width
-
-
-def hashing_tf(saved: Saved, columns: Columns) -> list[Stage]:
-    return [
-        hashing.hashing_tf(
-            saved.name, *_in_out(saved), _width(saved), bool(saved.param("binary", False)),
-            legacy=saved.spark < (3, 0),
-        )
-    ]  # fmt: skip
-
-
 def idf(saved: Saved, columns: Columns) -> list[Stage]:
-    return [scaling.scaler(saved.name, *_in_out(saved), vector(saved.row()["idf"], saved.name))]
-
-
-def tokenizer(saved: Saved, columns: Columns) -> list[Stage]:
-    return [text.tokenizer(saved.name, *_in_out(saved))]
-
-
-def regex_tokenizer(saved: Saved, columns: Columns) -> list[Stage]:
-    return [
-        text.regex_tokenizer(
-            saved.name,
-            *_in_out(saved),
-            saved.text("pattern", r"\s+"),
-            bool(saved.param("gaps", True)),
-            int(saved.number("minTokenLength", 1)),
-            bool(saved.param("toLowercase", True)),
-        )
-    ]
-
-
-def stop_words_remover(saved: Saved, columns: Columns) -> list[Stage]:
-    words = saved.param("stopWords")
-    if words is None:
-        raise UnsupportedModel(f"{saved.name} keeps no list of stop words; set it before saving")
-    sensitive = bool(saved.param("caseSensitive", False))
-    return [text.stop_words_remover(saved.name, saved.inputs(), saved.outputs(), words, sensitive)]
-
-
-def ngram(saved: Saved, columns: Columns) -> list[Stage]:
-    return [text.ngram(saved.name, *_in_out(saved), int(saved.number("n", 2)))]
-
-
-def count_vectorizer(saved: Saved, columns: Columns) -> list[Stage]:
-    return [
-        text.count_vectorizer(
-            saved.name,
-            *_in_out(saved),
-            saved.row()["vocabulary"],
-            bool(saved.param("binary", False)),
-            saved.number("minTF", 1.0),
-        )
-    ]
-
-
-def word2vec(saved: Saved, columns: Columns) -> list[Stage]:
-    """Spark 2 and later keep a word a row; 1.6 kept two long lists."""
-    table = saved.table("data")
-    if "wordVectors" in table.column_names:
-        row = saved.row()
-        words = [word for word, _ in sorted(dict(row["wordIndex"]).items(), key=lambda p: p[1])]
-        vectors = np.array(row["wordVectors"], dtype=np.float64).reshape(len(words), -1)
-    else:
-        words = table.column("word").to_pylist()
-        vectors = np.array(table.column("vector").to_pylist(), dtype=np.float64)
-    if vectors.ndim != 2:
-        raise UnsupportedModel(f"{saved.name}: its word vectors differ in length")
-    return [text.mean_vector(saved.name, *_in_out(saved), words, vectors)]
-
-
-def random_projection(saved: Saved, columns: Columns) -> list[Stage]:
-    """A matrix with a row a table; Spark 2.1 kept a vector a row of data."""
-    rows = saved.rows()
-    cell = rows[0]["randUnitVectors"]
-    if isinstance(cell, list):
-        directions = np.stack([vector(each, saved.name) for each in cell])
-    else:
-        directions = matrix(cell, saved.name)
-    length = saved.number("bucketLength")
-    return [hashing.random_projection(saved.name, *_in_out(saved), directions.T.copy(), length)]
-
-
-def min_hash(saved: Saved, columns: Columns) -> list[Stage]:
-    flat: list[Any] = saved.row()["randCoefficients"]
-    pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    return [hashing.min_hash(saved.name, *_in_out(saved), pairs)]
+    return [scaling.scaler(saved.name, *in_out(saved), vector(saved.row()["idf"], saved.name))]
 
 
 def sql_transformer(saved: Saved, columns: Columns) -> list[Stage]:
@@ -402,17 +300,7 @@ READERS: Mapping[str, Reader] = {
     "DCT": dct,
     "Interaction": interaction,
     "VectorSizeHint": size_hint,
-    "FeatureHasher": feature_hasher,
-    "HashingTF": hashing_tf,
     "IDFModel": idf,
-    "Tokenizer": tokenizer,
-    "RegexTokenizer": regex_tokenizer,
-    "StopWordsRemover": stop_words_remover,
-    "NGram": ngram,
-    "CountVectorizerModel": count_vectorizer,
-    "Word2VecModel": word2vec,
-    "BucketedRandomProjectionLSHModel": random_projection,
-    "MinHashLSHModel": min_hash,
     "SQLTransformer": sql_transformer,
     "VectorAttributeRewriter": nothing,
     "ColumnPruner": nothing,

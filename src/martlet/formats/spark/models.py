@@ -12,9 +12,9 @@ from martlet.errors import UnsupportedModel
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved, matrix, number, vector
 from martlet.formats.spark.features import Reader
-from martlet.formats.stages import classes, glm, models
+from martlet.formats.stages import classes, clusters, glm, models
 from martlet.formats.stages.classes import Names
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Vector
 
 
@@ -212,12 +212,12 @@ def kmeans(saved: Saved, columns: Columns) -> list[Stage]:
         ordered = sorted(rows, key=lambda row: int(row["clusterIdx"]))
         centres = [vector(row["clusterCenter"], saved.name) for row in ordered]
     table = np.stack(centres)
-    find = models.nearest(table, _cosine(saved))
+    find = clusters.nearest(table, _cosine(saved))
     return [_clusterer(saved, table.shape[1], find)]
 
 
 def _clusterer(saved: Saved, width: int, find: Any) -> Stage:
-    return models.clusterer(
+    return clusters.clusterer(
         saved.name, saved.text("featuresCol"), width, saved.text("predictionCol"), find
     )
 
@@ -229,7 +229,7 @@ def bisecting_kmeans(saved: Saved, columns: Columns) -> list[Stage]:
     centres = {int(row["index"]): vector(row["center"], saved.name) for row in rows}
     children = {int(row["index"]): [int(c) for c in row["children"] or []] for row in rows}
     cosine = _cosine(saved, meta.get("distanceMeasure"))
-    find = models.bisecting(saved.name, int(meta["rootId"]), centres, children, cosine)
+    find = clusters.bisecting(saved.name, int(meta["rootId"]), centres, children, cosine)
     width = len(next(iter(centres.values())))
     return [_clusterer(saved, width, find)]
 
@@ -239,7 +239,7 @@ def gaussian_mixture(saved: Saved, columns: Columns) -> list[Stage]:
     means = np.stack([vector(each, saved.name) for each in row["mus"]])
     covariances = np.stack([matrix(each, saved.name) for each in row["sigmas"]])
     weights = np.array(row["weights"], dtype=np.float64)
-    score = models.gaussian_mixture(weights, means, covariances)
+    score = clusters.gaussian_mixture(weights, means, covariances)
 
     def run(x: Vector) -> tuple[Vector, NDArray[np.int32]]:
         chances = score(x)

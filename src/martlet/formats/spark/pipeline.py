@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.spark import features, models, trees
+from martlet.formats.spark import features, models, trees, words
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved
 from martlet.formats.spark.features import Reader
 from martlet.formats.stages.classes import classifier
-from martlet.formats.stages.plan import Kind, Plan, Stage
+from martlet.formats.stages.plan import Plan
+from martlet.formats.stages.stage import Kind, Stage
 from martlet.formats.stages.vectors import Floats, Vector
 
 _MAX_DEPTH = 32
@@ -131,4 +132,9 @@ _HOLDERS: Mapping[str, Any] = {
     "OneVsRestModel": _one_vs_rest,
 }
 
-READERS: Mapping[str, Reader] = {**features.READERS, **models.READERS, **trees.READERS}
+READERS: Mapping[str, Reader] = {
+    **features.READERS,
+    **words.READERS,
+    **models.READERS,
+    **trees.READERS,
+}

@@ -12,7 +12,7 @@ from martlet.formats.spark.features import Reader
 from martlet.formats.spark.models import chooser, names
 from martlet.formats.stages import ensembles
 from martlet.formats.stages.ensembles import Ensemble, Node, Split
-from martlet.formats.stages.plan import Stage
+from martlet.formats.stages.stage import Stage
 
 
 def _node(row: Mapping[str, Any], place: Mapping[int, int]) -> Node:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput
 from martlet.formats.stages.invalid import Invalid
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Bools, Floats, OneHot
 
 Text = NDArray[np.object_]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Vector
 
 
@@ -22,19 +22,19 @@ def softmax(x: Floats) -> Floats:
     """
     Return each row's exponentials over their sum.
 
-    A row with an infinity is 1 there; with several, 1 at the first and NaN elsewhere, as in Spark.
+    A row with an infinity is 1 at the first, and 0 times its score elsewhere, as in Spark: NaN
+    where that is infinite too.
     """
     top = x.max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         e: Floats = np.exp(x - top)
-    rows = np.flatnonzero(top == np.inf)
-    if not rows.size:
         e /= e.sum(axis=1, keepdims=True)
-        return e
-    first = x[rows].argmax(axis=1)
-    e[rows, first] = 1.0
-    e /= e.sum(axis=1, keepdims=True)
-    e[rows, first] = 1.0
+        if np.isfinite(top).all():
+            return e
+        endless = x == np.inf
+        rows = np.flatnonzero(endless.any(axis=1))
+        e[rows] = 0.0 * x[rows]
+    e[rows, endless[rows].argmax(axis=1)] = 1.0
     return e
 
 

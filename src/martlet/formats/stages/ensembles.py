@@ -19,7 +19,7 @@ from martlet.formats.stages.classes import (
     classifier,
     regressor,
 )
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Ints, Vector
 from martlet.formats.trees import Trees
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from martlet.errors import UnsupportedModel
 from martlet.formats.stages.classes import sigmoid
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Floats
 
 

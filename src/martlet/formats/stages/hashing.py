@@ -10,7 +10,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput
 from martlet.formats.stages.categories import number_text
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.text import counts
 from martlet.formats.stages.vectors import Dense, Floats, Ints, Sparse, Vector
 

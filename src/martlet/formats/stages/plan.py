@@ -2,104 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats.stages.vectors import Bools, Dense, Vector
+from martlet.formats.stages import columns, wiring
+from martlet.formats.stages.stage import Kind, Port, Stage
+from martlet.formats.stages.vectors import Bools
 from martlet.servable import DEFAULT_SIGNATURE
-from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+from martlet.tensors import DType, Signature, Tensor, Tensors
 
 PREDICTION = "prediction"
 COLUMNS = "columns"
 
-Column = NDArray[Any] | Vector
-"""Numbers [rows], text (object) [rows], word lists (object of lists) [rows], or vectors."""
-
-
-class Kind(Enum):
-    """What a column holds."""
-
-    NUMBER = "number"
-    INTEGER = "int32"
-    LONG = "int64"
-    SINGLE = "float32"
-    TEXT = "text"
-    CATEGORY = "text or numbers"
-    ANY = "number or vector"
-    VECTOR = "vector"
-    WORDS = "words"
-    HASHES = "hashes"
-
-
-_DTYPES = {
-    Kind.NUMBER: DType.FLOAT64,
-    Kind.INTEGER: DType.INT32,
-    Kind.LONG: DType.INT64,
-    Kind.SINGLE: DType.FLOAT32,
-    Kind.TEXT: DType.STRING,
-    Kind.CATEGORY: DType.STRING,
-    Kind.ANY: DType.FLOAT64,
-    Kind.VECTOR: DType.FLOAT64,
-    Kind.WORDS: DType.STRING,
-    Kind.HASHES: DType.FLOAT64,
-}
-# When several stages ask for one raw column: a number reads as a category too, and a vector
-# that an assembler takes is a vector.
-_STRICTER = [
-    Kind.HASHES,
-    Kind.WORDS,
-    Kind.VECTOR,
-    Kind.LONG,
-    Kind.INTEGER,
-    Kind.NUMBER,
-    Kind.ANY,
-    Kind.TEXT,
-    Kind.CATEGORY,
-]
-
-
 _SCALARS = frozenset(Kind) - {Kind.ANY, Kind.VECTOR, Kind.WORDS, Kind.HASHES}
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A column that a stage takes or gives. ``width`` is of a vector, -1 where unknown."""
-
-    name: str
-    kind: Kind
-    width: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """
-    One step of a pipeline.
-
-    Args:
-        name: Its id and class, for messages.
-        inputs, outputs: Its columns, in the order in which *run* takes and gives them.
-        run: Computes the outputs (one, or a tuple of them). Raises InvalidInput. Where it is a
-            formula it is an object that shows it (`StandardScaler`), for who writes it elsewhere.
-        keep: Says which rows stay; None: all. A row that goes answers NaN (text: None).
-        predicts: Whether it is a model, not a step that prepares for one.
-        same_width: Its first output is as wide as its first input.
-        parts: An assembler: its output is its inputs side by side.
-    """
-
-    name: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    run: Callable[..., Any]
-    keep: Callable[..., Bools] | None = None
-    predicts: bool = False
-    same_width: bool = False
-    parts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +35,9 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     signature: Signature
-    readers: list[tuple[str, Callable[[Tensor], Column]]]
+    readers: list[tuple[str, Callable[[Tensor], columns.Column]]]
     steps: list[Step]
-    writers: list[tuple[str, Callable[[Column], Tensor], DType]]
+    writers: list[tuple[str, Callable[[columns.Column], Tensor], DType]]
 
 
 class Plan:
@@ -139,10 +58,10 @@ class Plan:
         if not stages:
             raise UnsupportedModel(f"{where} holds no stage to run")
         stages = list(stages)
-        lean = _answers(stages)
-        raw = _asked(where, _needed(stages, lean))
+        lean = wiring.answers(stages)
+        raw = wiring.asked(where, wiring.needed(stages, lean))
         made = [port for stage in stages for port in stage.outputs]
-        within = {port.name for port in _reachable(stages, set(raw))}
+        within = {port.name for port in wiring.reachable(stages, set(raw))}
         extra = [p for p in made if p.name in within and p.kind in _SCALARS]
         self._plans = {
             DEFAULT_SIGNATURE: _plan(where, stages, [*lean, *extra]),
@@ -175,7 +94,7 @@ class Plan:
             InvalidInput: a stage refuses a value; says which stage, column and value.
         """
         plan = self._plans[signature_name]
-        frame: dict[str, Column] = {name: read(inputs[name]) for name, read in plan.readers}
+        frame: dict[str, columns.Column] = {name: read(inputs[name]) for name, read in plan.readers}
         rows = _rows(plan.signature, inputs)
         kept: Bools | None = None
         for step in plan.steps:
@@ -213,100 +132,18 @@ def _rows(signature: Signature, inputs: Tensors) -> int:
     return sizes.pop() if sizes else 0
 
 
-def _answers(stages: list[Stage]) -> list[Port]:
-    first = next((i for i, stage in enumerate(stages) if stage.predicts), None)
-    if first is not None:
-        models = [p for stage in stages[first:] if stage.predicts for p in stage.outputs]
-        after = [p for stage in stages[first:] if not stage.predicts for p in stage.outputs]
-        return [*models, *after]
-    used = {port.name for stage in stages for port in stage.inputs}
-    loose = [p for stage in stages for p in stage.outputs if p.name not in used]
-    return loose or list(stages[-1].outputs)
-
-
-def _needed(stages: list[Stage], answers: Iterable[Port]) -> list[Stage]:
-    wanted = {port.name for port in answers}
-    found: list[Stage] = []
-    for stage in reversed(stages):
-        if stage.keep is not None or any(port.name in wanted for port in stage.outputs):
-            found.append(stage)
-            wanted.update(port.name for port in stage.inputs)
-    return found[::-1]
-
-
-def _reachable(stages: list[Stage], known: set[str]) -> list[Port]:
-    found: list[Port] = []
-    for stage in stages:
-        if all(port.name in known for port in stage.inputs):
-            known.update(port.name for port in stage.outputs)
-            found.extend(stage.outputs)
-    return found
-
-
-def _asked(where: str, stages: list[Stage]) -> dict[str, Port]:
-    made: set[str] = set()
-    asked: dict[str, Port] = {}
-    for stage in stages:
-        for port in stage.inputs:
-            if port.name in made:
-                continue
-            earlier = asked.setdefault(port.name, port)
-            wider = port.kind is earlier.kind and port.width > earlier.width
-            if wider or _STRICTER.index(port.kind) < _STRICTER.index(earlier.kind):
-                asked[port.name] = port
-        made.update(port.name for port in stage.outputs)
-    _solve(stages, asked)
-    return asked
-
-
-def _solve(stages: list[Stage], asked: dict[str, Port]) -> None:
-    """Find whether what an assembler takes raw is a number or a vector, from the widths around."""
-    widths: dict[str, int] = {}
-    for stage in reversed(stages):
-        first = stage.outputs[0]
-        if stage.same_width and first.name in widths:
-            widths.setdefault(stage.inputs[0].name, widths[first.name])
-        for port in stage.inputs:
-            if port.kind is Kind.VECTOR and port.width >= 0:
-                widths.setdefault(port.name, port.width)
-    produced: dict[str, Port] = {}
-    for stage in stages:
-        for port in stage.outputs:
-            produced[port.name] = port
-        if not stage.parts:
-            continue
-        loose = [p.name for p in stage.inputs if p.name in asked and asked[p.name].kind is Kind.ANY]
-        rest = widths.get(stage.outputs[0].name, -1)
-        for port in stage.inputs:
-            if port.name in loose or rest < 0:
-                continue
-            known = produced.get(port.name, asked.get(port.name, port))
-            size = known.width if known.kind is Kind.VECTOR else 1
-            rest = -1 if size < 0 else rest - size
-        if rest < 0:
-            continue
-        if rest == len(loose):
-            for name in loose:
-                asked[name] = Port(name, Kind.NUMBER)
-        elif len(loose) == 1:
-            asked[loose[0]] = Port(loose[0], Kind.VECTOR, rest)
-    for name, port in asked.items():
-        if port.kind is Kind.VECTOR and port.width < 0 and name in widths:
-            asked[name] = Port(name, Kind.VECTOR, widths[name])
-
-
 def _plan(where: str, stages: list[Stage], answers: list[Port]) -> _Plan:
-    chosen = _needed(stages, answers)
-    asked = _asked(where, chosen)
+    chosen = wiring.needed(stages, answers)
+    asked = wiring.asked(where, chosen)
     unique = {port.name: port for port in reversed(answers)}
     ordered = {port.name: unique[port.name] for port in answers}
     signature = Signature.of(
-        [_spec(port, given=True) for port in asked.values()],
-        [_spec(port, given=False) for port in ordered.values()],
+        [columns.spec(port, given=True) for port in asked.values()],
+        [columns.spec(port, given=False) for port in ordered.values()],
     )
     return _Plan(
         signature,
-        [(port.name, _READERS.get(port.kind, np.asarray)) for port in asked.values()],
+        [(port.name, columns.READERS.get(port.kind, np.asarray)) for port in asked.values()],
         [
             Step(
                 stage.name,
@@ -318,111 +155,13 @@ def _plan(where: str, stages: list[Stage], answers: list[Port]) -> _Plan:
             for stage in chosen
         ],
         [
-            (port.name, _WRITERS.get(port.kind, _written), _DTYPES[port.kind])
+            (port.name, columns.WRITERS.get(port.kind, columns.written), columns.DTYPES[port.kind])
             for port in ordered.values()
         ],
     )
 
 
-def _spec(port: Port, given: bool) -> Spec:
-    shape: tuple[int, ...] | None = (-1,)
-    if port.kind is Kind.VECTOR:
-        shape = (-1, port.width)
-    elif port.kind is Kind.WORDS:
-        shape = (-1, -1)
-    elif port.kind is Kind.HASHES:
-        shape = (-1, port.width, 1)
-    elif port.kind is Kind.ANY:
-        shape = None
-    dtype = _DTYPES[port.kind]
-    described = ""
-    if port.kind is Kind.WORDS:
-        described = "a row's words, filled up with missing values"
-    elif port.kind is Kind.CATEGORY and given:
-        described = "text, or numbers that stand for it"
-    elif port.kind is Kind.ANY:
-        described = "one number a row, or a vector of them"
-    nullable = port.kind not in (Kind.INTEGER, Kind.LONG)
-    return Spec(
-        port.name,
-        dtype,
-        shape,
-        nullable=nullable,
-        description=described,
-        takes_numbers=given and port.kind is Kind.CATEGORY,
-    )
-
-
-def _read_text(values: Tensor) -> Column:
-    flat = values.tolist()
-    if bytes not in set(map(type, flat)):
-        return values
-    out = np.empty(len(flat), dtype=object)
-    out[:] = [decoded(value) for value in flat]
-    return out
-
-
-def decoded(value: object) -> object:
-    """Return *value*, as text where it is UTF-8 bytes."""
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError as exc:
-        raise InvalidInput(f"text holds bytes that are not UTF-8: {exc}") from None
-
-
-def _read_words(values: Tensor) -> Column:
-    out = np.empty(len(values), dtype=object)
-    for i, row in enumerate(values.tolist()):
-        out[i] = [decoded(word) for word in row if word is not None]
-    return out
-
-
-def _read_any(values: Tensor) -> Column:
-    if values.ndim == 1:
-        return values
-    if values.ndim == 2:
-        return Dense(values)
-    raise InvalidInput(f"shape {list(values.shape)} is neither [rows] nor [rows, width]")
-
-
-_READERS: dict[Kind, Callable[[Tensor], Column]] = {
-    Kind.TEXT: _read_text,
-    Kind.CATEGORY: _read_text,
-    Kind.WORDS: _read_words,
-    Kind.VECTOR: Dense,
-    Kind.ANY: _read_any,
-}
-
-
-def _written(column: Any) -> Tensor:
-    return column if isinstance(column, np.ndarray) else np.asarray(column.dense())
-
-
-def _write_words(column: Any) -> Tensor:
-    words = column.tolist()
-    longest = max(map(len, words), default=0)
-    out = np.full((len(words), longest), None, dtype=object)
-    for i, row in enumerate(words):
-        out[i, : len(row)] = row
-    return out
-
-
-def _typed(dtype: type) -> Callable[[Any], Tensor]:
-    return lambda column: np.asarray(column, dtype=dtype)
-
-
-_WRITERS: dict[Kind, Callable[[Any], Tensor]] = {
-    Kind.WORDS: _write_words,
-    Kind.HASHES: lambda column: np.asarray(column.dense())[:, :, None],
-    Kind.NUMBER: _typed(np.float64),
-    Kind.INTEGER: _typed(np.int32),
-    Kind.SINGLE: _typed(np.float32),
-}
-
-
-def _take(column: Column, rows: Bools) -> Column:
+def _take(column: columns.Column, rows: Bools) -> columns.Column:
     return column[rows] if isinstance(column, np.ndarray) else column.take(rows)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.stages.invalid import Invalid
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Blocks, Bools, Dense, Floats, Ints, OneHot, Vector
 
 _MAX_WIDTH = 1 << 24

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.stages.plan import Kind, Port, Stage
 from martlet.formats.stages.sql_parser import REFUSED, Expression, Parser
+from martlet.formats.stages.stage import Kind, Port, Stage
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[dDfFlL]?"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.stages.plan import Kind, Port
 from martlet.formats.stages.sql_functions import (
     ARITHMETIC,
     COMPARE,
@@ -29,6 +28,7 @@ from martlet.formats.stages.sql_functions import (
     to_whole,
     truth_of,
 )
+from martlet.formats.stages.stage import Kind, Port
 
 # fmt: off
 REFUSED = frozenset((

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats.stages.plan import Kind, Port, Stage
+from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Sparse, Vector
 
 Words = NDArray[np.object_]
@@ -76,6 +76,19 @@ def tokenizer(name: str, source: str, output: str) -> Stage:
     return _words(name, source, output, Kind.TEXT, lambda text: java_split(_SPACE, text.lower()))
 
 
+def regex(name: str, pattern: str) -> re.Pattern[str]:
+    """
+    Return a pattern of Java's, whose \\w, \\d and \\s are ASCII unless told otherwise.
+
+    Raises:
+        UnsupportedModel: it is none.
+    """
+    try:
+        return re.compile(pattern, re.ASCII)
+    except (re.error, RecursionError) as exc:
+        raise UnsupportedModel(f"{name}: the pattern {pattern!r} is not one: {exc}") from None
+
+
 def regex_tokenizer(
     name: str,
     source: str,
@@ -86,11 +99,7 @@ def regex_tokenizer(
     lower: bool,
 ) -> Stage:
     """Return the stage that splits text at *pattern* (*gaps*), or finds its matches."""
-    try:
-        # Java's \w, \d and \s are ASCII unless told otherwise.
-        compiled = re.compile(pattern, re.ASCII)
-    except (re.error, RecursionError) as exc:
-        raise UnsupportedModel(f"{name}: the pattern {pattern!r} is not one: {exc}") from None
+    compiled = regex(name, pattern)
 
     def split(text: str) -> list[str]:
         if lower:
