@@ -12,6 +12,7 @@ import click
 
 from martlet.cli.output import json_option, print_json, print_table, size, stages
 from martlet.cli.rows import logged_rows, rows_options
+from martlet.errors import MissingExtra
 
 if TYPE_CHECKING:
     from martlet.certificate import Limits
@@ -66,8 +67,12 @@ def shrink(
       martlet import small.onnx --name ctr --original saved_model/ --limit relative=inf ...
     """
     from martlet.convert.judge import judging
-    from martlet.convert.shrink import allowing, chosen
-    from martlet.convert.shrinking import USUAL, Method
+
+    try:
+        from martlet.convert.shrink import allowing, chosen
+        from martlet.convert.shrinking import USUAL, Method
+    except ModuleNotFoundError:
+        raise MissingExtra("making a net smaller", "convert") from None
 
     wanted = tuple(map(Method.parse, methods)) or USUAL
     logged = logged_rows(rows, label_column, group, segments)

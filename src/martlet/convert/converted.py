@@ -54,7 +54,7 @@ def compared(judge: Judge, path: Path, format: str | None, limits: Limits) -> Ce
     Compare the model at *path* with what *judge* judges.
 
     Raises:
-        InvalidInput: it has no signature of that name.
+        InvalidInput: it has no signature of that name, or wants an input that the other has not.
         MartletError: it does not open.
     """
     name = judge.domain.name
@@ -62,6 +62,13 @@ def compared(judge: Judge, path: Path, format: str | None, limits: Limits) -> Ce
     with closing(formats.load(path, options, format)) as candidate:
         if name not in candidate.signatures:
             raise InvalidInput(f"{path} has no signature {name!r}, which {judge.path} has")
+        asked = judge.domain.signature.inputs
+        for wanted, spec in candidate.signatures[name].inputs.items():
+            if spec.required and wanted not in asked:
+                raise InvalidInput(
+                    f"{path} wants the input {wanted!r}, which {judge.path} has not; it has "
+                    + ", ".join(map(repr, asked))
+                )
         return judge.certify("compare", candidate, path, limits)
 
 

@@ -48,8 +48,11 @@ class Subject:
         if found is None:
             try:
                 found = self._rows[id(table)] = int(table.rows_of([self.unit])[0])
-            except InvalidInput as exc:
-                raise InvalidInput(f"nobody here has a key like {self.unit!r}: {exc}") from None
+            except InvalidInput:
+                wanted = "whole numbers" if isinstance(self.unit, str) else "text"
+                raise InvalidInput(
+                    f"nobody here has a key like {self.unit!r}: keys are {wanted}"
+                ) from None
         return found
 
     def seen(self, histories: Lists) -> Keys:

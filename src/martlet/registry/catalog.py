@@ -257,7 +257,7 @@ def _claimed(db: sqlite3.Connection, name: str, kind: Kind) -> int:
     model, found = queries.find(db, name)
     if found is not kind:
         raise AlreadyExists(
-            f"{name!r} names {found.value}, so it cannot name {kind.value}: choose another name"
+            f"{name!r} is registered as {found.value}, not as {kind.value}: choose another name"
         )
     return model
 

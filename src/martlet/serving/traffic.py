@@ -120,8 +120,14 @@ def _variant(models: Mapping[str, Model[Content]], kind: str, ref: ModelRef) -> 
     version = ref.version
     if ref.label is not None:
         if ref.label not in model.labels:
-            known = ", ".join(model.labels) or "none"
-            raise ModelNotFound(f"{kind} {ref.name!r} has no label {ref.label!r}; labels: {known}")
+            # A recommender's versions are labels of what answers for them.
+            what = "version" if ref.label.isdecimal() else "label"
+            known = ", ".join(
+                each for each in model.labels if each.isdecimal() == (what == "version")
+            )
+            raise ModelNotFound(
+                f"{kind} {ref.name!r} has no {what} {ref.label!r}; {what}s: {known or 'none'}"
+            )
         version = model.labels[ref.label]
     if version is None:
         version = next(iter(model.variants), None)

@@ -219,6 +219,9 @@ def is_text(keys: ArrayLike | Sequence[str]) -> bool:
     return isinstance(first, str | bytes)
 
 
+_KINDS = {"U": "text", "S": "text", "f": "fractions", "b": "true and false", "O": "a mixture"}
+
+
 def integers(keys: ArrayLike | Sequence[str]) -> Rows:
     """
     Return *keys* as int64 [n].
@@ -238,7 +241,7 @@ def integers(keys: ArrayLike | Sequence[str]) -> Rows:
             return array.astype(np.int64)
     except (ValueError, OverflowError):
         raise InvalidInput("keys are a flat list of integers here") from None
-    found = f"shape {list(array.shape)}" if array.ndim != 1 else str(array.dtype)
+    found = f"shape {list(array.shape)}" if array.ndim != 1 else _KINDS.get(array.dtype.kind, "")
     raise InvalidInput(f"keys are a flat list of integers here, not {found}")
 
 

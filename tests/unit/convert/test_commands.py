@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +83,18 @@ class TestCompare:
         loose = ("--limit", "relative=inf", "--limit", "absolute=inf", "--limit", "auc=0.1")
         found = invoke("compare", lookup(), lookup("near", change=0.001), *loose, "--json")
         assert json.loads(found)["limits"]["relative"] == "inf"
+
+
+    def test_a_model_of_other_inputs_is_told_by_its_input(self, invoke, lookup, tmp_path):
+        light = tmp_path / "light.npz"
+        np.savez(light, inputs=np.array(["dot"]), w0=np.ones((1, 1)), b0=np.zeros(1))
+        said = invoke("compare", light, lookup(), code=2)
+        assert "wants the input 'clock'" in said and "it has 'user', 'item'" in said
+
+
+def test_shrinking_without_the_extra_says_which_one(invoke, lookup, monkeypatch):
+    monkeypatch.setitem(sys.modules, "martlet.convert.shrink", None)
+    assert "pip install 'martlet[convert]'" in invoke("shrink", lookup(), code=5)
 
 
 class TestConvert:
