@@ -80,7 +80,7 @@ class TestVersions:
 
     def test_a_name_holds_one_kind(self, registry, source):
         registry.import_(source, "items", kind=Kind.EMBEDDINGS)
-        with pytest.raises(AlreadyExists, match="names embeddings"):
+        with pytest.raises(AlreadyExists, match="is registered as embeddings, not as features"):
             registry.import_(source, "items", kind=Kind.FEATURES)
         assert [m.name for m in registry.models(Kind.EMBEDDINGS)] == ["items"]
         assert registry.models(Kind.MODEL) == []
