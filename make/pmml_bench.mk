@@ -4,7 +4,7 @@
 PMML_BENCH := run/pmml-bench
 PMML_JAVA  := command -v java > /dev/null || { echo "This needs Java: install a JRE 17 and try again"; exit 1; }
 
-.PHONY: pmml-bench pmml-exporters
+.PHONY: pmml-bench pmml-exporters pmml-random
 pmml-bench: $(PMML_BENCH)/.venv ## Measure PMML against jpmml-evaluator, pypmml, native libraries and ONNX (needs Java)
 	$(PMML_BENCH)/venv/bin/python benchmarks/pmml/models.py $(PMML_BENCH)/models
 	$(PMML_BENCH)/venv/bin/python benchmarks/pmml/compare.py $(PMML_BENCH)/models $(BENCH)
@@ -12,6 +12,9 @@ pmml-bench: $(PMML_BENCH)/.venv ## Measure PMML against jpmml-evaluator, pypmml,
 pmml-exporters: $(PMML_BENCH)/.venv ## Train models, export them as PMML and compare with their libraries (needs Java)
 	cd tests/contracts && $(abspath $(PMML_BENCH))/venv/bin/python -m pytest -q -p no:cacheprovider \
 	  --noconftest test_pmml_exporters.py $(PMML)
+
+pmml-random: $(PMML_BENCH)/.venv ## Make PMML documents at random and compare each cell with JPMML-Evaluator (needs Java)
+	cd tests/contracts && $(abspath $(PMML_BENCH))/venv/bin/python -m pmml_random $(PMML)
 
 $(PMML_BENCH)/.venv: make/pmml_bench.mk pyproject.toml $(NATIVE)
 	@$(PMML_JAVA)

@@ -13,7 +13,6 @@ import numpy as np
 from martlet.formats.pmml.calls import Concat, FoldCall, NumericCall, PointwiseCall
 from martlet.formats.pmml.column import (
     Column,
-    blank,
     failed,
     fill,
     first,
@@ -42,7 +41,7 @@ from martlet.formats.pmml.expressions import (
     is_expression,
     store,
 )
-from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.frame import Frame, Record, Single
 from martlet.formats.pmml.functions import FOLDS, NUMERIC
 from martlet.formats.pmml.scope import Scope, type_of
 from martlet.formats.pmml.text_functions import NUMBER, POINTWISE
@@ -59,13 +58,12 @@ from martlet.formats.pmml.values import (
 
 @dataclass(frozen=True, slots=True)
 class Treated:
-    """An Apply's own attributes: what a missing argument, result or an invalid one becomes."""
+    """An Apply's own attributes: what a missing argument or a missing result becomes."""
 
     inner: Expression
     arguments: tuple[Expression, ...]
     missing_to: Value
     default: Value
-    on_invalid: str
 
     @property
     def type(self) -> DataType:
@@ -73,9 +71,6 @@ class Treated:
 
     def column(self, frame: Frame) -> Column:
         found = self.inner.column(frame)
-        if self.on_invalid == "asMissing" and found.errors is not None:
-            bad = failed(found.errors)
-            found = blank(replace(found, errors=None), bad)
         if self.missing_to is not None:
             gone, errors = np.zeros(frame.rows, dtype=bool), None
             for source in (each.column(frame) for each in self.arguments):
@@ -94,17 +89,12 @@ class Treated:
 
     def single(self) -> Single:
         inner, reads = self.inner.single(), [each.single() for each in self.arguments]
-        missing_to, default, lenient = self.missing_to, self.default, self.on_invalid == "asMissing"
+        missing_to, default = self.missing_to, self.default
 
         def call(record: Record) -> Value:
             if missing_to is not None and any(read(record) is None for read in reads):
                 return missing_to
-            try:
-                value = inner(record)
-            except RowError:
-                if not lenient:
-                    raise
-                value = None
+            value = inner(record)
             return default if value is None else value
 
         return call
@@ -128,20 +118,22 @@ def compile_apply(element: Element, scope: Scope, depth: int) -> Expression:
     on_invalid = element.choice(
         "invalidValueTreatment", ("returnInvalid", "asIs", "asMissing"), "returnInvalid"
     )
-    if on_invalid == "asIs" and isinstance(inner, NumericCall) and inner.type is DOUBLE:
-        inner = replace(inner, keeps=True)
-    if missing_to is None and default is None and on_invalid != "asMissing":
+    # Only numbers have results that are undefined; an argument that is refused stays so.
+    if isinstance(inner, NumericCall) and (on_invalid == "asMissing" or inner.type is DOUBLE):
+        inner = replace(inner, undefined=on_invalid)
+    if missing_to is None and default is None:
         return inner
     try:
-        return Treated(
-            inner,
-            arguments,
-            None if missing_to is None else parse(missing_to, inner.type),
-            None if default is None else parse(default, inner.type),
-            on_invalid,
-        )
+        stand_in = None if missing_to is None else parse(missing_to, inner.type)
+        otherwise = None if default is None else parse(default, inner.type)
     except ValueError as exc:
         raise element.error(f"gives a result of the wrong type: {exc}") from None
+    if isinstance(inner, If) and stand_in is not None:
+        # Its arguments are the condition and the branch that is taken, if there is one.
+        yes = Treated(inner.yes, (), None, stand_in)
+        no = inner.no if len(arguments) == 2 else Treated(inner.no, (), None, stand_in)
+        inner, arguments = replace(inner, yes=yes, no=no), arguments[:1]
+    return Treated(inner, arguments, stand_in, otherwise)
 
 
 def _call(

@@ -39,13 +39,19 @@ from martlet.formats.pmml.values import (
 
 @dataclass(frozen=True, slots=True)
 class NumericCall:
-    """A function of numbers. Undefined, it fails the row, or (*keeps*) is NaN."""
+    """
+    A function of numbers.
+
+    Args:
+        undefined: What a result that is undefined becomes, as ``invalidValueTreatment`` says:
+            a failure of the row, NaN (``asIs``), or nothing (``asMissing``).
+    """
 
     name: str
     function: Numeric
     arguments: tuple[Expression, ...]
     type: DataType
-    keeps: bool = False
+    undefined: str = "returnInvalid"
 
     def column(self, frame: Frame) -> Column:
         sources = [each.column(frame) for each in self.arguments]
@@ -59,17 +65,19 @@ class NumericCall:
         if not self.function.lenient:
             errors = first(errors, lacking(self.name, missing))
         found = Column(self.type, values, missing, errors)
-        if values.dtype.kind == "f" and not self.keeps:
+        if values.dtype.kind == "f" and self.undefined != "asIs":
             bad = np.isnan(values)
+            if self.type.numpy is np.int64:
+                bad |= ~(np.abs(values) < 2.0**63)
             if bad.any():
-                for each in arrays:
-                    if each.dtype.kind == "f":
-                        bad &= ~np.isnan(each)
                 if missing is not None:
                     bad &= ~missing
-                found = found.with_errors(reasons(bad, self._reason(arrays)))
+                if self.undefined == "asMissing":
+                    found = blank(found, bad)
+                else:
+                    found = found.with_errors(reasons(bad, self._reason(arrays)))
                 if self.type.numpy is np.int64:
-                    values = np.where(np.isnan(values), 0, values)
+                    values = np.where(bad, 0, values)
         if values.dtype != self.type.numpy:
             with np.errstate(all="ignore"):
                 values = values.astype(self.type.numpy)
@@ -83,16 +91,16 @@ class NumericCall:
 
     def single(self) -> Single:
         name, call = self.name, held(self.function.scalar, self.type)
-        if self.keeps:
-            call = _undefined_as_nan(call)
+        if self.undefined != "returnInvalid":
+            call = _undefined_as(math.nan if self.undefined == "asIs" else None, call)
         lenient = self.function.lenient
         reads = [each.single() for each in self.arguments]
-        if self.type is DOUBLE and name in "+-*/":
+        if self.type is DOUBLE and name in "+-*/" and self.undefined == "returnInvalid":
             by = self._by_constant(reads[0])
             if by is not None:
                 return by
-        if self.type is DOUBLE and name in "+-*":
-            return _arithmetic(name, reads)
+            if name != "/":
+                return _arithmetic(name, reads)
         if len(reads) == 1:
             (read,) = reads
 
@@ -121,46 +129,45 @@ class NumericCall:
         return many
 
     def _by_constant(self, read: Single) -> Single | None:
-        """Return the closure of a double and a constant: no check but the missing one."""
+        """Return the closure of a double and a constant: only NaN leaves it undefined."""
         number, constant = self.arguments
         if not isinstance(constant, ConstantValue) or not isinstance(constant.value, int | float):
             return None
-        c, name, lenient = float(constant.value), self.name, self.function.lenient
-        if number.type is not DOUBLE or not math.isfinite(c) or (name == "/" and c == 0):
+        c, name = float(constant.value), self.name
+        if number.type is not DOUBLE or not math.isfinite(c) or (name in "*/" and c == 0):
             return None
 
-        def lacks() -> Value:
-            if lenient:
-                return None
-            raise RowError(LACKING.format(name))
+        def odd(x: float | None) -> None:
+            if x is not None:
+                raise RowError(f"{name} is undefined for {x}, {c}")
 
         def add(record: Record) -> Value:
             x = read(record)
-            return lacks() if x is None else x + c
+            return odd(x) if x is None or x != x else x + c
 
         def subtract(record: Record) -> Value:
             x = read(record)
-            return lacks() if x is None else x - c
+            return odd(x) if x is None or x != x else x - c
 
         def multiply(record: Record) -> Value:
             x = read(record)
-            return lacks() if x is None else x * c
+            return odd(x) if x is None or x != x else x * c
 
         def divide(record: Record) -> Value:
             x = read(record)
-            return lacks() if x is None else x / c
+            return odd(x) if x is None or x != x else x / c
 
         return {"+": add, "-": subtract, "*": multiply, "/": divide}[name]
 
 
-def _undefined_as_nan(call: Callable[..., Value]) -> Callable[..., Value]:
-    def kept_as_is(*values: Value) -> Value:
+def _undefined_as(stand_in: Value, call: Callable[..., Value]) -> Callable[..., Value]:
+    def tried(*values: Value) -> Value:
         try:
             return call(*values)
         except RowError:
-            return math.nan
+            return stand_in
 
-    return kept_as_is
+    return tried
 
 
 LACKING = "{} has a missing argument"
@@ -172,20 +179,25 @@ def lacking(name: str, missing: Mask | None) -> Reasons | None:
 
 
 def _arithmetic(name: str, reads: list[Single]) -> Single:
-    """Return a double's sum, difference or product: they need no check but the missing one."""
+    """Return a double's sum, difference or product: only infinities can leave it undefined."""
     one, other = reads
+
+    def told(found: float, a: float, b: float) -> float:
+        if found != found:
+            raise RowError(f"{name} is undefined for {a}, {b}")
+        return float(found)
 
     def add(record: Record) -> Value:
         a, b = one(record), other(record)
-        return None if a is None or b is None else float(a + b)
+        return None if a is None or b is None else told(a + b, a, b)
 
     def subtract(record: Record) -> Value:
         a, b = one(record), other(record)
-        return None if a is None or b is None else float(a - b)
+        return None if a is None or b is None else told(a - b, a, b)
 
     def multiply(record: Record) -> Value:
         a, b = one(record), other(record)
-        return None if a is None or b is None else float(a * b)
+        return None if a is None or b is None else told(a * b, a, b)
 
     return {"+": add, "-": subtract, "*": multiply}[name]
 

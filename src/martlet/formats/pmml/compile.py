@@ -216,21 +216,21 @@ class Compiler:
         return context
 
     def _finish(self, context: Context, model: Model) -> NestedModel:
-        element = context.element
+        element, predicts = context.element, self._predicts(context)
         if getattr(model, "collects", False):
             named = tuple((name, STRING, optype) for name, _, optype in context.targets)
-            context = replace(context, label=STRING, targets=named)
+            context, predicts = replace(context, label=STRING, targets=named), STRING
         targets = self._targets(context)
         program = self.world.program
         run = Run(context, model, targets, program)
         slot = program.slot(run.batch, run.single())
-        outputs = self._outputs(context, slot, targets, model)
+        outputs = self._outputs(context, slot, predicts, targets, model)
         return NestedModel(
             element,
             outputs[0],
             slot,
             context.targets,
-            self._predicts(context),
+            predicts,
             outputs[1],
             model,
             not targets,
@@ -259,6 +259,7 @@ class Compiler:
         self,
         context: Context,
         slot: int,
+        predicts: DataType,
         targets: tuple[Target, ...],
         model: Model,
     ) -> tuple[Scope, tuple[str, ...]]:
@@ -278,7 +279,7 @@ class Compiler:
             if each.get("feature") == "residual":
                 expression = self._residual(each, context, slot)
             else:
-                expression = compile_output(each, inside, slot, fields, targets, segments)
+                expression = compile_output(each, inside, slot, fields, predicts, targets, segments)
             inside.declare(store(expression, inside, name, each))
             names.append(name)
         return inside, tuple(dict.fromkeys(names))

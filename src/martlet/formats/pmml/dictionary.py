@@ -150,7 +150,7 @@ class DataField:
         if kind.kind is Kind.BOOLEAN:
             bad = (raw != 0) & (raw != 1)
         elif kind.numpy is np.int64 and raw.dtype.kind == "f":
-            bad = np.asarray((raw != np.floor(raw)) | np.isinf(raw))
+            bad = np.asarray((raw != np.floor(raw)) | ~(np.abs(raw) < 2.0**63))
         with np.errstate(invalid="ignore", over="ignore"):
             values = raw.astype(kind.numpy, copy=False)
         if bad is not None:

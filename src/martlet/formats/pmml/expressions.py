@@ -292,11 +292,12 @@ def compile_derived(element: Element, scope: Scope, name: str | None = None) -> 
 
     The expression's value is held as the declared dataType, or as its own where none is declared.
     """
+    inner = compile_expression(expression_of(element), scope)
+    kind = type_of(element, inner.type)
     try:
-        inner = compile_expression(expression_of(element), scope)
-        inner = cast(inner, type_of(element, inner.type))
-    except ValueError as exc:
-        raise element.error(f"holds a constant that its dataType cannot: {exc}") from None
+        inner = cast(inner, kind)
+    except ValueError:
+        inner = Cast(kind, inner)  # a constant that the type cannot hold: who asks for it, fails
     return store(inner, scope, name or element.get("name") or "", element)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from martlet.formats.pmml.column import Column, absent, constant
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.prediction import Outcome, Prediction, Ranking, label_column
-from martlet.formats.pmml.scope import Field, type_of
+from martlet.formats.pmml.scope import Field
 from martlet.formats.pmml.targets import Target
 from martlet.formats.pmml.values import DOUBLE, STRING, DataType, Value, parse, text_of
 
@@ -18,12 +18,12 @@ One = Callable[[Outcome], Value]
 Made = tuple[DataType, Batch, One]
 
 
-def _predicted(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
-    kind = target.type if target is not None else type_of(element, DOUBLE)
+def _predicted(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
+    kind = target.type
     return kind, lambda p: p.value.cast(kind), lambda o: o.value
 
 
-def _display(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _display(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     display = {key: text for each in targets for key, text in each.display.items()}
 
     def shown(value: Value, kind: DataType | None = None) -> Value:
@@ -38,7 +38,7 @@ def _display(element: Element, target: Field | None, targets: tuple[Target, ...]
         found = np.array([codes[value] for value in p.value.objects()], dtype=np.int64)
         return label_column(found, [shown(each, p.value.type) for each in labels], STRING)
 
-    kind = target.type if target is not None else None
+    kind = target.type
 
     def one(o: Outcome) -> Value:
         features = o.features or {}
@@ -47,27 +47,27 @@ def _display(element: Element, target: Field | None, targets: tuple[Target, ...]
     return STRING, batch, one
 
 
-def _label(element: Element, target: Field | None) -> Value:
+def _label(element: Element, target: Field) -> Value:
     text = element.get("value")
-    if text is None or target is None:
-        return text
+    if text is None:
+        return None
     try:
         return parse(text, target.type)
     except ValueError:
         return text
 
 
-def _probability(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _probability(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     return _of_class(element, target, "probability")
 
 
-def _confidence(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _confidence(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     if element.get("ruleFeature") or element.get("algorithm"):
         return _rule(element, target, targets)
     return _of_class(element, target, "confidence")
 
 
-def _of_class(element: Element, target: Field | None, feature: str) -> Made:
+def _of_class(element: Element, target: Field, feature: str) -> Made:
     label = _label(element, target)
     rank = element.integer("rank", 1)
 
@@ -125,11 +125,11 @@ def own_share(p: Prediction, matrix: np.ndarray) -> np.ndarray:
     return found
 
 
-def _residual(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _residual(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     raise element.error("asks for a residual of a model that has no target field")
 
 
-def _entity(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _entity(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     rank = element.integer("rank", 1)
     of_rule = _rule(element, target, targets)[1]
 
@@ -166,8 +166,10 @@ def _order(p: Prediction) -> np.ndarray:
     return np.where(np.isnan(np.take_along_axis(keys, order, axis=1)), -1, order)
 
 
-def _affinity(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _affinity(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     wanted, rank = element.get("value"), element.integer("rank", 1)
+    if element.get("feature") != "affinity":
+        rank = 1  # clusterAffinity and entityAffinity are the winner's
     unranked = rank == 1 and element.get("feature") == "affinity"
 
     def batch(p: Prediction) -> Column:
@@ -185,6 +187,7 @@ def _affinity(element: Element, target: Field | None, targets: tuple[Target, ...
                 return absent(DOUBLE, len(p.value))
             place = order[:, [rank - 1]]
             found = np.take_along_axis(p.affinity, np.maximum(place, 0), axis=1)[:, 0]
+            found = np.where(place[:, 0] < 0, np.nan, found)
         gone = np.isnan(found)
         return Column(DOUBLE, found, gone if gone.any() else None)
 
@@ -202,7 +205,7 @@ def _affinity(element: Element, target: Field | None, targets: tuple[Target, ...
     return DOUBLE, batch, one
 
 
-def _reason_code(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _reason_code(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     rank = element.integer("rank", 1)
 
     def batch(p: Prediction) -> Column:
@@ -219,7 +222,7 @@ def _reason_code(element: Element, target: Field | None, targets: tuple[Target, 
     return STRING, batch, one
 
 
-def _rule(element: Element, target: Field | None, targets: tuple[Target, ...]) -> Made:
+def _rule(element: Element, target: Field, targets: tuple[Target, ...]) -> Made:
     """Of association and rule set models: the features of the rules that fired, ranked."""
     feature = element.need("feature")
     if feature == "ruleValue":
@@ -247,7 +250,7 @@ def _rule(element: Element, target: Field | None, targets: tuple[Target, ...]) -
     return STRING, batch, one
 
 
-FEATURES: dict[str, Callable[[Element, Field | None, tuple[Target, ...]], Made]] = {
+FEATURES: dict[str, Callable[[Element, Field, tuple[Target, ...]], Made]] = {
     "predictedValue": _predicted,
     "predictedDisplayValue": _display,
     "probability": _probability,

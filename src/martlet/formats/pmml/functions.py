@@ -96,20 +96,27 @@ def _power(a: Array, b: Array) -> Array:
     found = np.power(a.astype(np.float64), b.astype(np.float64))
     if a.dtype.kind == "f" or b.dtype.kind == "f":
         return found
-    return np.where(b < 0, np.nan, found) if (b < 0).any() else found.astype(np.int64)
+    beyond = (b < 0) | ~(np.abs(found) < 2.0**63)
+    return np.where(beyond, np.nan, found) if beyond.any() else found.astype(np.int64)
 
 
 def _power_one(a: Value, b: Value) -> Value:
     if isinstance(a, float) or isinstance(b, float):
-        return _float_power(float(a), float(b))
+        return power(float(a), float(b))
     if b < 0:
         raise ValueError(f"{a} to the power of {b} is not an integer")
     return a**b
 
 
-def _float_power(a: float, b: float) -> float:
+def power(a: float, b: float) -> float:
+    """
+    Return *a* to the power of *b*, infinite where it overflows.
+
+    Raises:
+        ValueError: it is no real number.
+    """
     if a == 0 and b < 0:
-        return math.inf
+        return math.copysign(math.inf, a) if b % 2 == 1 else math.inf
     try:
         return math.pow(a, b)
     except OverflowError:
@@ -230,7 +237,9 @@ NUMERIC: dict[str, Numeric] = {
     "ceil": Numeric(1, _integer, _whole(np.ceil), math.ceil),
     "floor": Numeric(1, _integer, _whole(np.floor), math.floor),
     "round": Numeric(1, _integer, _whole(lambda x: np.floor(x + 0.5)), _round),
-    "rint": Numeric(1, _double, np.rint, lambda x: float(round(x)), widen=True),
+    "rint": Numeric(
+        1, _double, np.rint, lambda x: float(round(x)) if math.isfinite(x) else x, widen=True
+    ),
     "exp": _real(np.exp, _exp_one),
     "expm1": _real(np.expm1, lambda x: math.expm1(x) if x < 709.7 else math.inf),
     "ln": _real(np.log, _ln_one),
@@ -300,6 +309,8 @@ def held(scalar: Callable[..., Value], kind: DataType) -> Callable[..., Value]:
                 found = round32(found)
             else:
                 found = int(found)
+                if not -(2**63) <= found < 2**63:
+                    raise OverflowError
         except (ValueError, ZeroDivisionError, OverflowError):
             raise RowError(f"is undefined for {', '.join(map(str, values))}") from None
         if found != found:

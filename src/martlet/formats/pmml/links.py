@@ -112,10 +112,10 @@ def oddspower(exponent: float) -> Link:
     if exponent == 0:
         return INVERSE["logit"]
 
-    def one(x: Any) -> Any:
-        return 1 / (1 + (1 + exponent * x) ** (-1 / exponent))
+    def one(x: float) -> float:
+        return 1 / (1 + math.pow(1 + exponent * x, -1 / exponent))
 
-    return one, one
+    return (lambda x: 1 / (1 + np.power(1 + exponent * x, -1 / exponent))), one
 
 
 def negative_binomial(parameter: float) -> Link:

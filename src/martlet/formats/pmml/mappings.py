@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from martlet.formats.pmml.asked import Asked
 from martlet.formats.pmml.column import (
     Column,
     any_missing,
@@ -166,16 +167,14 @@ class MapValues:
     type: DataType = STRING
 
     def column(self, frame: Frame) -> Column:
-        sources = [each.column(frame) for each in self.fields]
+        asked = Asked()
+        sources = [asked.needs(each.column(frame)) for each in self.fields]
         columns, codes = distinct(sources)
         texts = [self.table.get(key, self.default) for key in columns]
         gone = any_missing(sources)
         if gone is not None:
             codes = np.where(gone, len(texts), codes)
-        found = of_levels(codes, (*texts, self.replacement))
-        for each in sources:
-            found = found.with_errors(each.errors)
-        return found
+        return of_levels(codes, (*texts, self.replacement)).with_errors(asked.errors)
 
     def single(self) -> Single:
         table, default, replacement = self.table, self.default, self.replacement
@@ -191,8 +190,13 @@ class MapValues:
             return one
 
         def call(record: Record) -> Value:
-            key = tuple([read(record) for read in reads])
-            return replacement if None in key else table.get(key, default)
+            key: tuple[Value, ...] = ()
+            for read in reads:
+                value = read(record)
+                if value is None:
+                    return replacement
+                key = (*key, value)
+            return table.get(key, default)
 
         return call
 

@@ -140,18 +140,15 @@ class Treatment:
             bad: Where the value is not of the field's type.
             raw: What came, for the reason of a refused value.
         """
-        mining = self.mining
+        mining, refused = self.mining, None
+        if mining.refuse_missing and column.missing is not None:
+            refused = reasons(column.missing, f"field {mining.name!r} is missing")
         wrong = self._where_wrong(column, bad)
         column = self._outliers(column, wrong)
         column = self._invalid(column, wrong, bad, raw)
-        if column.missing is not None:
-            if mining.refuse_missing:
-                return column.with_errors(
-                    reasons(column.missing, f"field {mining.name!r} is missing")
-                )
-            if mining.missing_value is not None:
-                return fill(column, column.missing, mining.missing_value)
-        return column
+        if mining.missing_value is not None and column.missing is not None:
+            column = fill(column, column.missing, mining.missing_value)
+        return column.with_errors(refused)
 
     def _where_wrong(self, column: Column, bad: Mask | None) -> Mask | None:
         """Return where *column* is invalid or of the wrong type (*bad*); None: nowhere."""
@@ -194,19 +191,17 @@ class Treatment:
     def single_value(self, value: Value, raw: Any) -> Value:
         """Return the treated *value* of one row."""
         mining = self.mining
-        if value is not None:
+        if value is None:
+            if mining.refuse_missing:
+                raise RowError(f"field {mining.name!r} is missing")
+        else:
             is_valid = value is not BAD and (self.data is None or self.data.is_valid(value))
             asis = self.on_invalid == "asIs" and mining.invalid_value is None
             if not is_valid and (value is BAD or not asis):
                 value = self._wrong(raw)
             elif is_valid and mining.outliers != "asIs" and isinstance(value, int | float):
                 value = self._outlier(value)
-        if value is None:
-            if mining.refuse_missing:
-                raise RowError(f"field {mining.name!r} is missing")
-            if mining.missing_value is not None:
-                return mining.missing_value
-        return value
+        return mining.missing_value if value is None else value
 
     def _outlier(self, value: float) -> Value:
         mining = self.mining

@@ -60,6 +60,7 @@ def compile_output(
     scope: Scope,
     prediction: int,
     fields: dict[str, Field],
+    predicts: DataType,
     targets: tuple[Target, ...],
     segments: dict[str, int],
 ) -> Expression:
@@ -69,6 +70,7 @@ def compile_output(
     Args:
         scope: Sees the model's fields, its target and the outputs above this one.
         fields: The target fields, the main one first; none of a model without one.
+        predicts: The type of what the model predicts.
         targets: Its Targets, for what labels show as.
         segments: The slots of the segments' predictions, by segment id.
 
@@ -92,9 +94,9 @@ def compile_output(
     if make is None:
         raise element.error(f"asks for the feature {feature!r}, which is not supported")
     wanted = element.get("targetField")
-    main = next(iter(fields.values()), None)
+    main = next(iter(fields.values()), Field("", prediction, predicts, "categorical"))
     kind, batch, one = make(element, fields.get(wanted or "", main), targets)
-    if wanted is not None and (main is None or wanted != main.name):
+    if wanted is not None and wanted != main.name:
         batch, one = _of_target(wanted, batch, one)
     found = Feature(kind, prediction, scope, batch, one, element)
     declared = type_of(element, kind)

@@ -209,18 +209,21 @@ class Compound:
         return _SINGLES[self.operator](calls)
 
 
+# Every part of an and, or, xor is asked for, whatever those before it have settled.
+
+
 def _and(one: Truth, other: Truth) -> Truth:
-    yes = one.yes & other.yes
+    yes, errors = one.yes & other.yes, first(one.errors, other.errors)
     if one.unknown is None and other.unknown is None:
-        return Truth(yes, None, _unless(one.no, one, other))
-    return Truth(yes, ~yes & ~one.no & ~other.no, _unless(one.no, one, other))
+        return Truth(yes, None, errors)
+    return Truth(yes, ~yes & ~one.no & ~other.no, errors)
 
 
 def _or(one: Truth, other: Truth) -> Truth:
-    yes = one.yes | other.yes
+    yes, errors = one.yes | other.yes, first(one.errors, other.errors)
     if one.unknown is None and other.unknown is None:
-        return Truth(yes, None, _unless(one.yes, one, other))
-    return Truth(yes, ~yes & ~(one.no & other.no), _unless(one.yes, one, other))
+        return Truth(yes, None, errors)
+    return Truth(yes, ~yes & ~(one.no & other.no), errors)
 
 
 def _xor(one: Truth, other: Truth) -> Truth:
@@ -237,14 +240,8 @@ def _surrogate(one: Truth, other: Truth) -> Truth:
         return one
     yes = np.where(one.unknown, other.yes, one.yes)
     unknown = None if other.unknown is None else one.unknown & other.unknown
-    return Truth(yes, unknown, _unless(~one.unknown, one, other))
-
-
-def _unless(settled: Mask, one: Truth, other: Truth) -> Reasons | None:
-    """Return the errors of *one*, and of *other* where *one* has not *settled* the answer."""
-    if other.errors is None:
-        return one.errors
-    return first(one.errors, kept(other.errors, ~settled))
+    errors = None if other.errors is None else kept(other.errors, one.unknown)
+    return Truth(yes, unknown, first(one.errors, errors))
 
 
 _JOIN: dict[str, Callable[[Truth, Truth], Truth]] = {
@@ -257,41 +254,24 @@ _JOIN: dict[str, Callable[[Truth, Truth], Truth]] = {
 
 def _and_single(calls: list[Single]) -> Single:
     def call(record: Record) -> Value:
-        found: Value = True
-        for each in calls:
-            truth = each(record)
-            if truth is None:
-                found = None
-            elif not truth:
-                return False
-        return found
+        truths = [each(record) for each in calls]
+        return False if False in truths else None if None in truths else True
 
     return call
 
 
 def _or_single(calls: list[Single]) -> Single:
     def call(record: Record) -> Value:
-        found: Value = False
-        for each in calls:
-            truth = each(record)
-            if truth is None:
-                found = None
-            elif truth:
-                return True
-        return found
+        truths = [each(record) for each in calls]
+        return True if True in truths else None if None in truths else False
 
     return call
 
 
 def _xor_single(calls: list[Single]) -> Single:
     def call(record: Record) -> Value:
-        found = False
-        for each in calls:
-            truth = each(record)
-            if truth is None:
-                return None
-            found ^= bool(truth)
-        return found
+        truths = [each(record) for each in calls]
+        return None if None in truths else sum(truths) % 2 == 1
 
     return call
 

@@ -216,21 +216,32 @@ def label_column(codes: NDArray[Any], labels: Sequence[Value], kind: DataType) -
 
 
 def winners(matrix: Floats) -> NDArray[np.int64]:
-    """Return the column of each row's greatest number (the first among equals), -1 where none."""
+    """
+    Return the column of each row's greatest number, the first among equals.
+
+    A row in which a number is NaN has none: -1.
+    """
     if not matrix.shape[1]:
         return np.full(len(matrix), -1)
-    filled = np.where(np.isnan(matrix), -np.inf, matrix)
-    best = filled.argmax(axis=1)
-    none: Mask = np.asarray(np.isnan(matrix).all(axis=1))
-    return np.where(none, -1, best)
+    unknown: Mask = np.asarray(np.isnan(matrix).any(axis=1))
+    return np.where(unknown, -1, np.where(unknown[:, None], 0.0, matrix).argmax(axis=1))
 
 
 def classified(
     classes: tuple[Value, ...], probability: Floats, kind: DataType, errors: Reasons | None = None
 ) -> Prediction:
     """Return the prediction of the likeliest of *classes*."""
-    value = label_column(winners(probability), classes, kind)
-    return Prediction(value.with_errors(errors), classes, probability)
+    best = winners(probability)
+    value = label_column(best, classes, kind)
+    shares = np.where(best[:, None] < 0, np.nan, probability)
+    return Prediction(value.with_errors(errors), classes, shares)
+
+
+def likeliest(classes: tuple[Value, ...], shares: list[float]) -> Outcome:
+    """Return one record's :func:`classified`."""
+    if any(share != share for share in shares):
+        return Outcome(None, classes)
+    return Outcome(classes[shares.index(max(shares))], classes, shares)
 
 
 def numbers(values: Floats, kind: DataType, errors: Reasons | None = None) -> Prediction:

@@ -92,9 +92,11 @@ class Run:
         if target is None and kind in (None, DOUBLE):
             return None
 
+        labels = self.context.is_classification
+
         def one(found: Outcome) -> Outcome:
             value = found.value
-            if not found.classes and not isinstance(value, str | tuple):
+            if not (labels or found.classes or isinstance(value, str | tuple)):
                 if target is not None:
                     value = target.number(value)
             elif target is not None:

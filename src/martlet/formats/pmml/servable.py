@@ -102,7 +102,9 @@ class PmmlServable:
         for name, slot in self._slots.items():
             given = inputs.get(name)
             frame[slot] = np.full(rows, None, dtype=object) if given is None else given
-        columns = [each.column(frame) for each in self._outputs]
+        # What infinities and overflows leave is said by what is missing, not by warnings.
+        with np.errstate(all="ignore"):
+            columns = [each.column(frame) for each in self._outputs]
         errors = None
         for each in columns:
             errors = first(errors, each.errors)
@@ -207,7 +209,7 @@ class _Output:
         if column.levels is not None:
             found = np.empty(len(column.levels) + 1, dtype=object)
             for code, level in enumerate(column.levels):
-                found[code] = _text(level, STRING)
+                found[code] = text_of(level, STRING)
             found[-1] = None
             shown: Tensor = found[column.values]
         else:
@@ -230,7 +232,7 @@ class _Output:
                 value = float(value)
             return np.array([np.nan if value is None else value], dtype=self._numpy)
         found = np.empty(1, dtype=object)
-        found[0] = None if value is None else _text(value, self.kind)
+        found[0] = None if value is None else text_of(value, self.kind)
         return found
 
     def _of_prediction(self, prediction: Prediction) -> Value:
@@ -239,14 +241,6 @@ class _Output:
         if prediction.value.errors is not None and prediction.value.errors[0] is not None:
             raise RowError(prediction.value.errors[0])
         return prediction.value.objects()[0]
-
-
-def _text(value: Value, kind: DataType) -> str:
-    if isinstance(value, tuple):
-        import json
-
-        return json.dumps(list(value))
-    return text_of(value, kind)
 
 
 def _dtype(kind: DataType) -> DType:

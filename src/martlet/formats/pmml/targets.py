@@ -107,9 +107,11 @@ class Target:
 
     def numbers(self, column: Column) -> Column:
         """Return the predicted numbers, treated."""
-        if self.default is not None and column.missing is not None:
-            stand_in = constant(self.default, column.type, len(column))
-            column = choose(column.missing, stand_in, column)
+        missing = column.missing
+        if self.default is not None and missing is not None:
+            column = column.cast(DOUBLE)
+            stand_in = constant(self.default, DOUBLE, len(column))
+            column = choose(missing, stand_in, column).with_errors(column.errors)
         return self._changed(column) if self.changes else column
 
     def _changed(self, column: Column) -> Column:
@@ -140,7 +142,7 @@ class Target:
             x = round32(round32(x * round32(self.factor)) + round32(self.constant))
         else:
             x = x * self.factor + self.constant
-        return x if self.cast is None else float(_CASTS[self.cast](x))
+        return x if self.cast is None or math.isinf(x) else float(_CASTS[self.cast](x))
 
     def labels(self, prediction: Prediction) -> Prediction:
         """Return the predicted labels, with the likeliest by priors where there is none."""
@@ -158,7 +160,7 @@ class Target:
         probability = np.where(missing[:, None], np.array(row), probability)
         return replace(
             prediction,
-            value=choose(missing, stand_in, value),
+            value=choose(missing, stand_in, value).with_errors(value.errors),
             classes=classes,
             probability=probability,
         )

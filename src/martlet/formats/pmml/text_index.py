@@ -95,7 +95,7 @@ class Tokenizer:
         return self.words(text)
 
     def words(self, text: str) -> tuple[str, ...]:
-        """Return the words of a text that is normalized already."""
+        """Return the words of a text that is normalized already, or of a term."""
         if self.folds:
             text = text.lower()
         if self.word is not None:
@@ -267,7 +267,7 @@ class AnyTerm:
         return call
 
     def _weigh(self, text: str, term: str) -> float:
-        return self.index.weigh(text, _words(self.index.tokenizer, term))
+        return self.index.weigh(text, self.index.tokenizer.words(term))
 
 
 @lru_cache(maxsize=4096)
@@ -320,7 +320,7 @@ def compile_text_index(element: Element, scope: Scope, depth: int) -> Expression
     if not isinstance(inner, ConstantValue):
         index = TextIndex(field, scope, tokenizer, (), weights, distance, best)
         return AnyTerm(index, cast(inner, STRING))
-    term = tokenizer(str(inner.value))
+    term = tokenizer.words(str(inner.value))
     found = TextIndex(field, scope, tokenizer, term, weights, distance, best)
     if found.is_counted:
         found.reserve()

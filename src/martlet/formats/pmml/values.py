@@ -20,6 +20,7 @@ dateTime, dateTimeSecondsSince[year]   int (seconds)    int64
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from ctypes import c_float
@@ -36,6 +37,7 @@ Value = Any
 """str, int, float, bool, a list (a collection), or None: missing."""
 
 _EPOCH = date(1970, 1, 1)
+_BEYOND = 2.0**63
 _TRUE = {"true", "1", "1.0"}
 _FALSE = {"false", "0", "0.0"}
 
@@ -176,12 +178,17 @@ def number_of(text: str) -> float:
 
 def _integer(text: str) -> int:
     number = number_of(text)
-    if not math.isfinite(number) or number != int(number):
+    if not is_whole(number):
         raise ValueError(f"{text!r} is not an integer")
     try:
         return int(text)  # has more digits than a float
     except ValueError:
         return int(number)
+
+
+def is_whole(number: float) -> bool:
+    """Whether *number* is an integer that a column holds."""
+    return -_BEYOND <= number < _BEYOND and number == int(number)
 
 
 def _boolean(text: str) -> bool:
@@ -255,7 +262,7 @@ def convert(value: Value, kind: DataType, source: DataType | None = None) -> Val
         case Kind.DATETIME if source is not None and source.kind is Kind.DATE:
             return value * 86400
         case _:
-            if isinstance(value, float) and (not math.isfinite(value) or value != int(value)):
+            if isinstance(value, float) and not is_whole(value):
                 raise ValueError(f"{value!r} is not {_article(kind)}")
             return int(value)
 
@@ -277,9 +284,11 @@ def _recount(value: int, kind: DataType, source: DataType) -> int:
 
 
 def text_of(value: Value, kind: DataType | None = None) -> str:
-    """Return *value* as PMML writes it: ``true``, ``1``, ``1.0``, ``2020-01-31``."""
+    """Return *value* as PMML writes it: ``true``, ``1.0``, ``2020-01-31``; a collection as JSON."""
     if isinstance(value, str):
         return value
+    if isinstance(value, tuple):
+        return json.dumps(value)
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating):

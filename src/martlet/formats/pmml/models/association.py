@@ -77,22 +77,27 @@ class Basket:
     def shown(
         self, feature: str, algorithm: str, basis: str, ascending: bool, rank: int, many: bool
     ) -> str | None:
-        """Return *feature* of the rule that ranks *rank*-th by *basis*; or of all, as a list."""
+        """
+        Return *feature* of the rule that ranks *rank*-th by *basis*.
+
+        Args:
+            many: Whether those of all rules up to *rank* are wanted (0: of all there are), a list.
+        """
         sign = 1 if ascending else -1
         ranked = sorted(self.fired(algorithm), key=lambda rule: rule.numbers.get(basis, 0.0) * sign)
         values = [_feature(rule, feature) for rule in ranked]
-        if many and rank == 0:
-            return json.dumps(values)
-        place = max(rank, 1) - 1
+        if many:
+            return json.dumps(values[: rank or None])
+        place = rank - 1
         value = values[place] if place < len(values) else None
         if isinstance(value, list):
             return json.dumps(value)
         return None if value is None else str(value)
 
 
-def _feature(rule: Rule, feature: str) -> str | float | list[str]:
-    if feature in rule.numbers:
-        return rule.numbers[feature]
+def _feature(rule: Rule, feature: str) -> str | float | list[str] | None:
+    if feature in _BASES:
+        return rule.numbers.get(feature)
     if feature in rule.sides:
         return list(rule.sides[feature])
     return rule.id if feature == "ruleId" else rule.text

@@ -55,15 +55,17 @@ class Clusters:
         )
 
     def _refused(self, x: np.ndarray, errors: Reasons | None) -> Reasons | None:
-        """Zeros and ones cannot be counted where one is missing."""
-        if not self._measure.is_binary:
-            return errors
-        lacking: Mask = np.asarray(np.isnan(x).any(axis=1))
+        """Zeros and ones cannot be counted where one is missing, nor distances where all are."""
+        gone = np.isnan(x)
+        lacking: Mask = np.asarray(
+            gone.any(axis=1) if self._measure.is_binary else gone.all(axis=1)
+        )
         return first(errors, reasons(lacking, self._lacks))
 
     @property
     def _lacks(self) -> str:
-        return f"{self._measure.name} needs every field's value"
+        which = "every field's value" if self._measure.is_binary else "the value of some field"
+        return f"{self._measure.name} needs {which}"
 
     def _adjust(self, x: np.ndarray) -> np.ndarray | None:
         """Return the sum of all weights by that of the weights that are not missing."""
@@ -92,10 +94,8 @@ class Clusters:
             known = [w for w, x in zip(weights, values, strict=True) if x == x]
             adjust = None
             if len(known) < len(values):
-                if is_binary:
+                if is_binary or not known:
                     raise RowError(lacks)
-                if not known:
-                    return Outcome(None, features={"display": None})
                 adjust = sum(weights) / sum(known) if sum(known) else math.inf
             affinity = measure(values, adjust)
             order = np.argsort(affinity * sign, kind="stable")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from martlet.formats.pmml.asked import Asked
 from martlet.formats.pmml.column import Column, first
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
@@ -68,9 +69,10 @@ class Cox:
     baselines: dict[Value, Baseline]
 
     def predict(self, frame: Frame) -> Prediction:
-        total, errors = self.coefficients.column(self.design, frame)
+        asked = Asked()
+        total = self.coefficients.column(self.design, frame, asked)
         time: Column = frame[self.end.slot]
-        errors = first(errors, first(time.errors, required(self.end, time)))
+        errors = first(asked.errors, first(time.errors, required(self.end, time)))
         at = time.cast(DOUBLE).floats()
         if self.stratum is None:
             hazard = self.baselines[None].at(at)

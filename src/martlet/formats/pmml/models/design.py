@@ -5,16 +5,17 @@ Source: PMML 4.4.1, General Regression, "PPMatrix" and "ParamMatrix".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from martlet.formats.pmml.arrays import array_numbers
-from martlet.formats.pmml.column import Column, Reasons, all_errors, first, reasons
+from martlet.formats.pmml.asked import Asked
+from martlet.formats.pmml.column import Column, Mask, Reasons, first, reasons
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.functions import power
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.values import DOUBLE, Value, convert, parse
 
@@ -47,43 +48,50 @@ Cell = Covariate | Factor
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """The design matrix: each parameter is a product of covariates and factors; () is 1."""
+    """
+    The design matrix: each parameter is a product of factors, then covariates; () is 1.
+
+    Where its factors make it 0, its covariates are not asked for.
+    """
 
     parameters: dict[str, tuple[Cell, ...]]
     scope: Scope
 
-    def columns(self, names: list[str], frame: Frame) -> tuple[np.ndarray, Reasons | None]:
-        """Return the parameters *names* of the batch, [rows, names], NaN where one is missing."""
-        cache: dict[int, np.ndarray] = {}
-        used: dict[int, Column] = {}
-        x = np.ones((frame.rows, len(names)))
-        for place, name in enumerate(names):
-            for cell in self.parameters.get(name, ()):
-                key = id(cell)
-                if key not in cache:
-                    column: Column = frame[cell.field.slot]
-                    used[cell.field.slot] = _allowed(cell, column)
-                    cache[key] = _values(cell, column)
-                x[:, place] *= cache[key]
-        return x, all_errors(used.values())
+    def column(self, name: str, frame: Frame, asked: Asked) -> np.ndarray:
+        """Return the parameter *name* of the batch, NaN where one of its fields is missing."""
+        found = np.ones(frame.rows)
+        is_open: Mask | None = None
+        for cell in self.parameters.get(name, ()):
+            if isinstance(cell, Covariate) and is_open is None:
+                is_open = found != 0
+            column = asked.needs(_allowed(cell, frame[cell.field.slot]), is_open)
+            found = found * _values(cell, column)
+            if is_open is not None:
+                found[~is_open] = 0.0
+        return found
 
     def single(self, name: str) -> Callable[[Record], float | None]:
         """Return a closure for one parameter of one record."""
+        cells = self.parameters.get(name, ())
         parts = [
-            _one(cell, self.scope.reader(cell.field)) for cell in self.parameters.get(name, ())
+            (_one(cell, self.scope.reader(cell.field)), isinstance(cell, Factor)) for cell in cells
         ]
         if not parts:
             return lambda _: 1.0
         if len(parts) == 1:
-            return parts[0]
+            return parts[0][0]
 
         def product(record: Record) -> float | None:
-            found = 1.0
-            for part in parts:
+            found, factors = 1.0, 1.0
+            for part, is_factor in parts:
+                if not is_factor and factors == 0:
+                    return 0.0
                 x = part(record)
                 if x is None:
                     return None
                 found *= x
+                if is_factor:
+                    factors = found
             return found
 
         return product
@@ -119,11 +127,9 @@ def _one(cell: Cell, read: Single) -> Callable[[Record], float | None]:
             if x is None:
                 return None
             x = float(convert(x, DOUBLE, kind))
-            if exponent == 1:
-                return x
             try:
-                return math.pow(x, exponent)
-            except (ValueError, OverflowError):
+                return x if exponent == 1 else power(x, exponent)
+            except ValueError:
                 return None
 
         return covariate
@@ -158,7 +164,11 @@ def read_design(element: Element, scope: Scope) -> Design:
                 shared[key] = Covariate(field, cell.number("value"))
         parameter = cell.need("parameterName")
         parameters[parameter] = (*parameters.get(parameter, ()), shared[key])
-    return Design(parameters, scope)
+    ordered = {
+        name: tuple(sorted(cells, key=lambda cell: isinstance(cell, Covariate)))
+        for name, cells in parameters.items()
+    }
+    return Design(ordered, scope)
 
 
 def _predictors(element: Element, tag: str) -> list[Element]:
@@ -200,18 +210,24 @@ class Coefficients:
         names = tuple(each.need("parameterName") for each in cells)
         return cls(names, np.array([each.number("beta") for each in cells]))
 
-    def column(self, design: Design, frame: Frame) -> tuple[np.ndarray, Reasons | None]:
-        x, errors = design.columns(list(self.names), frame)
-        return x @ self.betas, errors
+    def _split(self, design: Design) -> tuple[float, list[tuple[str, float]]]:
+        """Return what is the same for all rows, and the parameters that are not, with betas."""
+        pairs = list(zip(self.names, self.betas.tolist(), strict=True))
+        intercept = sum(beta for name, beta in pairs if not design.parameters.get(name))
+        return intercept, [(name, beta) for name, beta in pairs if design.parameters.get(name)]
+
+    def column(self, design: Design, frame: Frame, asked: Asked) -> np.ndarray:
+        """Return the sum of each row, NaN where a field is missing that it needs."""
+        intercept, terms = self._split(design)
+        total = np.full(frame.rows, float(intercept))
+        for name, beta in terms:  # one by one: in the order in which a record adds
+            total += beta * design.column(name, frame, asked)
+        return total
 
     def single(self, design: Design) -> Callable[[Record], float | None]:
-        terms = [
-            (design.single(name), beta)
-            for name, beta in zip(self.names, self.betas.tolist(), strict=True)
-            if design.parameters.get(name)
-        ]
-        pairs = zip(self.names, self.betas.tolist(), strict=True)
-        intercept = sum(beta for name, beta in pairs if not design.parameters.get(name))
+        """Return :meth:`column` for one record: None where a field is missing."""
+        intercept, named = self._split(design)
+        terms = [(design.single(name), beta) for name, beta in named]
 
         def total(record: Record) -> float | None:
             found: float = intercept
@@ -220,7 +236,7 @@ class Coefficients:
                 if x is None:
                     return None
                 found += beta * x
-            return found
+            return None if found != found else found
 
         return total
 

@@ -26,6 +26,7 @@ from martlet.formats.pmml.prediction import (
     Outcome,
     Prediction,
     classified,
+    likeliest,
     numbers,
     outcome_of,
 )
@@ -117,7 +118,7 @@ class Ensemble:
         found = combination.share(shares, weights, len(classes))
         if found is None:
             return Outcome(None, classes)
-        return Outcome(classes[found.index(max(found))], classes, found)
+        return likeliest(classes, found)
 
     def _shares(self, predictions: list[Prediction]) -> tuple[tuple[Value, ...], Floats]:
         """Return the classes, and what each segment says of each: [rows, segments, classes]."""

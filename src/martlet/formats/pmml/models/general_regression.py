@@ -12,13 +12,21 @@ from itertools import pairwise
 import numpy as np
 
 from martlet.formats.pmml import links
+from martlet.formats.pmml.asked import Asked
 from martlet.formats.pmml.column import first
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.models.cox import read_cox
 from martlet.formats.pmml.models.design import LACKING, Coefficients, Design, Extra, read_design
-from martlet.formats.pmml.prediction import Model, Outcome, Prediction, classified, numbers
+from martlet.formats.pmml.prediction import (
+    Model,
+    Outcome,
+    Prediction,
+    classified,
+    likeliest,
+    numbers,
+)
 from martlet.formats.pmml.values import DOUBLE, Value
 
 _TYPES = (
@@ -54,12 +62,13 @@ class Regression:
     trials: Extra
 
     def predict(self, frame: Frame) -> Prediction:
-        total, errors = self.coefficients.column(self.design, frame)
+        asked = Asked()
+        total = self.coefficients.column(self.design, frame, asked)
         offset, lacking = self.offset.column(frame)
         trials, none = self.trials.column(frame)
         with np.errstate(all="ignore"):
             mean = self.link[0](total + offset) * trials
-        return numbers(mean, DOUBLE, first(errors, first(lacking, none)))
+        return numbers(mean, DOUBLE, first(asked.errors, first(lacking, none)))
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -93,15 +102,12 @@ class Classification:
     context: Context
 
     def predict(self, frame: Frame) -> Prediction:
-        offset, errors = self.offset.column(frame)
-        scores = []
-        for each in self.coefficients:
-            total, failed = each.column(self.design, frame)
-            errors = first(errors, failed)
-            scores.append(total + offset)
+        offset, lacking = self.offset.column(frame)
+        asked = Asked()
+        scores = [each.column(self.design, frame, asked) + offset for each in self.coefficients]
         with np.errstate(all="ignore"):
             found = self._probabilities(np.stack(scores, axis=1))
-        return classified(self.classes, found, self.context.label, errors)
+        return classified(self.classes, found, self.context.label, first(lacking, asked.errors))
 
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         if self.link is not None:
@@ -117,16 +123,18 @@ class Classification:
 
         def call(record: Record) -> Outcome:
             shift = offset(record)
-            sums = [total(record) for total in totals]
-            if None in sums:
-                return Outcome(None, classes)
+            sums: list[float] = []
+            for total in totals:
+                x = total(record)
+                if x is None:
+                    return Outcome(None, classes)
+                sums.append(x + shift)
             if link is not None:
-                p = link[1](sums[0] + shift)  # type: ignore[operator] # no None left
+                p = link[1](sums[0])
                 found = [p, 1 - p]
             else:
-                found = links.softmax_one([x + shift for x in sums] + [0.0])  # type: ignore[operator]
-            best = max(range(len(found)), key=found.__getitem__)
-            return Outcome(classes[best], classes, found)
+                found = links.softmax_one([*sums, 0.0])
+            return likeliest(classes, found)
 
         return call
 
@@ -157,7 +165,8 @@ class Ordinal:
     context: Context
 
     def predict(self, frame: Frame) -> Prediction:
-        total, errors = self.shared.column(self.design, frame)
+        asked = Asked()
+        total = self.shared.column(self.design, frame, asked)
         offset, lacking = self.offset.column(frame)
         with np.errstate(all="ignore"):
             scores = (total + offset)[:, None] + np.array(self.thresholds)
@@ -166,7 +175,7 @@ class Ordinal:
         heaped[np.isnan(total)] = np.nan
         found = np.diff(heaped, axis=1, prepend=0.0)
         found[np.isnan(total)] = np.nan
-        return classified(self.classes, found, self.context.label, first(errors, lacking))
+        return classified(self.classes, found, self.context.label, first(asked.errors, lacking))
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -180,8 +189,7 @@ class Ordinal:
                 return Outcome(None, classes)
             heaped = [0.0, *(inverse(x + shift + each) for each in thresholds), 1.0]
             found = [after - before for before, after in pairwise(heaped)]
-            best = max(range(len(found)), key=found.__getitem__)
-            return Outcome(classes[best], classes, found)
+            return likeliest(classes, found)
 
         return call
 

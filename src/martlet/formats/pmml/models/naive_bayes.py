@@ -15,7 +15,7 @@ from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived
 from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.predicates import comparable
-from martlet.formats.pmml.prediction import Outcome, Prediction, classified
+from martlet.formats.pmml.prediction import Outcome, Prediction, classified, likeliest
 from martlet.formats.pmml.scope import Field, Scope, number_reader
 from martlet.formats.pmml.values import DOUBLE, Value
 
@@ -123,8 +123,7 @@ class NaiveBayes:
                 scores = [x + y for x, y in zip(scores, part(record), strict=True)]
             if max(scores) == -math.inf:
                 return Outcome(None, classes)
-            shares = links.softmax_one(scores)
-            return Outcome(classes[shares.index(max(shares))], classes, shares)
+            return likeliest(classes, links.softmax_one(scores))
 
         return call
 
@@ -206,7 +205,7 @@ def _density(element: Element) -> Density:
             scale = 1 / math.sqrt(2 * math.pi * variance)
             return (
                 lambda x: scale * np.exp(-((x - mean) ** 2) / (2 * variance)),
-                lambda x: scale * math.exp(-((x - mean) ** 2) / (2 * variance)),
+                lambda x: scale * math.exp(-((x - mean) * (x - mean)) / (2 * variance)),
             )
         case "PoissonDistribution":
             mean = found.number("mean")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from martlet.formats.pmml import links
-from martlet.formats.pmml.column import Column, all_errors
+from martlet.formats.pmml.asked import Asked
+from martlet.formats.pmml.column import Column
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived, expression_of
@@ -20,6 +21,7 @@ from martlet.formats.pmml.prediction import (
     Prediction,
     classified,
     label_column,
+    likeliest,
     numbers,
     winners,
 )
@@ -115,8 +117,9 @@ class Network:
     """Of inputs and neurons, as their outputs are laid out."""
 
     def predict(self, frame: Frame) -> Prediction:
-        columns: list[Column] = [frame[each.slot] for each in self.inputs]
-        errors = all_errors(columns)
+        asked = Asked()
+        columns: list[Column] = [asked.needs(frame[each.slot]) for each in self.inputs]
+        errors = asked.errors
         x = np.stack([each.cast(DOUBLE).floats() for each in columns], axis=1)
         gone = np.isnan(x).any(axis=1)
         with np.errstate(all="ignore"):
@@ -156,21 +159,24 @@ class Network:
             labels, neurons = listed, list(places)
 
         def call(record: Record) -> Outcome:
-            values = [read(record) for read in reads]
-            if None in values:
-                return Outcome(None, labels)
+            values: list[float] = []
+            for read in reads:
+                value = read(record)
+                if value is None:
+                    return Outcome(None, labels)
+                values.append(value)
             x = np.array([values], dtype=np.float64)
             with np.errstate(all="ignore"):
                 for layer in layers:
                     x = np.concatenate([x, layer(x)], axis=1)
                 shares = x[0, neurons]
                 if inverse is not None:
-                    found = float(inverse(shares)[0])
-                    return Outcome(None if found != found else found)
-            best = int(shares.argmax())
-            if shares[best] != shares[best]:
-                return Outcome(None, labels)
-            return Outcome(labels[best], labels, shares.tolist(), ids[neurons[best]])
+                    number = float(inverse(shares)[0])
+                    return Outcome(None if number != number else number)
+            found = likeliest(labels, shares.tolist())
+            if found.value is not None:
+                found.entity = ids[neurons[int(shares.argmax())]]
+            return found
 
         return call
 
@@ -233,7 +239,7 @@ def _layer(
         np.array([each.number("bias", 0.0) for each in neurons]),
         activation,
         float(inherited("threshold") or 0.0),
-        layer.number("leakage", 0.0) if activation == "rectifier" else 0.0,
+        float(inherited("leakage") or 0.0) if activation == "rectifier" else 0.0,
         per_neuron("width", 1.0),
         per_neuron("altitude", 1.0),
         normalization,

@@ -174,7 +174,8 @@ class Planting:
                     unknown = nothing if child is None else place_of(child, scored, count)
                 case _:
                     pass
-            otherwise = leaf(scored, penalties) if self.last else nothing
+            # The parent's own score: where it has none, there is no prediction.
+            otherwise = leaf(scored, penalties) if self.last and scored == node else nothing
             tests = [self._test(nodes, children[0])]
             if self._splits(nodes, children, tests[0]):
                 lost = otherwise if unknown is None else unknown

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from martlet.formats.pmml import links
+from martlet.formats.pmml.asked import Asked
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.models.regression_table import Table, read_table
-from martlet.formats.pmml.prediction import Outcome, Prediction, classified, numbers
+from martlet.formats.pmml.prediction import Outcome, Prediction, classified, likeliest, numbers
 from martlet.formats.pmml.values import FLOAT, DataType, Value, round32
 
 _METHODS = (
@@ -35,8 +36,11 @@ class Regression:
     method: str
 
     def predict(self, frame: Frame) -> Prediction:
-        total, errors = self.table.column(frame)
-        return numbers(links.INVERSE[self.method][0](total), self.table.kind, errors)
+        asked = Asked()
+        total = self.table.column(frame, asked)
+        with np.errstate(invalid="ignore"):
+            found = links.INVERSE[self.method][0](total)
+        return numbers(found, self.table.kind, asked.errors)
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -48,7 +52,10 @@ class Regression:
 
         def call(record: Record) -> Outcome:
             x = total(record)
-            return Outcome(None if x is None else held(inverse(x)))
+            if x is None:
+                return Outcome(None)
+            found = held(inverse(x))
+            return Outcome(None if found != found else found)
 
         return call
 
@@ -64,18 +71,12 @@ class Classification:
     label: DataType
 
     def predict(self, frame: Frame) -> Prediction:
-        sums, errors = [], None
-        for table in self.tables:
-            total, failed = table.column(frame)
-            sums.append(total)
-            if errors is None:
-                errors = failed
-        scores = np.stack(sums, axis=1)
+        asked = Asked()
+        scores = np.stack([table.column(frame, asked) for table in self.tables], axis=1)
         # A row that lacks a number in any table has no distribution.
         scores[np.isnan(scores).any(axis=1)] = np.nan
-        with np.errstate(invalid="ignore"):
-            found = probabilities(scores, self.method, self.ordinal)
-        return classified(self.classes, found, self.label, errors)
+        found = probabilities(scores, self.method, self.ordinal)
+        return classified(self.classes, found, self.label, asked.errors)
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -98,6 +99,8 @@ class Classification:
                 if x is None or (not constant_rest and rest(record) is None):
                     return Outcome(None, classes)
                 p = inverse(x)
+                if p != p:
+                    return Outcome(None, classes)
                 if clipped:
                     p = min(max(p, 0.0), 1.0)
                 q = 1 - p
@@ -109,18 +112,20 @@ class Classification:
             return two
 
         def many(record: Record) -> Outcome:
-            sums = [total(record) for total in totals]
-            if None in sums:
-                return Outcome(None, classes)
+            sums: list[float] = []
+            for total in totals:
+                x = total(record)
+                if x is None:
+                    return Outcome(None, classes)
+                sums.append(x)
             try:
                 if method == "softmax" and not ordinal:
-                    found = links.softmax_one(sums)  # type: ignore[arg-type] # no None left
+                    found = links.softmax_one(sums)
                 else:
                     found = probabilities(np.array([sums]), method, ordinal)[0].tolist()
             except (OverflowError, ValueError) as exc:
                 raise RowError(f"the scores {sums} have no probabilities: {exc}") from None
-            best = max(range(len(found)), key=found.__getitem__)
-            return Outcome(classes[best], classes, found)
+            return likeliest(classes, found)
 
         return many
 
@@ -132,7 +137,11 @@ def probabilities(scores: np.ndarray, method: str, ordinal: bool) -> np.ndarray:
     Two classes: the first by the link, the second is the rest. Ordinal: the links are
     cumulative. More: softmax and simplemax share out; ``none`` leaves the rest to the last.
     """
-    classes = scores.shape[1]
+    with np.errstate(all="ignore"):
+        return _shares(scores, method, ordinal)
+
+
+def _shares(scores: np.ndarray, method: str, ordinal: bool) -> np.ndarray:
     if ordinal:
         return _cumulative(scores, method)
     if method == "softmax":
@@ -140,7 +149,7 @@ def probabilities(scores: np.ndarray, method: str, ordinal: bool) -> np.ndarray:
     if method == "simplemax":
         return links.simplemax(scores)
     inverse = links.INVERSE[method][0]
-    if classes == 2:
+    if scores.shape[1] == 2:
         first = inverse(scores[:, 0])
         if method == "none":
             first = np.clip(first, 0.0, 1.0)
@@ -156,8 +165,6 @@ def _cumulative(scores: np.ndarray, method: str) -> np.ndarray:
     if method in ("softmax", "simplemax"):
         return links.softmax(scores) if method == "softmax" else links.simplemax(scores)
     total = np.array(links.INVERSE[method][0](scores))
-    if method == "none":
-        total = np.clip(total, 0.0, 1.0)
     total[:, -1] = 1.0
     found = total.copy()
     found[:, 1:] -= total[:, :-1]

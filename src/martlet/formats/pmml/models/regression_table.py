@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from martlet.formats.pmml.column import Column, Reasons, all_errors
+from martlet.formats.pmml.asked import Asked
+from martlet.formats.pmml.column import Column
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import FLOATS, Frame, Record, Single
+from martlet.formats.pmml.functions import power
 from martlet.formats.pmml.scope import Field, Scope, number_reader
 from martlet.formats.pmml.values import DOUBLE, FLOAT, DataType, Value, convert, parse, round32
 
@@ -56,33 +58,32 @@ class Table:
     kind: DataType
     scope: Scope
 
-    def column(self, frame: Frame) -> tuple[np.ndarray, Reasons | None]:
-        """Return the sum of each row, NaN where a number is missing, and the rows in error."""
+    def column(self, frame: Frame, asked: Asked) -> np.ndarray:
+        """
+        Return the sum of each row, NaN where a number is missing.
+
+        Args:
+            asked: Told of the fields in the order in which they are asked for.
+        """
         real = self.kind.numpy
         total = np.full(frame.rows, real(self.intercept))
-        used: list[Column] = []
-        for term in self.terms:
-            match term:
-                case Numeric(field, coefficient, exponent):
-                    column: Column = frame[field.slot]
-                    used.append(column)
-                    x = _floats(column, real)
-                    if exponent != 1:
-                        x = x**exponent
-                    total += real(coefficient) * x
-                case Categorical(field, coefficients):
-                    column = frame[field.slot]
-                    used.append(column)
-                    total += _coefficients(column, coefficients, real)
-                case Product(fields, coefficient):
-                    x = np.full(frame.rows, real(coefficient))
-                    for field in fields:
-                        column = frame[field.slot]
-                        used.append(column)
-                        x = x * _floats(column, real)
-                    total += x
-        errors = all_errors(used) if any(c.errors is not None for c in used) else None
-        return total, errors
+        with np.errstate(over="ignore", invalid="ignore"):
+            for term in self.terms:
+                match term:
+                    case Numeric(field, coefficient, exponent):
+                        x = _floats(asked.needs(frame[field.slot]), real)
+                        if exponent != 1:
+                            x = x**exponent
+                        total += real(coefficient) * x
+                    case Categorical(field, coefficients):
+                        column = asked.takes(frame[field.slot])
+                        total += _coefficients(column, coefficients, real)
+                    case Product(fields, coefficient):
+                        x = np.full(frame.rows, real(coefficient))
+                        for field in fields:
+                            x = x * _floats(asked.needs(frame[field.slot]), real)
+                        total += x
+        return total
 
     def single(self, alone: bool = False) -> Callable[[Record], float | None]:
         """
@@ -103,7 +104,7 @@ class Table:
             return self._single32()
         for term in self.terms:
             match term:
-                case Numeric(field, coefficient, 1) if field.type.is_number:
+                case Numeric(field, coefficient, 1) if field.type.is_number and not parts:
                     plain.append((reader(field), coefficient))
                 case Numeric(field, coefficient, exponent):
                     parts.append(_power(reader(field), field.type, coefficient, exponent))
@@ -127,7 +128,7 @@ class Table:
                 if x is None:
                     return None
                 found += x
-            return found
+            return None if found != found else found
 
         given, factors = self._given(), [coefficient for _, coefficient in plain]
         if given is None:
@@ -178,7 +179,7 @@ class Table:
                 if x is None:
                     return None
                 found = found + np.float32(x)
-            return float(found)
+            return None if found != found else float(found)
 
         return total
 
@@ -206,7 +207,7 @@ def _power(
         if x is None:
             return None
         number: float = convert(x, DOUBLE, kind)
-        return coefficient * number**exponent if exponent != 1 else coefficient * number
+        return coefficient * (number if exponent == 1 else power(number, exponent))
 
     return part
 
@@ -221,7 +222,10 @@ def _product(
     def part(record: Record) -> float | None:
         found = coefficient
         for read in reads:
-            found *= read(record)
+            x = read(record)
+            if x != x:
+                return None
+            found *= x
         return None if found != found else found
 
     return part

@@ -1,4 +1,9 @@
-"""RuleSetModel: rules that vote, or the first that fires. Source: PMML 4.4.1, RuleSet."""
+"""
+RuleSetModel: rules that vote, or the first that fires. Source: PMML 4.4.1, RuleSet.
+
+Of ``weightedMax`` the strongest rules of the labels compete by their confidence, as in the
+reference engine; the standard's own words would have the strongest rule of all.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +12,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from martlet.formats.pmml.column import Column, Reasons, first, kept
+from martlet.formats.pmml.column import Column, Mask, Reasons, first, kept
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.frame import Frame, Record, RowError
-from martlet.formats.pmml.predicates import Compound, Predicate, predicate_of
+from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.predicates import Predicate, predicate_of
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column
 from martlet.formats.pmml.values import STRING, Value
-
-_CRITERIA = ("firstHit", "weightedSum", "weightedMax")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A score for the rows that a predicate holds for."""
+    """A score for the rows that all its conditions hold for."""
 
     id: str
-    predicate: Predicate
+    conditions: tuple[Predicate, ...]
+    """Of the rules around it, then its own: each is asked where those before it hold."""
     score: Value
     confidence: float
     weight: float
+
+    def holds(self, frame: Frame) -> tuple[Mask, Reasons | None]:
+        """Return where it fires, and the rows of which that cannot be said."""
+        yes: Mask = np.ones(frame.rows, dtype=bool)
+        errors: Reasons | None = None
+        for each in self.conditions:
+            truth = each.truth(frame)
+            if truth.errors is not None:
+                errors = first(errors, kept(truth.errors, yes))
+            yes = yes & truth.yes
+        return yes, errors
+
+    def single(self) -> Callable[[Record], bool]:
+        """Return a closure that says whether it fires for a record."""
+        holds = [each.single() for each in self.conditions]
+        return lambda record: all(each(record) is True for each in holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,117 +61,112 @@ class RuleSet:
     labels: tuple[Value, ...]
 
     def predict(self, frame: Frame) -> Prediction:
-        rows, count = frame.rows, len(self.labels)
-        index = {label: code for code, label in enumerate(self.labels)}
-        fired = np.zeros((rows, len(self.rules)), dtype=bool)
+        fired = np.zeros((frame.rows, len(self.rules)), dtype=bool)
         errors: Reasons | None = None
-        settled = np.zeros(rows, dtype=bool)
         for place, rule in enumerate(self.rules):
-            truth = rule.predicate.truth(frame)
-            fired[:, place] = truth.yes
-            if truth.errors is not None:
-                errors = first(errors, kept(truth.errors, ~settled))
-            if self.criterion == "firstHit":
-                settled |= truth.yes
-        sums = np.zeros((rows, count))
-        winner, confidence = self._decided(fired, index, sums)
-        none = winner < 0
+            fired[:, place], failed = rule.holds(frame)
+            errors = first(errors, failed)
+        codes, winner, confidence = self._decided(fired)
+        none = codes < 0
         if self.default is not None:
-            confidence[none, index[self.default]] = self.default_confidence
-            sums[none, index[self.default]] = 1.0
-        codes = sums.argmax(axis=1)
-        if self.default is None:
-            codes = np.where(none, -1, codes)
+            codes = np.where(none, self.labels.index(self.default), codes)
+            confidence[none, codes[none]] = self.default_confidence
         value: Column = label_column(codes, self.labels, self.context.label)
         entity = label_column(winner, [rule.id for rule in self.rules], STRING)
         return Prediction(value.with_errors(errors), self.labels, confidence, confidence, entity)
 
-    def _decided(
-        self, fired: np.ndarray, index: dict[Value, int], sums: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Fill in *sums*; return each row's deciding rule, or -1, and the labels' confidence."""
-        weights = np.array([rule.weight for rule in self.rules])
-        codes = np.array([index[rule.score] for rule in self.rules], dtype=np.int64)
-        nothing = ~fired.any(axis=1)
-        confidence = np.zeros_like(sums)
+    def _decided(self, fired: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """
+        Return each row's label and deciding rule, -1 where none fired, and all labels' confidence.
+
+        Args:
+            fired: Which rules fired. Shape [rows, rules].
+        """
+        nothing, shape = len(self.rules), (len(fired), len(self.labels))
+        earliest, strongest = np.full(shape, nothing), np.full(shape, nothing)
+        heaviest, confidence = np.full(shape, -np.inf), np.zeros(shape)
+        for place, rule in enumerate(self.rules):
+            code, here = self.labels.index(rule.score), fired[:, place]
+            is_first = here & (earliest[:, code] == nothing)
+            earliest[is_first, code] = place
+            better = is_first if self.criterion == "firstHit" else (
+                here & (rule.weight > heaviest[:, code])
+            )  # fmt: skip
+            heaviest[better, code] = rule.weight
+            strongest[better, code] = place
+            if self.criterion == "weightedSum":
+                confidence[here, code] += rule.weight
+            else:
+                confidence[better, code] = rule.confidence
         if self.criterion == "weightedSum":
-            for place, code in enumerate(codes.tolist()):
-                sums[fired[:, place], code] += weights[place]
-            confidence[:] = sums / np.maximum(fired.sum(axis=1), 1)[:, None]
-            fired = fired & (codes == sums.argmax(axis=1)[:, None])
-        first_of = np.arange(len(self.rules), 0, -1.0)
-        strength = first_of if self.criterion == "firstHit" else weights
-        winner = np.where(fired, strength, -np.inf).argmax(axis=1)
-        if self.criterion != "weightedSum":
-            np.put_along_axis(sums, codes[winner][:, None], 1.0, axis=1)
-            # The last that writes is the strongest rule of its label, the first among equals.
-            for place in sorted(range(len(self.rules)), key=lambda i: (strength[i], -i)):
-                confidence[fired[:, place], codes[place]] = self.rules[place].confidence
-        sums[nothing] = 0.0
-        return np.where(nothing, -1, winner), confidence
+            confidence /= np.maximum(fired.sum(axis=1), 1)[:, None]
+        order = earliest
+        if self.criterion != "firstHit":
+            trusted = np.where(earliest < nothing, confidence, -np.inf)
+            order = np.where(trusted == trusted.max(axis=1)[:, None], earliest, nothing)
+        best = order.argmin(axis=1)
+        winner = strongest[np.arange(len(fired)), best]
+        none = winner == nothing
+        return np.where(none, -1, best), np.where(none, -1, winner), confidence
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
         """A closure that answers one record."""
-        if self.criterion != "firstHit":
-            return self._weighed()
-        rules = [(r.predicate.single(), r.score, r.confidence, r.id) for r in self.rules]
+        rules = [(rule, rule.single()) for rule in self.rules]
         labels, default, trust = self.labels, self.default, self.default_confidence
+        decide = _ONE[self.criterion]
 
         def call(record: Record) -> Outcome:
-            row = dict.fromkeys(labels, 0.0)
-            decided: tuple[Value, str | None] | None = None
-            for holds, score, confidence, identity in rules:
-                try:
-                    if holds(record) is not True:
-                        continue
-                except RowError:
-                    if decided is None:
-                        raise
-                    continue
-                decided = decided or (score, identity)
-                row[score] = row[score] or confidence
-            if decided is None:
-                decided = (default, None)
-                if default is not None:
-                    row[default] = trust
-            trusts = list(row.values())
-            return Outcome(decided[0], labels, trusts, decided[1], {"confidence": trusts})
-
-        return call
-
-    def _weighed(self) -> Callable[[Record], Outcome]:
-        rules = [(rule, rule.predicate.single()) for rule in self.rules]
-        labels, default, trust = self.labels, self.default, self.default_confidence
-        by_sum = self.criterion == "weightedSum"
-
-        def call(record: Record) -> Outcome:
-            fired = [rule for rule, holds in rules if holds(record) is True]
+            by_label: dict[Value, list[Rule]] = {}
+            for rule, holds in rules:
+                if holds(record):
+                    by_label.setdefault(rule.score, []).append(rule)
             trusts = dict.fromkeys(labels, 0.0)
-            if not fired:
-                if default is not None:
-                    trusts[default] = trust
-                shares = list(trusts.values())
-                return Outcome(default, labels, shares, None, {"confidence": shares})
-            if by_sum:
-                for rule in fired:
-                    trusts[rule.score] += rule.weight
-                best = max(labels, key=trusts.__getitem__)
-                decided = max((r for r in fired if r.score == best), key=_weight)
-                shares = [total / len(fired) for total in trusts.values()]
-            else:
-                decided = max(fired, key=_weight)
-                best = decided.score
-                strongest: dict[Value, Rule] = {}
-                for rule in fired:
-                    if rule.score not in strongest or rule.weight > strongest[rule.score].weight:
-                        strongest[rule.score] = rule
-                for label, rule in strongest.items():
-                    trusts[label] = rule.confidence
-                shares = list(trusts.values())
-            return Outcome(best, labels, shares, decided.id, {"confidence": shares})
+            identity, label = None, default
+            if by_label:
+                label, rule = decide(by_label, trusts)
+                identity = rule.id
+            elif default is not None:
+                trusts[default] = trust
+            shares = list(trusts.values())
+            return Outcome(label, labels, shares, identity, {"confidence": shares})
 
         return call
+
+
+Fired = dict[Value, list[Rule]]
+"""The rules that fired for each label, the label of the first that fired first."""
+
+
+def _first_hit(fired: Fired, trusts: dict[Value, float]) -> tuple[Value, Rule]:
+    for label, rules in fired.items():
+        trusts[label] = rules[0].confidence
+    label = next(iter(fired))
+    return label, fired[label][0]
+
+
+def _weighted_sum(fired: Fired, trusts: dict[Value, float]) -> tuple[Value, Rule]:
+    count = sum(map(len, fired.values()))
+    for label, rules in fired.items():
+        trusts[label] = sum(rule.weight for rule in rules) / count
+    label = max(fired, key=trusts.__getitem__)
+    return label, max(fired[label], key=_weight)
+
+
+def _weighted_max(fired: Fired, trusts: dict[Value, float]) -> tuple[Value, Rule]:
+    strongest = {label: max(rules, key=_weight) for label, rules in fired.items()}
+    for label, rule in strongest.items():
+        trusts[label] = rule.confidence
+    label = max(fired, key=trusts.__getitem__)
+    return label, strongest[label]
+
+
+_ONE: dict[str, Callable[[Fired, dict[Value, float]], tuple[Value, Rule]]] = {
+    "firstHit": _first_hit,
+    "weightedSum": _weighted_sum,
+    "weightedMax": _weighted_max,
+}
+"""What fills in the labels' confidence, and decides; by criterion."""
 
 
 def _weight(rule: Rule) -> float:
@@ -164,7 +179,7 @@ def compile_model(context: Context) -> RuleSet:
     methods = rule_set.all("RuleSelectionMethod")
     if not methods:
         raise rule_set.error("holds no RuleSelectionMethod")
-    criterion = methods[0].choice("criterion", _CRITERIA)
+    criterion = methods[0].choice("criterion", tuple(_ONE))
     rules: list[Rule] = []
     _collect(rule_set, (), context, rules)
     score = rule_set.get("defaultScore")
@@ -185,11 +200,10 @@ def _collect(
         if each.tag == "CompoundRule":
             _collect(each, own, context, rules)
             continue
-        predicate = own[0] if len(own) == 1 else Compound("and", own)
         rules.append(
             Rule(
                 each.get("id") or str(len(rules) + 1),
-                predicate,
+                own,
                 context.parse_label(each.need("score"), each),
                 each.number("confidence", 1.0),
                 each.number("weight", 1.0),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from martlet.formats.pmml.column import Column, Reasons, first, kept
+from martlet.formats.pmml.column import Column, Reasons, first, kept, reasons
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import Expression, cast, compile_expression, expression_of
-from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.predicates import Predicate, predicate_of
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column
 from martlet.formats.pmml.values import DOUBLE, STRING
@@ -35,8 +35,13 @@ class Characteristic:
     attributes: tuple[Attribute, ...]
     baseline: float
 
+    @property
+    def undecided(self) -> str:
+        """Why a row has no points."""
+        return f"characteristic {self.name!r} gives no points: no attribute holds, or it has none"
+
     def points(self, frame: Frame) -> tuple[np.ndarray, np.ndarray, Reasons | None]:
-        """Return each row's points, NaN where there are none, its attribute (-1) and errors."""
+        """Return each row's points, its attribute, and the rows without: NaN, -1, and why."""
         points = np.full(frame.rows, np.nan)
         place = np.full(frame.rows, -1)
         left = np.ones(frame.rows, dtype=bool)
@@ -56,7 +61,7 @@ class Characteristic:
                 points[here] = column.floats()[here]
                 if column.errors is not None:
                     errors = first(errors, kept(column.errors, here))
-        return points, place, errors
+        return points, place, first(errors, reasons(np.isnan(points), self.undecided))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ class Scorecard:
         """A closure that answers one record."""
         parts = [
             (
+                c.undecided,
                 c.baseline,
                 [
                     (
@@ -138,14 +144,14 @@ class Scorecard:
         def call(record: Record) -> Outcome:
             total = initial
             losses: dict[str, float] = {}
-            for baseline, attributes in parts:
+            for undecided, baseline, attributes in parts:
                 taken = next((each for each in attributes if each[0](record) is True), None)
                 if taken is None:
-                    return Outcome(None)
+                    raise RowError(undecided)
                 _, score, compute, code = taken
                 points = score if compute is None else compute(record)
                 if points is None:
-                    return Outcome(None)
+                    raise RowError(undecided)
                 total += points
                 if with_reasons and code:
                     loss = baseline - points if below else points - baseline

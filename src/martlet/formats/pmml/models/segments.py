@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.formats.pmml.column import Column, Mask, choose, scatter
+from martlet.formats.pmml.column import Column, choose, scatter
 from martlet.formats.pmml.context import Context, NestedModel
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import Frame, Record
@@ -131,14 +131,14 @@ def _conditional(
     otherwise = program.reader(before.slot) if before is not None else None
 
     def batch(frame: Frame) -> Column:
-        where: Mask = frame[mask].values
-        rows = np.flatnonzero(where)
+        where: Column = frame[mask]
+        rows = np.flatnonzero(where.values)
         if len(rows) == frame.rows:
             return frame[field.slot]  # type: ignore[no-any-return] # a field's slot has columns
-        own = scatter(frame.take(rows)[field.slot], rows, frame.rows)
-        if before is None:
-            return own
-        return choose(where, own, frame[before.slot].cast(field.type))
+        found = scatter(frame.take(rows)[field.slot], rows, frame.rows)
+        if before is not None:
+            found = choose(where.values, found, frame[before.slot].cast(field.type))
+        return found.with_errors(where.errors)
 
     def single(record: Record) -> Value:
         if is_active(record):

@@ -22,6 +22,7 @@ from martlet.formats.pmml.prediction import (
     Outcome,
     Prediction,
     classified,
+    likeliest,
     numbers,
     outcome_of,
 )
@@ -102,10 +103,7 @@ class TreesSummed:
             shares = [total / divisor for total in add(record)]
             if otherwise is not None and shares[0] != shares[0]:
                 shares = combine_of(record)
-            best = max(range(len(shares)), key=shares.__getitem__)
-            if shares[best] != shares[best]:
-                return Outcome(None, classes)
-            return Outcome(classes[best], classes, shares)
+            return likeliest(classes, shares)
 
         return label
 

@@ -1,0 +1,87 @@
+"""Whether two answers agree, and the differences that are meant to be."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from pmml_random.ours import Answer
+
+STEP = 1e-8
+STEP32 = 2e-5
+KINDER = re.compile(
+    r"Expected org\.jpmml\.evaluator\.Has"  # an output that the model has nothing for is empty
+    r"|NotImplementedException"
+    r"|Required attribute (Node|RuleSet|TargetValue|AssociationRule)@\w+ is not defined"
+    r"|UnsupportedAttributeException: Attribute with value TextIndex@localTermWeights"
+    r"|Element InlineTable is not valid"  # keys that no field can hold
+    r"|No PMML data type for (the intersection|Java data type java.util.ArrayList)"
+    r'|Function "formatNumber" cannot accept "pattern" value'  # %d of a whole double
+    r"|Expected integer value, got (double|float) value"  # Poisson's, of what is no count
+    r"|MissingFieldException: Field"  # a shared field that only an inner schema names
+    r"|(compareFunction|multipleModelMethod|normalizationMethod)=\w+ is not valid"
+    r"|Expected false or true, got"  # binary similarities of other numbers
+)
+"""What the reference refuses rows for, and martlet answers."""
+
+
+def difference(ours: Answer, theirs: Answer, step: float = STEP) -> str | None:
+    """Return how *ours* differs from *theirs*; None: it does not."""
+    if isinstance(theirs, str) and KINDER.search(theirs):
+        return None
+    if isinstance(ours, str) or isinstance(theirs, str):
+        if isinstance(ours, str) and isinstance(theirs, str):
+            return None
+        return f"ours {_shown(ours)}, theirs {_shown(theirs)}"
+    for name, wanted in theirs.items():
+        if name not in ours:
+            return f"{name} is not among ours"
+        if not same(ours[name], wanted, step):
+            return f"{name}: ours {ours[name]!r}, theirs {wanted!r}"
+    return None
+
+
+def _shown(answer: Answer) -> str:
+    return f"refuses ({answer})" if isinstance(answer, str) else f"answers {answer}"
+
+
+def same(ours: Any, theirs: Any, step: float = STEP) -> bool:
+    """Whether two cells are the same: numbers within *step*, lists by their members."""
+    ours, theirs = _opened(ours), _opened(theirs)
+    if isinstance(theirs, list):
+        return (
+            isinstance(ours, list)
+            and len(ours) == len(theirs)
+            and all(same(a, b, step) for a, b in zip(ours, theirs, strict=True))
+        )
+    one, other = _number(ours), _number(theirs)
+    if one is None or other is None:
+        return _text(ours) == _text(theirs)
+    if math.isnan(other) or math.isnan(one):
+        return math.isnan(other) and (ours is None or math.isnan(one))
+    if math.isinf(one) or math.isinf(other):
+        return one == other
+    return abs(one - other) <= step * max(1.0, abs(other))
+
+
+def _opened(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+
+
+def _text(value: Any) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value) if not isinstance(value, str) or re.match(r"[-+\d.]", value) else None
+    except ValueError:
+        return None

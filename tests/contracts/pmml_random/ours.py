@@ -1,0 +1,72 @@
+"""martlet, asked as the reference is: each row alone, and all in one batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from martlet.errors import UnsupportedModel
+from martlet.formats import load
+from martlet.tensors import DType
+
+REASON = "_reason"
+Answer = dict[str, Any] | str
+"""The outputs of a row, or why there are none."""
+
+
+class Ours:
+    """
+    One document as martlet loads it.
+
+    Raises:
+        UnsupportedModel: it does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._model = load(path, format="pmml")
+        signature = self._model.signatures["serving_default"]
+        self._inputs = signature.inputs
+
+    def _columns(self, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+        return {
+            name: _column([row.get(name) for row in rows], spec.dtype)
+            for name, spec in self._inputs.items()
+        }
+
+    def together(self, rows: list[dict[str, Any]]) -> list[Answer]:
+        """Return the answers of *rows* in one batch."""
+        # One more row: a batch of one is a record.
+        return self._answers([*rows, rows[-1]])[:-1]
+
+    def alone(self, row: dict[str, Any]) -> Answer:
+        """Return the answer of one record."""
+        return self._answers([row])[0]
+
+    def _answers(self, rows: list[dict[str, Any]]) -> list[Answer]:
+        columns = self._columns(rows)
+        found = self._model.predict(columns)
+        names = [name for name in found if name != REASON]
+        listed = {name: found[name].tolist() for name in found}
+        count = len(listed[REASON])
+        return [
+            listed[REASON][at % count] or {name: _plain(listed[name][at % count]) for name in names}
+            for at in range(len(rows))
+        ]
+
+
+def _column(cells: list[Any], dtype: DType) -> np.ndarray:
+    if dtype is DType.FLOAT64 and all(c is None or type(c) in (int, float) for c in cells):
+        return np.array([np.nan if c is None else c for c in cells], dtype=np.float64)
+    found = np.empty(len(cells), dtype=object)
+    for place, cell in enumerate(cells):
+        found[place] = cell
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value
+
+
+__all__ = ["Answer", "Ours", "UnsupportedModel"]
