@@ -47,6 +47,8 @@ def ask(server: str, path: str, body: object) -> Any:
     Raises:
         MartletError: what the server answered, or that it cannot be reached.
     """
+    if "://" not in server:
+        server = f"http://{server}"
     request = urllib.request.Request(
         server.rstrip("/") + path,
         data=body if isinstance(body, bytes) else orjson.dumps(body),

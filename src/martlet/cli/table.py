@@ -18,6 +18,9 @@ from martlet.cli.table_precision import precision
 from martlet.errors import InvalidInput, ModelNotFound
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from martlet.stores.updates import Applied, Update
 
 _NUMBERS = {"ignore_unknown_options": True}  # -0.5 is a component, and no option
@@ -51,8 +54,8 @@ def get(name: str, keys: tuple[str, ...], root: Path, as_json: bool) -> None:
     found = open_table(name, root)
     wanted = [key_of(found, key) for key in keys]
     gathered = found.get_many(wanted)
-    rows = [
-        {"key": key, "vector": vector.tolist() if known else None}
+    rows: list[dict[str, object]] = [
+        {"key": key, "vector": _numbers(vector) if known else None}
         for key, vector, known in zip(wanted, *gathered, strict=True)
     ]
     _print_rows(rows, as_json)
@@ -77,10 +80,9 @@ def rows(name: str, live: bool, start: int, limit: int, root: Path, as_json: boo
     """
     found = open_table(name, root)
     some = (found.live_rows if live else found.all_rows)[start : start + limit]
-    vectors, keys = found.take(some).tolist(), found.keys.at(some).tolist()
-    _print_rows(
-        [{"key": key, "vector": vector} for key, vector in zip(keys, vectors, strict=True)], as_json
-    )
+    keys = found.keys.at(some).tolist()
+    shown = zip(keys, found.take(some), strict=True)
+    _print_rows([{"key": key, "vector": _numbers(vector)} for key, vector in shown], as_json)
 
 
 @table.command("set", context_settings=_NUMBERS)
@@ -271,6 +273,11 @@ def _vector(values: tuple[str, ...]) -> list[float]:
         raise InvalidInput(f"{' '.join(values)!r} is no list of numbers") from None
     assert isinstance(found, list)
     return found
+
+
+def _numbers(vector: NDArray[np.float32]) -> list[float]:
+    """Return *vector* in as few digits as its float32 have: 0.1, not 0.10000000149011612."""
+    return [float(str(each)) for each in vector]
 
 
 def _print_rows(found: list[dict[str, object]], as_json: bool) -> None:

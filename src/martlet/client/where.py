@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from martlet.client.rest import AsyncRestClient, RestClient
 from martlet.client.seam import AsyncClient, Client
 from martlet.errors import InvalidInput
+
+_ADDRESS = re.compile(r"(http|grpc)://([^/\s]+:[0-9]{1,5})/?")
 
 
 def connect(address: str) -> Client:
@@ -40,7 +44,7 @@ def connect_async(address: str) -> AsyncClient:
 
 
 def _parts(address: str) -> tuple[str, str]:
-    scheme, separator, where = address.partition("://")
-    if not separator or scheme not in ("http", "grpc") or not where.strip("/"):
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
         raise InvalidInput(f"{address!r} is no address: use http://host:port or grpc://host:port")
-    return scheme, where.rstrip("/")
+    return found[1], found[2]

@@ -84,7 +84,6 @@ class TestCompare:
         found = invoke("compare", lookup(), lookup("near", change=0.001), *loose, "--json")
         assert json.loads(found)["limits"]["relative"] == "inf"
 
-
     def test_a_model_of_other_inputs_is_told_by_its_input(self, invoke, lookup, tmp_path):
         light = tmp_path / "light.npz"
         np.savez(light, inputs=np.array(["dot"]), w0=np.ones((1, 1)), b0=np.zeros(1))

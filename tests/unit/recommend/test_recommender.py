@@ -128,7 +128,9 @@ class TestWhoIsUnknown:
         assert place.open(text).recommend(Ask(99)).step == "popular"
 
     def test_a_key_of_another_kind_is_told(self, place: Place):
-        with pytest.raises(InvalidInput, match="nobody here has a key like 'anna': keys are whole numbers"):
+        with pytest.raises(
+            InvalidInput, match="nobody here has a key like 'anna': keys are whole numbers"
+        ):
             place.open().recommend(Ask("anna", context=HOUR))
 
 
