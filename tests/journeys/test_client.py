@@ -87,7 +87,9 @@ def test_nobody_there_is_not_available():
                 client.predict("sums", {"x": [1.0]}, timeout_s=5)
 
 
-@pytest.mark.parametrize("address", ["localhost:8501", "https://localhost", "http://", ""])
+@pytest.mark.parametrize(
+    "address", ["localhost:8501", "https://h:1", "http://", "http://h", "http://h:1/x"]
+)
 def test_an_address_says_its_protocol(address):
     with pytest.raises(InvalidInput, match="http://host:port"):
         connect(address)
