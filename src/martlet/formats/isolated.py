@@ -34,6 +34,7 @@ from martlet.formats.priority import (
     patience_s,
     reversible,
     usual_after,
+    worked_s,
 )
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -42,6 +43,10 @@ log = logging.getLogger(__name__)
 
 LEAVING_S = 0.2
 """How long a process may take to leave by itself."""
+
+_LOOK_S = 0.01
+"""How often at most it is looked how much a process has worked."""
+
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -80,7 +85,7 @@ class Isolated:
         self._format = format
         self._deaths: list[float] = []
         self._troubles: list[float] = []
-        self._usual_s = 0.0
+        self._usual_s = self._usual_work_s = 0.0
         self._lock = threading.Lock()
         self._closed = False
         self._launcher = launcher_of(options.threads)
@@ -116,15 +121,17 @@ class Isolated:
             self._lock.release()
 
     def _ask(self, inputs: Tensors, signature_name: str, end: float) -> dict[str, Tensor]:
-        begun = time.monotonic()
-        patience = patience_s(self._usual_s)
+        begun, worked = time.monotonic(), worked_s(self._pid)
         # A caller in a hurry does not end a process that may be as quick as ever.
-        limit = min(self._call_s, max(end - begun, patience))
+        limit = min(self._call_s, max(end - begun, patience_s(self._usual_s)))
+        most = worked + patience_s(self._usual_work_s)
         try:
             self._channel.send({"signature": signature_name}, inputs)
-            told, outputs = self._answer(begun + patience, begun + limit)
+            told, outputs = self._answer(most, begun + limit)
         except TimeoutError as exc:
-            self._troubles = [*self._troubles[-9:], time.monotonic()]
+            # One that yields and had no core may be late for want of it.
+            if not self._priority.idle or worked_s(self._pid) >= most:
+                self._troubles = [*self._troubles[-9:], time.monotonic()]
             self._end(0.0)
             self._start_soon()
             raise DeadlineExceeded(
@@ -139,16 +146,24 @@ class Isolated:
                 f"the model's process died while it answered: {how}; it is started anew"
             ) from exc
         self._usual_s = usual_after(self._usual_s, time.monotonic() - begun)
+        self._usual_work_s = usual_after(self._usual_work_s, worked_s(self._pid) - worked)
         if "error" in told:
             raise _error(told)
         return {name: value.copy() for name, value in outputs.items()}
 
-    def _answer(self, patient_until: float, end: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what the process sends by *end*; after *patient_until* it has to yield."""
-        with contextlib.suppress(TimeoutError):
-            return self._channel.receive(_seconds_to(min(patient_until, end)))
-        if patient_until < end and self._priority.lower():
-            log.info("%s works longer than usual: it yields to everybody meanwhile", self._path)
+    def _answer(self, most_s: float, end: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what the process sends by *end*; once it has worked *most_s* it has to yield."""
+        while not self._priority.idle:
+            left = most_s - worked_s(self._pid)
+            if left <= 0:
+                if self._priority.lower():
+                    log.info("%s works longer than usual: it yields meanwhile", self._path)
+                break
+            with contextlib.suppress(TimeoutError):
+                # Who only waits, for a core or for anything else, takes nobody's.
+                return self._channel.receive(min(max(left, _LOOK_S), _seconds_to(end)))
+            if time.monotonic() >= end:
+                break
         return self._channel.receive(_seconds_to(end))
 
     def _start_soon(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ _FORGETS = 0.99
 
 def patience_s(usual_s: float) -> float:
     """
-    Return how long a call may work before its process has to yield.
+    Return how long a call may work before its process has to yield, or may be ended.
 
     >>> [patience_s(usual) for usual in (0.0, 0.002, 0.5)]
     [0.1, 0.1, 2.0]
@@ -49,6 +50,19 @@ def is_suspect(troubles: Sequence[float], now: float) -> bool:
     False
     """
     return sum(now - each < _AMONG_S for each in troubles[-_MANY:]) == _MANY
+
+
+def worked_s(pid: int) -> float:
+    """
+    Return how long the process *pid*, all its threads together, has had a core; 0: it is gone.
+
+    Source:
+        clock_getcpuclockid(3): a clock's id is made of the process's; CPUCLOCK_SCHED is 2.
+    """
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
 
 
 class Priority:

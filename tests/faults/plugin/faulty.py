@@ -19,7 +19,7 @@ from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensors
 
 NAME, WEIGHTS = "model.faulty", "weights.bin"
-RAISE, LOOP, HOLD_GIL, CRASH, SLOW, HANG = -1, -2, -3, -4, -5, -6
+RAISE, LOOP, HOLD_GIL, CRASH, SLOW, HANG, BUSY = -1, -2, -3, -4, -5, -6, -7
 """Values of ``x`` that make one call misbehave."""
 
 
@@ -70,6 +70,11 @@ def misbehave(how: int) -> None:
         time.sleep(0.5)
     if how == HANG:
         time.sleep(3600)
+    if how == BUSY:
+        # For half a second, and at least as long on a core as makes it unusual.
+        end, worked = time.monotonic() + 0.5, time.thread_time() + 0.11
+        while time.monotonic() < end or time.thread_time() < worked:
+            pass
 
 
 def load(path: Path, options: LoadOptions) -> Faulty:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty import LOOP, SLOW
+from faulty import BUSY, HANG, LOOP, SLOW
 
 from martlet import deadline
 from martlet.errors import DeadlineExceeded, NotAvailable, UnsupportedModel
@@ -138,11 +138,28 @@ def policies_while(model: Isolated, x: float) -> list[set[int]]:
 def test_a_call_that_takes_unusually_long_yields_to_everybody_until_it_is_answered(path):
     model = opened(path)
     assert policies(model) == {os.SCHED_OTHER}
-    assert {os.SCHED_IDLE} in policies_while(model, SLOW)
+    assert {os.SCHED_IDLE} in policies_while(model, BUSY)
     assert score(model, 5) == 1005
     assert policies(model) == {os.SCHED_OTHER}
-    # Now it is known that a call may take half a second.
+    # Now it is known that a call may work as long.
+    assert {os.SCHED_IDLE} not in policies_while(model, BUSY)
+    model.close()
+
+
+def test_a_call_that_waits_takes_no_core_and_yields_to_nobody(path):
+    model = opened(path)
     assert {os.SCHED_IDLE} not in policies_while(model, SLOW)
+    model.close()
+
+
+@needs_right
+def test_one_that_yields_and_is_ended_without_having_worked_is_not_held_against_it(path):
+    model = opened(path)
+    for how in (LOOP, LOOP, HANG, HANG):
+        with deadline.within(0.3), pytest.raises(DeadlineExceeded):
+            score(model, how)
+        assert score(model, 5) == 1005
+    assert len(model._troubles) == 2
     model.close()
 
 
