@@ -30,7 +30,7 @@ from martlet.serving.manager import Manager
 from martlet.serving.reconciler import Reconciler
 from martlet.serving.residents import Residents
 from martlet.serving.roster import LoadOrder, UnloadOrder
-from martlet.serving.settings import DEFAULT, ModelSettings
+from martlet.serving.settings import DEFAULT, ModelSettings, Transition
 from martlet.serving.versions import Source, Wanted
 from martlet.states import VersionStatus
 
@@ -55,6 +55,9 @@ class Engine:
             ``ModelSettings(on_demand=True)``: the longest unused of those is closed for it, and
             opened again by the ``predict`` that asks for it. 0: as much as it likes.
 
+    Raises:
+        InvalidInput: *threads* or *memory_mb* is too small.
+
     >>> engine = Engine()
     >>> engine.load("ctr", "models/ctr-1.onnx")                               # doctest: +SKIP
     1
@@ -62,6 +65,10 @@ class Engine:
     """
 
     def __init__(self, *, threads: int = 1, memory_mb: int = 0) -> None:
+        if threads < 1 or memory_mb < 0:
+            raise InvalidInput(
+                f"threads is {threads}, memory_mb {memory_mb}; wanted are 1 or more, and 0 or more"
+            )
         self._engine = _Engine()
         self._manager = Manager(
             self._engine,
@@ -185,8 +192,8 @@ class Engine:
         """Make *wanted* true of *name*: the steps of a fleet whose one worker is this process."""
         self._wanted[name] = wanted
         self._reconciler.want(self._wanted)
-        leaving: list[UnloadOrder] = []
         while orders := self._reconciler.step(time.monotonic()):
+            leaving: list[UnloadOrder] = []
             for order in orders:
                 match order:
                     case LoadOrder(of, version):
@@ -196,14 +203,18 @@ class Engine:
                         )
                     case UnloadOrder():
                         leaving.append(order)
+            self._manager.publish(self._reconciler.roster)
+            for order in leaving:
+                self._free(order, wanted.transition is Transition.RESOURCE)
         self._manager.publish(self._reconciler.roster)
-        for order in leaving:
-            self._free(order)
 
-    def _free(self, order: UnloadOrder) -> None:
+    def _free(self, order: UnloadOrder, wait: bool) -> None:
         variant = self._manager.let_go(order)
         self._reconciler.unloaded(order.name, order.version)
         # A call that holds it may take a while, and may be the caller's own.
         thread = threading.Thread(target=self._manager.free, args=(variant,), daemon=True)
         thread.start()
         self._leaving = [each for each in self._leaving if each.is_alive()] + [thread]
+        if wait:
+            # There is to be room for the next one before it is opened.
+            thread.join()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import martlet
-from martlet.errors import InvalidInput, ModelNotFound, Overloaded, UnsupportedModel
+from martlet.errors import InvalidInput, ModelNotFound, NotAvailable, Overloaded, UnsupportedModel
 from martlet.serving import memory
-from martlet.serving.settings import ModelSettings
+from martlet.serving.settings import ModelSettings, Transition
 from martlet.states import State
 
 ROW = {"user": np.ones((1, 2), np.float32), "item": np.ones((1, 2), np.float32)}
@@ -65,6 +65,35 @@ def test_a_version_that_fails_changes_nothing(tmp_path):
         assert score(engine) == 0.5
         engine.load("ctr", model(tmp_path, 1.0))
         assert score(engine) == pytest.approx(sigmoid(1.0))
+
+
+def test_a_swap_that_keeps_room_opens_every_next_version(tmp_path):
+    """The old one is closed before the new one is opened; one that fails brings it back."""
+    settings = ModelSettings(transition=Transition.RESOURCE)
+    with martlet.Engine() as engine:
+        for version in (1, 2, 3):
+            path = model(tmp_path, version / 4)
+            assert engine.load("ctr", path, settings=settings) == version
+            assert score(engine) == pytest.approx(sigmoid(version / 4))
+        with pytest.raises(ModelNotFound):
+            engine.load("ctr", tmp_path / "nothing", settings=settings)
+        assert score(engine) == pytest.approx(sigmoid(3 / 4))
+
+
+def test_what_was_unloaded_says_so(tmp_path):
+    with martlet.Engine() as engine:
+        engine.load("ctr", model(tmp_path, 0.0))
+        with pytest.raises(ModelNotFound):
+            engine.load("ctr", tmp_path / "nothing")
+        engine.unload("ctr")
+        with pytest.raises(NotAvailable, match="'ctr' answers: it was unloaded"):
+            score(engine)
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"memory_mb": -1}])
+def test_what_an_engine_cannot_have_is_refused(options):
+    with pytest.raises(InvalidInput, match="wanted are"):
+        martlet.Engine(**options)
 
 
 def large(folder: Path, bias: float, mb: int = 24) -> Path:

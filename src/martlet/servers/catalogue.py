@@ -31,7 +31,7 @@ class Catalogue:
 
     def ready(self) -> bool:
         """Whether every model that should answer does."""
-        return all(each.variants for each in self.models.values() if not each.gone)
+        return not any(each.silent for each in self.models.values())
 
     def model_ready(self, ref: ModelRef) -> bool:
         """

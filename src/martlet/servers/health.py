@@ -36,7 +36,7 @@ class Health:
     def _ready(self, request: Request) -> Response:
         table = self._engine.table
         everything: list[Model[Any]] = [*table.models.values(), *table.recommenders.values()]
-        silent = sorted(each.name for each in everything if not each.variants and not each.gone)
+        silent = sorted(each.name for each in everything if each.silent)
         if silent:
             return Response(503, orjson.dumps({"ready": False, "waiting_for": silent}))
         return Response(200, b'{"ready":true}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,20 +58,39 @@ def read(file: Path) -> Golden:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         examples = tuple(
-            Example(each.get("signature", DEFAULT_SIGNATURE), each["inputs"], each["outputs"])
-            for each in document["examples"]
+            Example(
+                each.get("signature", DEFAULT_SIGNATURE),
+                _some(each, "inputs", Mapping),
+                _some(each, "outputs", Mapping),
+            )
+            for each in _some(document, "examples", list)
         )
         golden = Golden(examples)
         return Golden(
             examples,
-            float(document.get("rtol", golden.rtol)),
-            float(document.get("atol", golden.atol)),
+            _tolerance(document, "rtol", golden.rtol),
+            _tolerance(document, "atol", golden.atol),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise UnsupportedModel(
             f"{file} does not hold golden examples ({type(exc).__name__}: {exc}); wanted is "
             '{"examples": [{"inputs": {...}, "outputs": {...}}]}'
         ) from exc
+
+
+def _some(holder: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    """Return what is under *key*, which must hold something: else nothing would be checked."""
+    found = holder[key]
+    if not isinstance(found, kind) or not found:
+        raise ValueError(f"{key!r} holds no {'examples' if kind is list else 'tensors by name'}")
+    return found
+
+
+def _tolerance(document: Mapping[str, Any], key: str, default: float) -> float:
+    value = float(document.get(key, default))
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{key!r} is {value}; a number from 0 on is wanted")
+    return value
 
 
 def check(servable: Servable, golden: Golden, where: str) -> int:
@@ -140,14 +160,19 @@ def _shape_faults(signature: Signature, outputs: Mapping[str, Tensor]) -> Iterat
 
 
 def _value_faults(name: str, found: Tensor, wanted: Any, golden: Golden) -> Iterator[str]:
-    expected = np.asarray(wanted, object if found.dtype.kind in "OSU" else None)
+    try:
+        expected = np.asarray(wanted, object if found.dtype.kind in "OSU" else None)
+        if found.dtype.kind == "f":
+            expected = expected.astype(np.float64)
+    except (ValueError, TypeError) as exc:
+        yield f"what is expected of output {name!r} is no tensor of {found.dtype}: {exc}"
+        return
     if expected.shape != found.shape:
         yield (
             f"output {name!r} has shape {list(found.shape)}; {list(expected.shape)} was expected"
         )
         return
     if found.dtype.kind == "f":
-        expected = expected.astype(np.float64)
         same = np.isclose(found, expected, golden.rtol, golden.atol, equal_nan=True)
     else:
         same = np.asarray(_text(found) == _text(expected))

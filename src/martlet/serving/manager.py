@@ -140,6 +140,7 @@ class Manager:
                 variants={v: self._held[name, v] for v in entry.versions},
                 labels=entry.labels,
                 statuses=entry.statuses,
+                wanted=entry.wanted,
             )
         return Table(models=by_kind["model"], recommenders=by_kind["recommender"])
 

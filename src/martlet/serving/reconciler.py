@@ -197,5 +197,6 @@ class Reconciler:
                 versions=answering,
                 labels=dict(known.labels),
                 statuses=tuple(VersionStatus(n, v.state, v.error, v.message) for n, v in ordered),
+                wanted=bool(self._desired.get(name, Wanted({})).versions),
             )
         return roster

@@ -20,12 +20,14 @@ class Entry:
         versions: Those that answer, highest first.
         labels: Label to version; each is in *versions*.
         statuses: Every version ever seen, highest first.
+        wanted: Whether some version of it should answer.
     """
 
     kind: str
     versions: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     statuses: tuple[VersionStatus, ...] = ()
+    wanted: bool = True
 
 
 Roster = Mapping[str, Entry]

@@ -13,7 +13,7 @@ from martlet.servable import Servable
 from martlet.serving.lane import Lane
 from martlet.serving.lease import lease
 from martlet.serving.ondemand import OnDemand
-from martlet.states import State, VersionStatus
+from martlet.states import VersionStatus
 
 Content = TypeVar("Content")
 """What a version is once open: a Servable, or a recommender."""
@@ -57,12 +57,14 @@ class Model(Generic[Content]):
         labels: Label to version number; each is in *variants*.
         statuses: Every version ever seen, highest first, failed and unloaded ones too: as all
             workers agree. ``told`` is what people are told.
+        wanted: Whether some version of it should answer.
     """
 
     name: str
     variants: Mapping[int, Variant[Content]] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     statuses: tuple[VersionStatus, ...] = ()
+    wanted: bool = True
 
     @property
     def told(self) -> tuple[VersionStatus, ...]:
@@ -76,12 +78,9 @@ class Model(Generic[Content]):
         return variant.servable.status(status.version)
 
     @property
-    def gone(self) -> bool:
-        """Whether it was asked to leave, and answers no more."""
-        return not self.variants and all(
-            each.state in (State.UNLOADING, State.END) and each.error is None
-            for each in self.statuses
-        )
+    def silent(self) -> bool:
+        """Whether it should answer, and no version of it does."""
+        return self.wanted and not self.variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _variant(models: Mapping[str, Model[Content]], kind: str, ref: ModelRef) -> 
     if version is None:
         version = next(iter(model.variants), None)
         if version is None:
-            raise NotAvailable(f"no version of {kind} {ref.name!r} answers yet{_why(model)}")
+            raise NotAvailable(f"no version of {kind} {ref.name!r} answers{_why(model)}")
     if version not in model.variants:
         known = ", ".join(map(str, model.variants)) or "none"
         raise ModelNotFound(
@@ -142,4 +141,6 @@ def _variant(models: Mapping[str, Model[Content]], kind: str, ref: ModelRef) -> 
 
 
 def _why(model: Model[Content]) -> str:
-    return next((f": {each.message}" for each in model.statuses if each.message), "")
+    if not model.wanted:
+        return ": it was unloaded"
+    return next((f" yet: {each.message}" for each in model.statuses if each.message), " yet")
