@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,12 @@ ENV = {
 }
 
 PORTS = ("--rest-port", "0", "--grpc-port", "0")
+
+LIMIT_S = 120.0
+"""After which what has not come never will, on a machine however busy."""
+
+HANDS = 4
+"""Those that a call goes through there and back, each of which may be held up by the machine."""
 
 
 class Server:
@@ -271,7 +277,12 @@ class Stalls:
 
     @property
     def longest_s(self) -> float:
-        return max(self.late)
+        return max(self.late, default=0.0)
+
+    @property
+    def slack_s(self) -> float:
+        """How much longer than at rest a call may take on this machine, now."""
+        return HANDS * self.longest_s
 
 
 def p99_ms(loads: Sequence[Load]) -> float:
@@ -341,17 +352,25 @@ def two_models(tmp_path: Path, settings: str, **told: Any) -> list[str]:
     ]  # fmt: skip
 
 
-async def until(load: Load, version: int, limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
+async def until(load: Load, version: int) -> None:
+    end = time.monotonic() + LIMIT_S
     while version not in load.versions:
         assert time.monotonic() < end, f"version {version} never answered"
         await asyncio.sleep(0.005)
 
 
-async def all_answer(server: Server, workers: int = 2, limit_s: float = 30.0) -> None:
+async def comes(true: Callable[[], object], what: str) -> None:
+    """Wait until *true*, which is *what* is waited for."""
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < end, f"it never came about: {what}"
+        await asyncio.sleep(0.01)
+
+
+async def all_answer(server: Server, workers: int = 2) -> None:
     """Wait until so many workers answer: the ids that each makes begin alike."""
     seen: set[str] = set()
-    end = time.monotonic() + limit_s
+    end = time.monotonic() + LIMIT_S
     while len(seen) < workers:
         assert time.monotonic() < end, f"{len(seen)} of {workers} workers answer"
         client = Client(server.port)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import resource
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,16 +50,28 @@ def small_disk(path: Path, size_mb: int) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Not one byte is free on *disk*."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-    assert os.statvfs(disk).f_bavail == 0
-    try:
-        yield
-    finally:
-        filler.unlink()
+    """Not one byte is free on *disk*, and what others give back is taken at once."""
+    filler, over = disk / "filler", threading.Event()
+    with filler.open("wb", buffering=0) as file:
+
+        def fill() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * 4096)
+
+        def fill_on() -> None:
+            while not over.wait(0.001):
+                fill()
+
+        fill()
+        thread = threading.Thread(target=fill_on)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            filler.unlink()
 
 
 def is_sound(root: Path) -> bool:
@@ -133,8 +145,8 @@ def test_a_full_disk_stops_imports_and_nothing_else(tmp_path, log, figures):
     assert sum("nothing was imported" in text for text in refused) == 3
     told = log.read_text()
     assert "Traceback" not in told
-    # Said when it began, not at every tenth of a second.
-    assert told.count("not shared with the other workers") == 2
+    # Said by each of two when it began, not at every tenth of the seconds that it lasted.
+    assert 2 <= told.count("not shared with the other workers") < 10
 
 
 def test_an_import_that_may_write_no_more_leaves_nothing_behind(tmp_path, log):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drive import Client, Server, serving, two_models
+from drive import LIMIT_S, Client, Server, Stalls, comes, serving, two_models
 from faulty import CRASH, HANG, HOLD_GIL, LOOP, RAISE
 
 grpc = pytest.importorskip("grpc")
 
 from martlet.wire.openinference.contents import ModelInferRequest, ModelInferResponse  # noqa: E402
+from martlet.wire.protos import message  # noqa: E402
 from martlet.wire.tfserving import messages  # noqa: E402
 
 DEADLINE_S = 0.3
@@ -86,15 +87,15 @@ async def others(server: Server, channel: Any, door: Any, seconds: float) -> lis
 def test_a_model_that_misbehaves_apart_stalls_no_grpc_call(
     tmp_path, log, times, figures, door, how
 ):
-    seconds = times(2, 4)
+    seconds, stalls = times(2, 4), Stalls()
 
     async def run(server: Server) -> tuple[list[float], list[Any], list[Any]]:
-        async with grpc.aio.insecure_channel(server.grpc) as channel:
+        async with grpc.aio.insecure_channel(server.grpc) as channel, stalls:
             alone = await others(server, channel, door, seconds)
             bad = [asyncio.create_task(call(channel, door, "bad", how)) for _ in range(MANY)]
             beside = await others(server, channel, door, seconds)
             codes = await asyncio.gather(*bad)
-            end = time.monotonic() + 40
+            end = time.monotonic() + LIMIT_S
             while (found := await call(channel, door, "bad", 7.0)) != 1007.0:
                 assert time.monotonic() < end, found
                 await asyncio.sleep(0.1)
@@ -103,10 +104,14 @@ def test_a_model_that_misbehaves_apart_stalls_no_grpc_call(
     settings = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
     with serving(*two_models(tmp_path, settings), log=log) as server:
         alone, beside, codes = asyncio.run(run(server))
-    longest = 1000 * max(beside)
-    figures(longest_alone_ms=1000 * max(alone), longest_beside_ms=longest, bad_calls=len(codes))
+    figures(
+        longest_alone_ms=1000 * max(alone),
+        longest_beside_ms=1000 * max(beside),
+        longest_stall_of_the_machine_ms=1000 * stalls.longest_s,
+        bad_calls=len(codes),
+    )
     assert set(codes) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-    assert longest < 1000
+    assert max(beside) < 1.0 + stalls.slack_s
 
 
 @DOORS
@@ -114,8 +119,10 @@ def test_a_model_that_misbehaves_apart_stalls_no_grpc_call(
 def test_calls_that_hang_in_the_worker_stall_no_grpc_call(
     tmp_path, log, times, figures, door, settings
 ):
+    stalls = Stalls()
+
     async def run(server: Server) -> list[float]:
-        async with grpc.aio.insecure_channel(server.grpc) as channel:
+        async with grpc.aio.insecure_channel(server.grpc) as channel, stalls:
             # Until it is known to be quick: a hang comes as a surprise.
             for _ in range(5):
                 assert await call(channel, door, "bad", 7.0) == 1007.0
@@ -130,7 +137,7 @@ def test_calls_that_hang_in_the_worker_stall_no_grpc_call(
     with serving(*two_models(tmp_path, settings), log=log) as server:
         took = asyncio.run(run(server))
     figures(longest_beside_ms=1000 * max(took))
-    assert max(took) < 1.0
+    assert max(took) < 1.0 + stalls.slack_s
 
 
 def test_streams_that_say_nothing_hold_up_no_call(tmp_path, log):
@@ -182,7 +189,7 @@ def test_grpc_calls_whose_deadline_passed_as_they_waited_are_not_begun(
         async with grpc.aio.insecure_channel(server.grpc) as channel:
             asked = (call(channel, door, "bad", 9.0, timeout=1.2) for _ in range(10))
             found = await asyncio.gather(*asked)
-            assert 1 <= found.count(1009.0) <= 2
+            assert found.count(1009.0) <= 2
             assert set(found) <= {1009.0, grpc.StatusCode.DEADLINE_EXCEEDED}
             # What follows is answered when its turn comes: it waits for nobody who has left.
             assert await call(channel, door, "bad", 8.0) == 1008.0
@@ -200,20 +207,24 @@ def test_grpc_calls_whose_deadline_passed_as_they_waited_are_not_begun(
 def test_rest_requests_whose_deadline_passed_as_they_waited_are_not_begun(tmp_path, log, header):
     file = tmp_path / "begun"
     file.touch()
-    body = json.dumps({"instances": [9.0]}).encode()
+    body, stalls = json.dumps({"instances": [9.0]}).encode(), Stalls()
 
-    async def ask(server: Server) -> int:
+    async def ask(server: Server) -> tuple[int, float]:
         started = time.monotonic()
         status, _, _ = await Client(server.port).ask(
             "POST", "/v1/models/bad:predict", body, header + "\r\n"
         )
-        assert time.monotonic() - started < 3
-        return status
+        return status, time.monotonic() - started
 
     async def run(server: Server) -> None:
-        found = await asyncio.gather(*(ask(server) for _ in range(10)))
-        assert set(found) == {200, 504}
-        assert found.count(200) <= 2
+        async with stalls:
+            found = await asyncio.gather(*(ask(server) for _ in range(10)))
+        statuses, took = zip(*found, strict=True)
+        assert 504 in statuses
+        assert set(statuses) <= {200, 504}
+        assert statuses.count(200) <= 2
+        # Each is told when its time has passed, not when its turn would have come: after five.
+        assert max(took) < 3 + stalls.slack_s
 
     arguments = two_models(
         tmp_path, 'isolation = "thread"\nthreads = 1', wait_ms=500, begun=str(file)
@@ -221,6 +232,58 @@ def test_rest_requests_whose_deadline_passed_as_they_waited_are_not_begun(tmp_pa
     with serving(*arguments, log=log) as server:
         asyncio.run(run(server))
     assert begun(file).count("[9.0]") <= 3
+
+
+# -- overload ------------------------------------------------------------------------------------
+
+RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.01s",
+                "backoffMultiplier": 1,
+                "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+            },
+        }
+    ]
+}
+
+
+@DOORS
+def test_a_grpc_call_that_is_turned_away_says_when_to_come_again(tmp_path, log, door):
+    """And one whose channel retries is answered: it comes when it was told to."""
+    begun_at = tmp_path / "begun"
+    settings = 'isolation = "thread"\nthreads = 1\nmax_queue = 0'
+
+    async def run(server: Server) -> None:
+        path, raw, score = door("bad", 5.0)
+        retrying = [("grpc.service_config", json.dumps(RETRIES))]
+        async with (
+            grpc.aio.insecure_channel(server.grpc) as channel,
+            grpc.aio.insecure_channel(server.grpc, retrying) as patient,
+        ):
+            working = asyncio.create_task(call(channel, door, "bad", 9.0))
+            await comes(begun_at.exists, "a call that is under way")
+            refused = channel.unary_unary(path)(raw, timeout=60)
+            again = patient.unary_unary(path)(raw, timeout=60)
+            assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            told = dict(await refused.trailing_metadata())
+            assert told["grpc-retry-pushback-ms"] == "1000"
+            assert told["x-request-id"]
+            status = message("google.rpc.Status").FromString(told["grpc-status-details-bin"])
+            assert (status.code, status.message) == (8, await refused.details())
+            info = message("google.rpc.RetryInfo")()
+            assert status.details[0].Unpack(info)
+            assert info.retry_delay.seconds == 1
+            assert score(await again) == 1005.0
+            assert await working == 1009.0
+
+    arguments = two_models(tmp_path, settings, wait_ms=2500, begun=str(begun_at))
+    with serving(*arguments, log=log) as server:
+        asyncio.run(run(server))
 
 
 # -- whose request ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drive import Client, Server, serving
+from drive import LIMIT_S, Client, Server, Stalls, serving
 from faulty import CRASH, HANG, HOLD_GIL, LOOP
 
 DECLARATION = """
@@ -67,7 +67,7 @@ async def ask(client: Client, x: float, headers: str = "") -> tuple[dict[str, An
 
 
 async def until_ranked(client: Client) -> None:
-    end = time.monotonic() + 40
+    end = time.monotonic() + LIMIT_S
     while True:
         found, _ = await ask(client, 7.0)
         if found["answered_by"] == "ranker":
@@ -115,6 +115,8 @@ def test_a_recommender_whose_ranking_model_is_isolated_works(tmp_path, log, isol
 def test_it_steps_down_in_time_when_its_model_misbehaves(
     tmp_path, log, figures, how, settings, step
 ):
+    stalls = Stalls()
+
     async def run(server: Server) -> tuple[list[float], float]:
         client = Client(server.port)
         await until_ranked(client)
@@ -127,33 +129,40 @@ def test_it_steps_down_in_time_when_its_model_misbehaves(
                 took.append(seconds)
             return took
 
-        asking = asyncio.create_task(misbehave())
-        longest = await probes(server, [asking])
-        took = await asking
+        async with stalls:
+            asking = asyncio.create_task(misbehave())
+            longest = await probes(server, [asking])
+            took = await asking
         await until_ranked(client)
         return took, longest
 
     with serving(*recommender(tmp_path, settings, step), log=log) as server:
         took, longest = asyncio.run(run(server))
     figures(longest_s=max(took), all_twelve_s=sum(took), longest_probe_ms=1000 * longest)
-    assert max(took) < 1.5
+    # Who crashes is waited for until the step's own limit, which nobody has set: two seconds.
+    limit_s = 2.0 if how == CRASH else 0.3
+    assert max(took) < limit_s + 1.2 + stalls.slack_s
     if how != CRASH:
         # A step that is late again and again is not waited for twelve times.
         assert "is passed over for a while" in log.read_text()
-    assert longest < 0.5
+    assert longest < 0.5 + stalls.slack_s
 
 
 def test_it_answers_within_the_clients_own_patience(tmp_path, log):
     """The ranking model hangs, and nobody but the client has set a limit."""
 
+    patience_s, stalls = 4.0, Stalls()
+
     async def run(server: Server) -> None:
         client = Client(server.port)
         await until_ranked(client)
-        found, took = await ask(client, HANG, "X-Request-Timeout: 1.2\r\n")
+        async with stalls:
+            found, took = await ask(client, HANG, f"X-Request-Timeout: {patience_s}\r\n")
         assert found["answered_by"] == "order"
-        assert took < 1.2
+        assert took < patience_s + stalls.slack_s
 
-    with serving(*recommender(tmp_path, 'isolation = "thread"'), log=log) as server:
+    arguments = recommender(tmp_path, 'isolation = "thread"', "timeout_ms = 60_000")
+    with serving(*arguments, log=log) as server:
         asyncio.run(run(server))
 
 
@@ -165,12 +174,15 @@ def test_asking_the_model_itself_to_rank_stalls_nobody(tmp_path, log, how):
         status, _, _ = await Client(server.port).ask("POST", "/v1/models/ranker:rank", body)
         return status
 
+    stalls = Stalls()
+
     async def run(server: Server) -> float:
-        asking = [asyncio.create_task(rank(server)) for _ in range(4)]
-        longest = await probes(server, asking)
+        async with stalls:
+            asking = [asyncio.create_task(rank(server)) for _ in range(4)]
+            longest = await probes(server, asking)
         assert {await each for each in asking} == {504}
         return longest
 
     arguments = recommender(tmp_path, 'isolation = "process"\ndeadline_ms = 300')
     with serving(*arguments, log=log) as server:
-        assert asyncio.run(run(server)) < 0.5
+        assert asyncio.run(run(server)) < 0.5 + stalls.slack_s

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from drive import Answer, Asking, Client, Load, Server, Stalls, serving, two_models
+from drive import HANDS, LIMIT_S, Answer, Asking, Client, Load, Server, Stalls, serving, two_models
 from faulty import CRASH, HOLD_GIL, LOOP, RAISE
 
 DEADLINE_S = 0.3
@@ -49,6 +49,7 @@ APART = f'isolation = "process"\ndeadline_ms = {DEADLINE_S * 1000}'
 def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figures, how):
     """By turns alone, beside it, and alone again, since a machine is not the same for a minute."""
     rounds, stalls = times(1, 16), Stalls()
+    longest = {False: 0.0, True: 0.0}  # of the probes, not beside it and beside it
 
     async def misbehave(server: Server, end: float) -> list[Answer]:
         client, answers = Client(server.port), []
@@ -67,9 +68,9 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
             await asyncio.sleep(0.02)
         return took
 
-    async def run(server: Server) -> tuple[dict[str, list[float]], list[Answer], list[float]]:
+    async def run(server: Server) -> tuple[dict[str, list[float]], list[Answer]]:
         p99: dict[str, list[float]] = {"alone": [], "beside": [], "again": []}
-        bad, probes = [], []
+        bad = []
         async with Asking(server.port, "m", RATE) as others, stalls:
             await others.ask(0.5)
             for number in range(rounds):
@@ -81,16 +82,15 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
                     )
                     assert {status for status, _ in found} == {200}
                     p99[when].append(p99_ms(found))
-                    if answers:
-                        bad += answers[0]
-                        probes += took
+                    longest[bool(beside)] = max(longest[bool(beside)], *took)
+                    bad += answers[0] if answers else []
         recovered = await recovers(Client(server.port))
         assert recovered.score == 1005
-        return p99, bad, probes
+        return p99, bad
 
     async def recovers(client: Client) -> Answer:
         # Who dies again and again rests ever longer.
-        end = time.monotonic() + 120
+        end = time.monotonic() + LIMIT_S
         while True:
             answer = await client.infer("bad", 5)
             if answer.status == 200:
@@ -100,19 +100,20 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
             await asyncio.sleep(0.1)
 
     with serving(*two_models(tmp_path, APART), log=log) as server:
-        p99, bad, probes = asyncio.run(run(server))
+        p99, bad = asyncio.run(run(server))
     middle = {when: statistics.median(each) for when, each in p99.items()}
     low, high = interval(p99["beside"], [*p99["alone"], *p99["again"]])
     figures(p99_alone_ms=middle["alone"], p99_alone_again_ms=middle["again"],
             p99_beside_ms=middle["beside"],
             ratio=2 * middle["beside"] / (middle["alone"] + middle["again"]),
             ratio_in_nine_of_ten=f"{low:.2f} to {high:.2f}", bad_calls=len(bad),
-            longest_probe_ms=1000 * max(probes),
+            longest_probe_ms=1000 * longest[True], longest_probe_alone_ms=1000 * longest[False],
             longest_stall_of_the_machine_ms=1000 * stalls.longest_s,
             longest_bad_answer_s=max(a.got - a.sent for a in bad))  # fmt: skip
     assert {each.status for each in bad} <= {503, 504}
-    assert max(each.got - each.sent for each in bad) < DEADLINE_S + 1.5
-    assert max(probes) < 0.1 + 2 * stalls.longest_s
+    assert max(each.got - each.sent for each in bad) < DEADLINE_S + 1.5 + stalls.slack_s
+    # What the machine does to a probe it did to those alone, too.
+    assert longest[True] < 0.1 + max(stalls.slack_s, 2 * longest[False])
     # On a machine that rests the interval is narrow; one that is busy shows nothing.
     if rounds > 1:
         assert low <= 1.1
@@ -189,10 +190,11 @@ def test_a_poisoned_request_among_batches_fails_alone(tmp_path, log, times, figu
 
 
 def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, times, figures):
-    """A flood, of five times what a model answers that takes 10 ms and may queue four calls."""
-    seconds, at_peak_s = times(3, 60), times(1, 10)
+    """A flood, of five times what a model answers that may have four calls wait."""
+    seconds, at_peak_s = times(4, 60), times(2, 10)
     settings = 'isolation = "thread"\nthreads = 2\nmax_queue = 4'
-    stalls = Stalls()
+    # A flood of a slower model is smaller: it does not want the core that others may have.
+    wait_ms, stalls = times(50, 10), Stalls()
 
     async def peak(server: Server, seed: int) -> Load:
         # Six are what it may hold at once: two at work and four that wait.
@@ -209,7 +211,7 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
             took = time.monotonic() - started
         return before, found, took, await peak(server, 13)
 
-    with serving(*two_models(tmp_path, settings, wait_ms=10), log=log) as server:
+    with serving(*two_models(tmp_path, settings, wait_ms=wait_ms), log=log) as server:
         before, found, took, after = asyncio.run(run(server))
     # The machine may be busier than it was: the peak is that of before or after.
     at_peak = min(sum(not a.failed for a in each.answers) for each in (before, after))
@@ -225,6 +227,6 @@ def test_overload_is_refused_early_and_what_is_taken_is_answered(tmp_path, log, 
             machine_p99_ms=1000 * stalls.p99_s, recovery_s=recovery)  # fmt: skip
     assert {status for status, _ in found} == {200, 429}
     assert good >= 0.8 * at_peak
-    assert slowest < 0.05 + stalls.p99_s
-    assert recovery < 5
+    assert slowest < 0.05 + HANDS * stalls.p99_s
+    assert recovery < 5 + stalls.slack_s
     assert not [each for each in after.answers if each.failed and each.sent > started + 0.5]

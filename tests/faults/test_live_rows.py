@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from drive import ENV, serving
+from drive import ENV, LIMIT_S, serving
 
 from martlet.registry import Kind, Registry
 from martlet.stores import Embeddings, write_embeddings
@@ -67,7 +67,7 @@ def test_a_writer_that_is_killed_anywhere_leaves_whole_rows(tmp_path, times, fig
         if child == 0:
             write_for_ever(path, told)
         before = told[:8]
-        end = time.monotonic() + 20
+        end = time.monotonic() + LIMIT_S
         while told[:8] == before:
             assert time.monotonic() < end, "the writer did not begin"
             time.sleep(0.0005)
@@ -126,7 +126,7 @@ def test_servers_answer_with_whole_rows_while_followers_and_workers_die(
     import http.client
 
     root, lasting_s = registered(tmp_path), times(6, 40)
-    seen = {"answers": 0, "torn": 0, "failed": 0, "values": set()}
+    seen = {"answers": 0, "torn": 0, "failed": 0, "values": set(), "statuses": set()}
 
     with serving("--root", str(root), "--workers", "2", log=log) as server:
 
@@ -139,9 +139,10 @@ def test_servers_answer_with_whole_rows_while_followers_and_workers_die(
                         connection.request("POST", "/v1/recommenders/r:recommend", b'{"user": 1}')
                         response = connection.getresponse()
                         answer = json.loads(response.read())
-                        assert response.status == 200, answer
+                        seen["statuses"].add(response.status)
                         seen["answers"] += 1
-                        seen["torn"] += sum(abs(each["score"]) > 1e-3 for each in answer["items"])
+                        items = answer.get("items", [])
+                        seen["torn"] += sum(abs(each["score"]) > 1e-3 for each in items)
                         connection.request("GET", "/v1/tables/items/rows/3")
                         vector = json.loads(connection.getresponse().read())["vector"]
                         seen["torn"] += len(set(vector)) > 1
@@ -150,7 +151,7 @@ def test_servers_answer_with_whole_rows_while_followers_and_workers_die(
                     seen["failed"] += 1  # the worker was killed: the client asks another
 
         stop = threading.Event()
-        asking = threading.Thread(target=ask, args=(stop,))
+        asking = threading.Thread(target=ask, args=(stop,), daemon=True)
         asking.start()
         pick, value, end = random.Random(2), 0, time.monotonic() + lasting_s
         kills = 0
@@ -159,8 +160,11 @@ def test_servers_answer_with_whole_rows_while_followers_and_workers_die(
                 [*FOLLOWER, str(root)], stdin=subprocess.PIPE, env=ENV, stderr=subprocess.DEVNULL
             )
             assert follower.stdin is not None
-            until = time.monotonic() + 1 + pick.random()
-            while time.monotonic() < until:
+            # By then it has begun, and what it set has been read.
+            until, known = time.monotonic() + 1 + pick.random(), len(seen["values"])
+            late = time.monotonic() + LIMIT_S
+            while time.monotonic() < until or len(seen["values"]) < known + 2:
+                assert time.monotonic() < late, "nobody reads what is set"
                 value += 1
                 lines = [
                     json.dumps({"key": key, "vector": [value] * DIM}) for key in range(ROWS + 4)
@@ -169,15 +173,16 @@ def test_servers_answer_with_whole_rows_while_followers_and_workers_die(
                 follower.stdin.flush()
             follower.kill()
             follower.wait()
-            if pick.random() < 0.5:
-                worker = pick.choice(server.children())
-                os.kill(worker, signal.SIGKILL)
+            workers = server.children()
+            if pick.random() < 0.5 and workers:
+                os.kill(pick.choice(workers), signal.SIGKILL)
             kills += 1
         stop.set()
         asking.join()
     figures(kills=kills, answers=seen["answers"], torn=seen["torn"], broken=seen["failed"],
             values_seen=len(seen["values"]))  # fmt: skip
     assert seen["torn"] == 0
+    assert seen["statuses"] == {200}
     assert seen["answers"] > 20
     assert len(seen["values"]) > kills
 
@@ -212,7 +217,7 @@ def test_workers_share_one_table(tmp_path, log, times, figures):
         before = [proportional_kb(pid) for pid in server.children()]
         url = f"http://127.0.0.1:{server.port}/v1/recommenders/r:recommend"
         touched: set[int] = set()
-        end = time.monotonic() + 60
+        end = time.monotonic() + LIMIT_S
         # An exact search reads every row. Each connection meets some worker.
         while len(touched) < workers:
             assert time.monotonic() < end

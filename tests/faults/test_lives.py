@@ -9,14 +9,19 @@ import signal
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from drive import (
+    LIMIT_S,
+    Answer,
     Client,
     Load,
     Server,
+    Stalls,
     all_answer,
+    comes,
     folder,
     from_folder,
     serving,
@@ -27,17 +32,16 @@ from faulty import HOLD_GIL, LOOP
 
 
 def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
-    kills, pick, took = times(3, 20), random.Random(4), []
+    kills, pick, took, stalls = times(3, 20), random.Random(4), [], Stalls()
 
     async def run(server: Server) -> Load:
-        async with Load(server.port, seed=4) as load:
+        async with Load(server.port, seed=4) as load, stalls:
             await until(load, 1)
             for _ in range(kills):
                 before = set(server.children())
                 os.kill(pick.choice(sorted(before)), signal.SIGKILL)
                 killed = time.monotonic()
-                while not set(server.children()) - before or len(server.children()) < 2:
-                    await asyncio.sleep(0.01)
+                await comes(partial(replaced, server, before), "another worker")
                 took.append(time.monotonic() - killed)
                 await asyncio.sleep(1.0)
                 # Else the last that answers might be killed, and nobody listen.
@@ -47,16 +51,23 @@ def test_a_killed_worker_is_back_within_a_second(tmp_path, log, times, figures):
     with serving(*from_folder(folder(tmp_path)), log=log) as server:
         load = asyncio.run(run(server))
     figures(kills=kills, answers=len(load.answers), broken=len(load.failed),
-            longest_respawn_s=max(took))  # fmt: skip
+            longest_respawn_s=max(took),
+            longest_stall_of_the_machine_s=stalls.longest_s)  # fmt: skip
     assert {each.status for each in load.failed} <= {0}
     assert len(load.failed) <= 8 * kills
     assert load.refused == []
-    assert max(took) < 1.0
+    assert max(took) < 1.0 + stalls.slack_s
+
+
+def replaced(server: Server, before: set[int]) -> bool:
+    """Whether there are two workers, one of whom was not there *before*."""
+    now = server.children()
+    return len(now) >= 2 and not before >= set(now)
 
 
 def test_a_killed_worker_cuts_no_client_off_twice(tmp_path, log, times, figures):
     """Clients that connect anew at once do not meet the dead worker's listening socket."""
-    kills, stop, cuts = times(5, 30), threading.Event(), [0] * 16
+    kills, stop, cuts, answers = times(5, 30), threading.Event(), [0] * 16, [0] * 16
 
     def ask(port: int, number: int) -> None:
         while not stop.is_set():
@@ -66,6 +77,7 @@ def test_a_killed_worker_cuts_no_client_off_twice(tmp_path, log, times, figures)
                         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                         if not sock.recv(4096):
                             raise ConnectionResetError
+                        answers[number] += 1
             except ConnectionRefusedError:
                 time.sleep(0.05)  # nobody listens: that cuts nobody off
             except OSError:
@@ -80,12 +92,14 @@ def test_a_killed_worker_cuts_no_client_off_twice(tmp_path, log, times, figures)
         most, total = 0, 0
         for _ in range(kills):
             time.sleep(0.5)
-            before, workers = list(cuts), server.children()
-            os.kill(workers[0], signal.SIGKILL)
+            before, killed = list(cuts), server.children()[0]
+            os.kill(killed, signal.SIGKILL)
+            asyncio.run(comes(partial(gone, server, killed), "its end"))
+            # Who has two more answers asked for the second one afterwards: it knows of its cut.
+            had = list(answers)
+            asyncio.run(comes(partial(answered_twice, answers, had), "answers for all clients"))
             # Until the next one answers, nobody else is killed: somebody always listens.
-            while workers[0] in server.children() or len(server.children()) < 2:
-                time.sleep(0.01)
-            time.sleep(1.0)
+            asyncio.run(all_answer(server))
             cut = [after - was for was, after in zip(before, cuts, strict=True)]
             most, total = max(most, *cut), total + sum(cut)
         stop.set()
@@ -95,50 +109,63 @@ def test_a_killed_worker_cuts_no_client_off_twice(tmp_path, log, times, figures)
     assert most <= 1
 
 
+def gone(server: Server, pid: int) -> bool:
+    return pid not in server.children()
+
+
+def answered_twice(answers: list[int], since: list[int]) -> bool:
+    """Whether each client has had two more answers than it had had."""
+    return all(now >= then + 2 for now, then in zip(answers, since, strict=True))
+
+
 @pytest.mark.parametrize("how", [LOOP, HOLD_GIL], ids=["loops", "holds the interpreter"])
-def test_a_worker_that_hangs_is_found_and_replaced(tmp_path, log, figures, how):
+def test_a_worker_that_hangs_is_found_and_replaced(tmp_path, log, times, figures, how):
+    # A worker that has not hung must not be taken for one that has.
+    hang_s, stalls = times(4, 1), Stalls()
+
     async def run(server: Server) -> tuple[Load, float]:
         before = set(server.children())
-        async with Load(server.port, seed=5, connections=4, renew=5) as load:
-            # Until both workers have found the model fast, and answer on their loops.
-            await asyncio.sleep(1.5)
+        async with Load(server.port, seed=5, connections=4, renew=5) as load, stalls:
+            # By then both workers have found the model fast, and answer on their loops.
+            await comes(lambda: len(load.answers) >= 1000, "a thousand answers")
             started = time.monotonic()
             answer = await Client(server.port).infer("m", how)
             assert answer.status == 0, "the connection of the hung worker breaks"
-            while len(set(server.children()) - before) < 1 or len(server.children()) < 2:
-                await asyncio.sleep(0.02)
+            await comes(partial(replaced, server, before), "another worker")
             took = time.monotonic() - started
         return load, took
 
-    with serving(*from_folder(folder(tmp_path)), "--hang-s", "1", log=log) as server:
+    with serving(*from_folder(folder(tmp_path)), "--hang-s", str(hang_s), log=log) as server:
         load, took = asyncio.run(run(server))
-    figures(replaced_after_s=took, answers=len(load.answers), broken=len(load.failed))
-    assert took < 4
+    figures(hang_s=hang_s, replaced_after_s=took, answers=len(load.answers),
+            broken=len(load.failed))  # fmt: skip
+    assert took < hang_s + 3 + stalls.slack_s
     assert {each.status for each in load.failed} <= {0}
     assert "its loop has not turned" in log.read_text()
     assert "faulty.py" in log.read_text(), "the log says where it hung"
 
 
-def test_a_call_that_never_ends_in_a_thread_costs_that_call_alone(tmp_path, log, figures):
+def test_a_call_that_never_ends_in_a_thread_costs_that_call_alone(tmp_path, log, times, figures):
+    hang_s = times(4, 1)
+
     async def run(server: Server) -> Load:
         before = set(server.children())
         # The model is slow, so its calls work in threads; one of them loops for ever.
         async with Load(server.port, seed=5, connections=4) as load:
-            await asyncio.sleep(1.0)
+            await until(load, 1)
             asking = asyncio.create_task(Client(server.port).infer("m", LOOP))
-            while len(set(server.children()) - before) < 1 or len(server.children()) < 2:
-                await asyncio.sleep(0.02)
+            await comes(partial(replaced, server, before), "another worker")
             await asyncio.sleep(0.5)
         assert (await asking).failed
         return load
 
     write_version(tmp_path / "m", 1, wait_ms=5)
-    arguments = [*from_folder(tmp_path / "m"), "--hang-s", "1", "--drain-s", "2"]
+    arguments = [*from_folder(tmp_path / "m"), "--hang-s", str(hang_s), "--drain-s", "2"]
     with serving(*arguments, log=log) as server:
         load = asyncio.run(run(server))
     figures(answers=len(load.answers), failed=len(load.failed))
     assert load.failed == []
-    assert "has worked for 1 s" in log.read_text()
+    assert f"has worked for {hang_s} s" in log.read_text()
 
 
 def test_sigterm_under_load_fails_nothing(tmp_path, log, times, figures):
@@ -149,8 +176,7 @@ def test_sigterm_under_load_fails_nothing(tmp_path, log, times, figures):
             await until(load, 1)
             await asyncio.sleep(0.3)
             server.signal(signal.SIGTERM)
-            while server.process.poll() is None:
-                await asyncio.sleep(0.01)
+            await comes(lambda: server.process.poll() is not None, "the server's end")
         return load
 
     versions = folder(tmp_path)
@@ -165,26 +191,27 @@ def test_sigterm_under_load_fails_nothing(tmp_path, log, times, figures):
 
 
 def test_a_second_sigterm_forces(tmp_path, log, figures):
-    async def run(server: Server) -> float:
+    begun = tmp_path / "begun"
+
+    async def run(server: Server) -> tuple[float, Answer]:
         asking = asyncio.create_task(Client(server.port).infer("m", 1))
-        await asyncio.sleep(0.3)
+        await comes(begun.exists, "a call that is under way")
         server.signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
         assert server.process.poll() is None, "it waits for what is under way"
         server.signal(signal.SIGTERM)
         started = time.monotonic()
-        while server.process.poll() is None:
-            await asyncio.sleep(0.01)
-        await asking
-        return time.monotonic() - started
+        await comes(lambda: server.process.poll() is not None, "the server's end")
+        return time.monotonic() - started, await asking
 
-    write_version(tmp_path / "m", 1, wait_ms=20_000)
-    with serving(*from_folder(tmp_path / "m", workers=1), log=log) as server:
-        took = asyncio.run(run(server))
+    # Its deadline would end the call before the model does.
+    write_version(tmp_path / "m", 1, wait_ms=60_000, begun=str(begun))
+    arguments = [*from_folder(tmp_path / "m", workers=1), "--drain-s", "600"]
+    with serving(*arguments, log=log) as server:
+        took, answer = asyncio.run(run(server))
         assert server.wait() != 0
     figures(forced_after_s=took)
-    # Not by the call's end, which takes 20 s.
-    assert took < 5.0
+    assert answer.status == 0, "the call was cut off"
 
 
 def test_workers_leave_when_their_supervisor_is_killed(tmp_path, log):
@@ -192,7 +219,7 @@ def test_workers_leave_when_their_supervisor_is_killed(tmp_path, log):
         children = server.children()
         server.signal(signal.SIGKILL)
         server.wait()
-        end = time.monotonic() + 5
+        end = time.monotonic() + LIMIT_S
         while any(_lives(pid) for pid in children):
             assert time.monotonic() < end, "a worker outlives its supervisor"
             time.sleep(0.02)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
-from drive import Answer, Client, Server, serving, write_version
+from drive import LIMIT_S, Answer, Client, Server, Stalls, comes, serving, write_version
 
 from martlet.serving import memory
 
@@ -83,13 +83,13 @@ def openings_at_once(journal: Path) -> dict[str, int]:
 
 def test_two_hundred_models_share_room_for_twenty(tmp_path, log, times, figures):
     """Skewed traffic (Zipf's law); a swap of the model that is asked for most."""
-    models, seconds = 200, times(6, 45)
+    models, seconds, least = 200, times(6, 45), 600
     weights = list(accumulate(1 / n for n in range(1, models + 1)))
     answers: list[tuple[int, Answer]] = []
 
-    async def ask(server: Server, seed: int, end: float) -> None:
+    async def ask(server: Server, seed: int, over: asyncio.Event) -> None:
         pick, client = random.Random(seed), Client(server.port)
-        while time.monotonic() < end:
+        while not over.is_set():
             (n,) = pick.choices(range(1, models + 1), cum_weights=weights)
             answers.append((n, await client.infer(f"m{n}", float(pick.randrange(900)))))
             if pick.random() < 0.02:
@@ -97,11 +97,17 @@ def test_two_hundred_models_share_room_for_twenty(tmp_path, log, times, figures)
         client.close()
 
     async def run(server: Server) -> None:
-        end = time.monotonic() + seconds
-        asking = [asyncio.create_task(ask(server, seed, end)) for seed in range(8)]
+        over = asyncio.Event()
+        asking = [asyncio.create_task(ask(server, seed, over)) for seed in range(8)]
         await asyncio.sleep(seconds / 3)
         write_version(tmp_path / "m1", 2, SIZE_MB, version=500, journal=str(tmp_path / "journal"))
         server.signal(signal.SIGHUP)
+        await asyncio.sleep(2 * seconds / 3)
+        await comes(
+            lambda: len(answers) >= least and any(a.version == 2 for _, a in answers),
+            "the new version, among many answers",
+        )
+        over.set()
         await asyncio.gather(*asking)
 
     (tmp_path / "one").mkdir()
@@ -136,11 +142,12 @@ def test_who_cannot_wait_for_a_model_that_opens_slowly_is_told_to_come_again(
     tmp_path, log, figures
 ):
     """One opening, for those who wait and those who cannot."""
-    arguments = folders(tmp_path, 2, open_ms=2000)
+    arguments = folders(tmp_path, 2, open_ms=5000)
     arguments[1] = "1"
     (tmp_path / "one").mkdir()
     limit = (base_mb(tmp_path, log) + SIZE_MB + SIZE_MB // 2) * 16 // 15  # for one, not for two
     hurried: list[float] = []
+    stalls = Stalls()
 
     async def ask(server: Server, timeout_s: float) -> int:
         headers = f"X-Request-Timeout: {timeout_s}\r\n"
@@ -148,7 +155,7 @@ def test_who_cannot_wait_for_a_model_that_opens_slowly_is_told_to_come_again(
         status, found, body = await Client(server.port).ask(
             "POST", "/v2/models/m1/infer", INFER, headers
         )
-        if timeout_s < 1:
+        if timeout_s < 5:
             hurried.append(time.monotonic() - sent)
             assert found.get("retry-after") == "1", body
         return status
@@ -156,8 +163,9 @@ def test_who_cannot_wait_for_a_model_that_opens_slowly_is_told_to_come_again(
     async def run(server: Server) -> list[int]:
         # The second takes the room of the first.
         assert (await Client(server.port).infer("m2", 5)).score == 2005
-        waits = [ask(server, 0.3), ask(server, 25), ask(server, 0.4), ask(server, 25)]
-        return list(await asyncio.gather(*waits))
+        waits = [ask(server, 2.0), ask(server, 29), ask(server, 2.2), ask(server, 29)]
+        async with stalls:
+            return list(await asyncio.gather(*waits))
 
     with serving(*arguments, "--memory-mb", str(limit), "--on-demand", log=log) as server:
         opened = (tmp_path / "journal").read_text().count("m1")
@@ -165,6 +173,7 @@ def test_who_cannot_wait_for_a_model_that_opens_slowly_is_told_to_come_again(
         opened = (tmp_path / "journal").read_text().count("m1") - opened
     figures(longest_of_the_hurried_s=max(hurried))
     assert found == [503, 200, 503, 200]
+    assert max(hurried) < 2.2 + stalls.slack_s
     assert opened == 2, "it begins once and ends once"
 
 
@@ -187,7 +196,7 @@ def test_a_model_whose_file_has_gone_is_503_until_it_is_back(tmp_path, log):
         assert json.loads(told)["model_version_status"][0]["state"] == "END"
         assert (await client.infer("m3", 5)).score == 3005
         (tmp_path / "away").rename(tmp_path / "m1" / "1")
-        end = time.monotonic() + 20
+        end = time.monotonic() + LIMIT_S
         while (answer := await client.infer("m1", 5)).failed:
             assert answer.status == 503
             assert time.monotonic() < end, answer

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from drive import (
+    LIMIT_S,
     Answer,
     Client,
     Load,
@@ -66,7 +67,9 @@ def test_a_swap_that_keeps_room_never_holds_two_versions(tmp_path, log, figures)
             await until(load, 1)
             write_version(versions, 2, megabytes=size_mb)
             server.signal(signal.SIGHUP)
+            end = time.monotonic() + LIMIT_S
             while 2 not in load.versions:
+                assert time.monotonic() < end, "version 2 never answered"
                 most = max(most, memory.held_by(worker))
                 await asyncio.sleep(0.001)
         return load, most
@@ -92,7 +95,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("told", BROKEN.values(), ids=BROKEN)
 def test_a_new_version_that_is_broken_never_answers_and_the_old_one_does(
-    tmp_path, log, figures, told
+    tmp_path, log, times, figures, told
 ):
     settings, reason = told
     versions = folder(tmp_path)
@@ -102,7 +105,7 @@ def test_a_new_version_that_is_broken_never_answers_and_the_old_one_does(
             await until(load, 1)
             write_version(versions, 2, **settings)
             server.signal(signal.SIGHUP)
-            client, end = Client(server.port), time.monotonic() + 60
+            client, end = Client(server.port), time.monotonic() + LIMIT_S
             while True:
                 _, _, content = await client.ask("GET", "/v1/models/m")
                 if reason in content.decode():
@@ -117,8 +120,8 @@ def test_a_new_version_that_is_broken_never_answers_and_the_old_one_does(
         return load
 
     # Version 1 must open within it too, on a machine that is busy with other things.
-    limit = "5" if settings.get("load") in ("loop", "hold_gil") else "60"
-    with serving(*from_folder(versions), "--load-s", limit, log=log) as server:
+    limit_s = times(15, 5) if settings.get("load") in ("loop", "hold_gil") else LIMIT_S
+    with serving(*from_folder(versions), "--load-s", str(limit_s), log=log) as server:
         before = server.children()
         load = asyncio.run(run(server))
         assert set(before) <= set(server.children()), "a worker died of it"

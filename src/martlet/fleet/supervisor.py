@@ -272,7 +272,8 @@ class Supervisor:
                 log.info("worker %d (pid %d) left: %s", worker.index, pid, how_it_ended(status))
                 self._workers[worker.index] = Worker.absent(worker.index)
             elif self._stops:
-                self._clean = self._clean and status == 0
+                # One that was never asked to open its doors has cut nobody off.
+                self._clean = self._clean and (status == 0 or not worker.invited)
             else:
                 log.warning(
                     "worker %d (pid %d) ended with %s; started again in %.2f s",

@@ -7,14 +7,14 @@ import logging
 from martlet.errors import MartletError
 from martlet.servers.identity import id_of
 from martlet.servers.routes import Request, Response, failure
-from martlet.servers.status import HTTP_STATUS
+from martlet.servers.status import HTTP_STATUS, RETRY_AFTER_S, RETRYABLE
 
 log = logging.getLogger(__name__)
 
 
 def failed(exc: MartletError) -> Response:
     """Return the response that one of our errors becomes."""
-    retry = ((b"Retry-After", b"1"),) if HTTP_STATUS[exc.code] in (429, 503) else ()
+    retry = ((b"Retry-After", b"%d" % RETRY_AFTER_S),) if exc.code in RETRYABLE else ()
     return failure(HTTP_STATUS[exc.code], str(exc), retry)
 
 

@@ -24,6 +24,12 @@ _HIGHEST_FD = (1 << 16) - 1
 """Of descriptors the kernel keeps a table as long as the highest: this one is half a megabyte."""
 
 
+TURN_S = 0.01
+"""How often a drain looks who is still there."""
+
+QUIET_S = 1.0
+"""How long a drain keeps connections that idle: that of a client which is slow to ask again too."""
+
 HANDSHAKE_S = 0.01
 """How long connections that are half open when a server begins to drain have to be opened."""
 
@@ -88,7 +94,7 @@ class HttpServer:
                 kept -= 1.0
                 connection.parting = True
 
-    async def drain(self, timeout_s: float, quiet_s: float = 0.3) -> bool:
+    async def drain(self, timeout_s: float, quiet_s: float = QUIET_S) -> bool:
         """
         Stop listening, finish what is under way, close; True if nothing was cut off.
 
@@ -101,14 +107,15 @@ class HttpServer:
                 await asyncio.sleep(HANDSHAKE_S)
             self._server.close()
             await self._accept_pending()
-        now = self.loop.time
-        end = now() + timeout_s
-        quiet = now() + min(quiet_s, timeout_s)
-        while self.connections and now() < end:
-            if now() >= quiet:
+        end = self.loop.time() + timeout_s
+        # In turns, not by the clock: while a machine stands still its clients cannot ask either.
+        turns = round(min(quiet_s, timeout_s) / TURN_S)
+        while self.connections and self.loop.time() < end:
+            if turns <= 0:
                 for connection in [c for c in self.connections if c.idle]:
                     connection.close()
-            await asyncio.sleep(0.01)
+            turns -= 1
+            await asyncio.sleep(TURN_S)
         clean = not self.connections
         for connection in list(self.connections):
             connection.close()
@@ -198,13 +205,14 @@ def reserve(host: str, port: int) -> socket.socket:
         NotAvailable: somebody else listens there. SO_REUSEPORT alone would not say so: two
             servers of one user would share the port, each with half of the requests.
     """
-    with _socket(host) as probe:
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            raise NotAvailable(f"cannot listen on {host}:{port}: {exc.strerror}") from None
-        port = probe.getsockname()[1]
-    return bound(host, port)
+    try:
+        if port:
+            with _socket(host) as probe:
+                probe.bind((host, port))
+        # The system gives a free port to nobody else; one that was given back it might.
+        return bound(host, port)
+    except OSError as exc:
+        raise NotAvailable(f"cannot listen on {host}:{port}: {exc.strerror}") from None
 
 
 def _socket(host: str) -> socket.socket:

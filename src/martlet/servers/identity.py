@@ -11,8 +11,9 @@ from itertools import count
 from martlet.servers.routes import Request
 
 _GIVEN = re.compile(rb"[\x21-\x7e]{1,128}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-_NO_TRACE = b"0" * 32
+_TRACEPARENT = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 
 current: ContextVar[bytes] = ContextVar("request", default=b"")
 """The id of the request that is worked on, for whoever logs: on the loop, and in the lanes."""
@@ -29,7 +30,8 @@ def id_of(request: Request) -> bytes:
     headers and logs.
 
     Source:
-        W3C Trace Context, section 3.2.2: an all-zero trace id, or version ff, is invalid.
+        W3C Trace Context, 3.2.2: an id of zeros, or version ff, is invalid; 4.3: more fields may
+        follow in versions to come, but not in 00.
     """
     if not request.id:
         request.id = id_in(request.headers)
@@ -48,8 +50,8 @@ def _given(headers: Mapping[bytes, bytes]) -> bytes:
             return value
     if b"traceparent" in headers:
         found = _TRACEPARENT.fullmatch(headers[b"traceparent"])
-        if found is not None and found[1] != _NO_TRACE and not found[0].startswith(b"ff"):
-            return found[1]
+        if found is not None and not (found[1] == b"00" and found[3]):
+            return found[2]
     return b""
 
 

@@ -19,3 +19,8 @@ HTTP_STATUS: dict[Code, int] = {
     Code.UNIMPLEMENTED: 501,
     Code.INTERNAL: 500,
 }
+
+RETRYABLE = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
+"""The same request may be answered a little later."""
+
+RETRY_AFTER_S = 1

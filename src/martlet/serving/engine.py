@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -76,7 +76,9 @@ class Engine:
             number = self._force[0]
             # A process that is starting may lag: it keeps its doors shut until it has prepared.
             if number in self._prepared:
-                self._number, self._table = number, self._prepared[number]
+                # In this order: who reads the number without the lock must not find the old table.
+                self._table = self._prepared[number]
+                self._number = number
                 for old in [each for each in self._prepared if each < number]:
                     del self._prepared[old]
 
@@ -104,18 +106,29 @@ class Engine:
     def acquire(self, ref: ModelRef) -> Variant[Servable]:
         """Take a lease on the variant that *ref* names; the caller must ``release`` it."""
         variant = self.table.variant(ref)
-        return variant if variant.acquire() else self._again(self.table.variant(ref), ref)
+        return variant if variant.acquire() else self._next(variant, self._variant, ref)
 
     def acquire_recommender(self, ref: ModelRef) -> Variant[object]:
         """Take a lease on the recommender that *ref* names; the caller must ``release`` it."""
         variant = self.table.recommender(ref)
-        return variant if variant.acquire() else self._again(self.table.recommender(ref), ref)
+        return variant if variant.acquire() else self._next(variant, self._recommender, ref)
+
+    def _variant(self, ref: ModelRef) -> Variant[Servable]:
+        return self.table.variant(ref)
+
+    def _recommender(self, ref: ModelRef) -> Variant[object]:
+        return self.table.recommender(ref)
 
     @staticmethod
-    def _again(variant: Variant[Content], ref: ModelRef) -> Variant[Content]:
-        # The first began to drain between two lines: the table has been replaced since.
-        if variant.acquire():
-            return variant
+    def _next(
+        variant: Variant[Content], find: Callable[[ModelRef], Variant[Content]], ref: ModelRef
+    ) -> Variant[Content]:
+        """Take a lease on who came after *variant*, which began to drain between two lines."""
+        while (following := find(ref)) is not variant:
+            if following.acquire():
+                return following
+            # It has been replaced as well.
+            variant = following
         raise NotAvailable(f"{ref} is being replaced; try again")
 
     def predict(

@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT_S = 60.0
 """Of a call that has no deadline."""
 
-_EARLY_S = 0.02
-"""Before its deadline a call that waits is told to come again: later, nobody would hear it."""
+_EARLY_S, _EARLY = 0.02, 0.1
+"""Before its deadline, this long and this share of the time that is left at least, a call that
+waits is told to come again: later, nobody would hear it."""
 
 _MB = 1 << 20
 
@@ -87,7 +88,7 @@ class Residents:
             NotAvailable: it is not open by the caller's deadline, or cannot be opened.
             Overloaded: it does not fit, whatever else is closed.
         """
-        until = min((deadline.moment() or float("inf")) - _EARLY_S, time.monotonic() + wait_s)
+        until = time.monotonic() + min(wait_s, _heard_s(deadline.remaining()))
         with self._changed:
             # Who waits for it holds it too: it is not closed before they have had it.
             entry.users += 1
@@ -298,6 +299,11 @@ class Residents:
             self._take([entry])
             self._changed.notify_all()
         self._part(entry)
+
+
+def _heard_s(left_s: float | None) -> float:
+    """Return how long a caller who has *left_s* may be let wait, and hear why in time."""
+    return float("inf") if left_s is None else left_s - max(_EARLY_S, _EARLY * left_s)
 
 
 def _failed(entry: OnDemand, exc: Exception) -> tuple[Exception, Failure]:

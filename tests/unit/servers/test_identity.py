@@ -24,8 +24,10 @@ def test_the_clients_own_id_is_kept():
     assert id_of(request(x_request_id="abc-1", traceparent=f"00-{TRACE}-{'1' * 16}-01")) == b"abc-1"
 
 
-def test_a_trace_gives_its_id():
-    assert id_of(request(traceparent=f"00-{TRACE}-{'1' * 16}-01")) == TRACE.encode()
+@pytest.mark.parametrize("traceparent", ["00-{}-{}-01", "01-{}-{}-00", "cc-{}-{}-01-what-will-be"])
+def test_a_trace_gives_its_id_in_this_version_and_those_to_come(traceparent):
+    told = traceparent.format(TRACE, "1" * 16)
+    assert id_of(request(traceparent=told)) == TRACE.encode()
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,10 @@ def test_a_trace_gives_its_id():
         {"x_request_id": "x" * 129},
         {"traceparent": f"00-{'0' * 32}-{'1' * 16}-01"},
         {"traceparent": f"ff-{TRACE}-{'1' * 16}-01"},
+        {"traceparent": f"00-{TRACE}-{'0' * 16}-01"},
+        {"traceparent": f"00-{TRACE}-{'1' * 16}-01-more"},
+        {"traceparent": f"01-{TRACE}-{'1' * 16}-01more"},
+        {"traceparent": f"00-{TRACE}-{'1' * 16}-1"},
         {"traceparent": TRACE},
     ],
 )

@@ -11,8 +11,10 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from martlet import deadline
 from martlet.errors import Code, DeadlineExceeded, InvalidInput, MartletError
+from martlet.servers.grpc.retrying import LONGEST_TEXT, hints
 from martlet.servers.grpc.threads import Threads
 from martlet.servers.identity import current, id_in
+from martlet.servers.status import RETRYABLE
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +47,22 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
             with deadline.within(left):
                 return _answered(answer, _parsed(request_type, raw), context)
         except MartletError as exc:
-            return abort(context, exc, cut)
+            return abort(context, exc, cut, name)
         except Gone:
             context.cancel()
             return b""
         except EncodeError as exc:
-            return abort(context, MartletError(f"the answer cannot be written: {exc}"), cut)
+            return abort(context, MartletError(f"the answer cannot be written: {exc}"), cut, name)
         except Exception:
-            log.exception("a gRPC call failed")
-            told = f"the server failed on this call; its log says why, under {name}"
-            return abort(context, MartletError(told), cut)
+            return abort(context, _crashed(name), cut, name)
 
     return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _crashed(name: str) -> MartletError:
+    """Return what an error becomes that is nobody's but ours, and log it."""
+    log.exception("a gRPC call failed")
+    return MartletError(f"the server failed on this call; its log says why, under {name}")
 
 
 def _answered(answer: Answer, request: Any, context: grpc.ServicerContext) -> bytes:
@@ -74,7 +80,7 @@ def stream(
     """
 
     def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        identified(context)
+        name = identified(context)
         while True:
             with threads.waiting():
                 raw = next(requests, None)
@@ -84,16 +90,20 @@ def stream(
                 with deadline.within(time_left(context)):
                     found = bytes(answer(_parsed(request_type, raw), context).SerializeToString())
             except MartletError as exc:
-                abort(context, exc, None)
+                abort(context, exc, None, name)
                 return
             except Gone:
+                return
+            except Exception:
+                abort(context, _crashed(name), None, name)
                 return
             yield found
 
     return grpc.stream_stream_rpc_method_handler(call)
 
 
-_NAMING = ("x-request-id", "traceparent")
+_ID = "x-request-id"
+_NAMING = (_ID, "traceparent")
 
 
 def identified(context: grpc.ServicerContext) -> str:
@@ -105,7 +115,7 @@ def identified(context: grpc.ServicerContext) -> str:
     found = id_in(headers)
     current.set(found)
     name = found.decode()
-    context.set_trailing_metadata((("x-request-id", name),))
+    context.set_trailing_metadata(((_ID, name),))
     return name
 
 
@@ -147,13 +157,16 @@ def _parsed(request_type: Any, raw: bytes) -> Any:
 _LONGEST = 2000
 
 
-def abort(context: grpc.ServicerContext, exc: MartletError, cut: int | None) -> bytes:
-    """End the call with *exc*'s code and text. Never returns: grpc raises."""
+def abort(context: grpc.ServicerContext, exc: MartletError, cut: int | None, name: str) -> bytes:
+    """End the call, which is called *name*, with *exc*'s code and text. Never returns."""
     text = str(exc).encode("utf-8", "replace").decode()
     if exc.code is Code.INTERNAL:
         log.error("a gRPC call: %s", text[:_LONGEST])
-    limit = cut or _LONGEST
+    retryable = exc.code in RETRYABLE
+    limit = min(cut or _LONGEST, LONGEST_TEXT if retryable else _LONGEST)
     if len(text) > limit:
         text = text[:limit] + "...TRUNCATED"
+    if retryable:
+        context.set_trailing_metadata(((_ID, name), *hints(exc.code, text)))
     context.abort(grpc.StatusCode[exc.code.name], text)
     raise AssertionError("abort returned")

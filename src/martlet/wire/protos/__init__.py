@@ -10,7 +10,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from google.protobuf import any_pb2, descriptor_pb2, message_factory, wrappers_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    duration_pb2,
+    message_factory,
+    wrappers_pb2,
+)
 from google.protobuf.descriptor_pool import DescriptorPool
 
 
@@ -18,7 +24,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 def pool() -> DescriptorPool:
     """Return the pool that holds every message and service of the .proto files beside this."""
     found = DescriptorPool()
-    for known in (any_pb2, wrappers_pb2):
+    for known in (any_pb2, duration_pb2, wrappers_pb2):
         found.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
     compiled = files(__name__).joinpath("protos.desc").read_bytes()
     for file in _in_order(descriptor_pb2.FileDescriptorSet.FromString(compiled).file):
