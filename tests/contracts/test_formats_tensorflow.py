@@ -212,6 +212,25 @@ class TestTFLite:
             got = scale * (found.astype(float) - zero)
         np.testing.assert_allclose(got, trained(rows).numpy(), atol=0.15)
 
+    def test_what_a_recurrent_layer_remembers_is_of_one_run(self, tmp_path: Path):
+        import tensorflow as tf
+        import tf_keras
+
+        # Of one row, which is what the converter makes an operator with a memory of.
+        trained = tf_keras.Sequential(
+            [tf_keras.Input((4, 3), batch_size=1, name="steps"), tf_keras.layers.LSTM(5, name="y")]
+        )
+        steps = tf.TensorSpec((1, 4, 3), name="steps")
+        call = tf.function(lambda steps: {"y": trained(steps)}).get_concrete_function(steps)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([call], trained)
+        (tmp_path / "m").write_bytes(converter.convert())
+        rows = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
+        expected = np.concatenate([trained(rows[i : i + 1]) for i in range(3)])
+        with martlet.load(tmp_path / "m") as model:
+            for _ in range(2):
+                found = model.predict({"steps": rows})["y"]
+                np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
     def test_an_id_outside_its_table_does_not_crash(self, path: Path):
         with martlet.load(path) as model:
             inputs = asked(2)

@@ -38,8 +38,12 @@ class LightGBMServable:
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         text = LightGBMText.read(path)
-        # A forest's average is taken between the raw score and the link: left to LightGBM.
-        self._link = None if text.averaged else _link(text.objective)
+        self._link = identity if text.converted else _link(text.objective)
+        self._averaged = text.averaged
+        if self._link is not None and text.averaged:
+            self._link = partial(
+                _of_average, self._link, len(text.trees) // text.trees_per_iteration
+            )
         self._library = _Library()
         self._booster = self._library.load(path, text.content)
         self._classes = text.trees_per_iteration
@@ -64,7 +68,7 @@ class LightGBMServable:
     @property
     def grown(self) -> Grown | None:
         """Its trees and what becomes of their sums, for who writes them down otherwise."""
-        if self._sum is None or self._link is None:
+        if self._sum is None or self._link is None or self._averaged:
             return None
         return Grown(self._sum, "raw_score", {"predict": self._link})
 
@@ -109,6 +113,10 @@ class LightGBMServable:
         """Free the trees."""
         self._free()
         del self._booster, self._one_row, self._sum  # what is freed cannot be asked
+
+
+def _of_average(link: Link, iterations: int, raw: Tensor) -> Tensor:
+    return link(raw / iterations)
 
 
 def _link(objective: list[str]) -> Link | None:

@@ -52,6 +52,8 @@ class LightGBMText:
         trees: As they stand in the file.
         trees_per_iteration: How many classes there are.
         averaged: Whether predictions are averaged over the trees (random forest).
+        converted: Whether its leaves hold probabilities, to be averaged as they are: so wrote
+            LightGBM before 2.2.3, and later ones take them for raw scores.
 
     Source:
         LightGBM ``src/boosting/gbdt_model_text.cpp`` and ``src/io/tree.cpp``.
@@ -64,6 +66,7 @@ class LightGBMText:
     trees: list[Tree]
     trees_per_iteration: int
     averaged: bool
+    converted: bool
 
     @classmethod
     def read(cls, path: Path) -> LightGBMText:
@@ -106,6 +109,8 @@ def _read(path: Path, content: bytes) -> LightGBMText:
             trees.append(tree)
         except (KeyError, ValueError, IndexError) as exc:
             raise UnsupportedModel(f"{path}: tree {number} is damaged: {exc!r}") from exc
+    objective = fields.get("objective", "").split()
+    averaged = "\naverage_output\n" in head
     # Without the trees' sizes LightGBM reads them one after another, and an error in one is an
     # error; with them it reads them in threads, and an error there ends the process.
     lines = [line for line in head.split("\n") if not line.startswith("tree_sizes=")]
@@ -113,11 +118,22 @@ def _read(path: Path, content: bytes) -> LightGBMText:
         content="\nTree=".join(["\n".join(lines), *blocks]).encode(),
         features=features,
         categories=_categories(text, features, fields.get("feature_infos", "").split(" ")),
-        objective=fields.get("objective", "").split(),
+        objective=objective,
         trees=trees,
         trees_per_iteration=int(fields.get("num_tree_per_iteration", fields["num_class"])),
-        averaged="\naverage_output\n" in head,
+        averaged=averaged,
+        converted=averaged and fields.get("version") == "v2" and _are_chances(objective, trees),
     )
+
+
+_OF_CHANCES = ("binary", "multiclass", "multiclassova", "cross_entropy", "xentropy")
+
+
+def _are_chances(objective: Sequence[str], trees: Sequence[Tree]) -> bool:
+    # 2.2.3 wrote version 2 as well, with raw scores: log-odds, some of which are below 0 or above
+    # 1 unless every leaf of every tree holds a chance of 0.5 to 0.73.
+    within = all(((tree.values >= 0) & (tree.values <= 1)).all() for tree in trees)
+    return within and bool(objective) and objective[0] in _OF_CHANCES
 
 
 def _fields(block: str) -> dict[str, str]:

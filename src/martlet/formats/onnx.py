@@ -13,6 +13,7 @@ import numpy as np
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
 from martlet.formats.onnx_file import ELEMENT_TYPES, Node, OnnxFile, value_info
+from martlet.formats.onnx_narrow import narrow, widened
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -40,19 +41,25 @@ class OnnxServable:
         open_ = Opener(path, options)
         zip_maps = _zip_maps(file) if file is not None else {}
         self._session = open_(None)
+        renamed = {node.inputs[0]: name for name, node in zip_maps.items()}
+        types = {each.name: narrow(each) for each in _ends(self._session)}
         if file is not None and zip_maps:
             outputs = _outputs_without(self._session, zip_maps)
             self._session = open_(file.edited(drop=zip_maps.values(), outputs=outputs))
+        elif file is not None and any(types.values()):
+            content, renamed = widened(file, self._session)
+            self._session = open_(content)
         self._call = self._session.run
         self._fetch: list[str] = [node.name for node in self._session.get_outputs()]
-        renamed = {node.inputs[0]: name for name, node in zip_maps.items()}
         self._names = [renamed.get(name, name) for name in self._fetch]
         optional = self._session.get_overridable_initializers()
         unranked = file.unranked if file is not None else set()
-        inputs = [_spec(path, node) for node in self._session.get_inputs()]
+        own = [(node, renamed.get(node.name, node.name)) for node in self._session.get_inputs()]
+        inputs = [_spec(path, node, name=name, told=types.get(name, "")) for node, name in own]
+        self._inner = {name: node.name for node, name in own if name != node.name}
         inputs += [_spec(path, node, required=False) for node in optional]
         specs = [
-            _spec(path, node, name=name, classes=_classes(zip_maps.get(name)))
+            _spec(path, node, name=name, told=types.get(name) or _classes(zip_maps.get(name)))
             for node, name in zip(self._session.get_outputs(), self._names, strict=True)
         ]
         inputs, specs = ([_as_told(s, unranked) for s in each] for each in (inputs, specs))
@@ -64,10 +71,10 @@ class OnnxServable:
         if self._one_row:
             inputs, specs = _free_rows(inputs), _free_rows(specs)
         self._outputs = specs
-        if self._one_row and file is not None and not zip_maps:
+        if self._one_row and file is not None and not renamed:
             self._serve_batches(open_, file, inputs)
         # Most models: tensors in, one tensor out, nothing to prepare.
-        plain = not (self._strings or self._sequences or self._one_row)
+        plain = not (self._strings or self._sequences or self._one_row or self._inner)
         plain = plain and self._session.get_outputs()[0].type.startswith("tensor")
         self._only = self._names[0] if plain and len(self._names) == 1 else None
         # The session's own ``run`` checks names that the signature has checked, and asks for
@@ -92,6 +99,8 @@ class OnnxServable:
                 feed[name] = text_for(name, inputs[name])
         for name in self._sequences:
             feed[name] = list(inputs[name])
+        for name, inner in self._inner.items():
+            feed[inner] = feed.pop(name)
         found = self._run_rows(feed) if self._one_row else self._run(feed)
         return dict(zip(self._names, found, strict=True))
 
@@ -204,6 +213,10 @@ class Opener:
             raise UnsupportedModel(f"{self._path} is not an ONNX model that loads: {exc}") from exc
 
 
+def _ends(session: Any) -> list[Any]:
+    return [*session.get_inputs(), *session.get_outputs()]
+
+
 def _zip_maps(file: OnnxFile) -> dict[str, Node]:
     return {node.outputs[0]: node for node in file.nodes if node.op_type == "ZipMap"}
 
@@ -243,16 +256,14 @@ def _each(node: Any) -> Any:
     return enumerate(node.shape)
 
 
-def _spec(
-    path: Path, node: Any, *, name: str = "", required: bool = True, classes: str = ""
-) -> Spec:
+def _spec(path: Path, node: Any, *, name: str = "", required: bool = True, told: str = "") -> Spec:
     match = _TYPE.fullmatch(node.type)
     if match is None or match[2] not in _DTYPES:
         raise UnsupportedModel(f"{path}: {node.name!r} is a {node.type}, which is not supported")
     shape = None
     if not match[1]:
         shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-    return Spec(name or node.name, _DTYPES[match[2]], shape, required, description=classes)
+    return Spec(name or node.name, _DTYPES[match[2]], shape, required, description=told)
 
 
 def _as_told(spec: Spec, unranked: set[str]) -> Spec:
@@ -260,7 +271,7 @@ def _as_told(spec: Spec, unranked: set[str]) -> Spec:
 
 
 def _free_rows(specs: list[Spec]) -> list[Spec]:
-    return [Spec(spec.name, spec.dtype, (-1, *(spec.shape or ())[1:])) for spec in specs]
+    return [replace(spec, shape=(-1, *(spec.shape or ())[1:])) for spec in specs]
 
 
 def _sample(specs: list[Spec], count: int, seed: int) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -196,6 +196,22 @@ class OnnxFile:
         return cls([f for f in model if f[0] != _MODEL_GRAPH], graph, nodes, external)
 
     @property
+    def inputs(self) -> dict[str, bytes]:
+        """The ValueInfoProto of each input, by name."""
+        return dict(self._ends(_GRAPH_INPUT))
+
+    @property
+    def outputs(self) -> dict[str, bytes]:
+        """The ValueInfoProto of each output, by name."""
+        return dict(self._ends(_GRAPH_OUTPUT))
+
+    def _ends(self, which: int) -> Iterator[tuple[str, bytes]]:
+        for number, _, value in self.graph:
+            if number == which and isinstance(value, memoryview):
+                names = [v for n, _, v in fields(value) if n == 1 and isinstance(v, memoryview)]
+                yield _text(names[0]), bytes(value)
+
+    @property
     def unranked(self) -> set[str]:
         """The inputs and outputs of which the file says no shape, which is not the shape []."""
         found: set[str] = set()
@@ -219,9 +235,13 @@ class OnnxFile:
         inputs: Iterable[bytes] = (),
         outputs: Iterable[bytes] = (),
         by_row: bool = False,
+        before: Iterable[bytes] = (),
+        after: Iterable[bytes] = (),
     ) -> bytes:
         """
         Return the model without the nodes *drop*, its inputs or outputs replaced if given.
+
+        The nodes *before* come ahead of its own, those *after* at the end.
 
         What it says of the shapes between is left out: onnxruntime infers them anew. *by_row*
         flattens each row by itself where all was flattened into one: the same where there is one.
@@ -231,7 +251,7 @@ class OnnxFile:
         without = {_GRAPH_VALUE_INFO}
         without |= {_GRAPH_INPUT} if inputs else set()
         without |= {_GRAPH_OUTPUT} if outputs else set()
-        kept: list[bytes] = []
+        kept = [_encoded(_GRAPH_NODE, 2, each) for each in before]
         order = iter(self.nodes)
         for number, kind, value in self.graph:
             if number == _GRAPH_NODE and isinstance(value, memoryview):
@@ -242,6 +262,7 @@ class OnnxFile:
                     value = _flattened_by_row(value)
             if number not in without:
                 kept.append(_encoded(number, kind, value))
+        kept += [_encoded(_GRAPH_NODE, 2, each) for each in after]
         kept += [_encoded(_GRAPH_INPUT, 2, each) for each in inputs]
         kept += [_encoded(_GRAPH_OUTPUT, 2, each) for each in outputs]
         head = b"".join(_encoded(*each) for each in self.head)
@@ -251,6 +272,19 @@ class OnnxFile:
 def _flattened_by_row(node: memoryview) -> memoryview:
     kept = [_encoded(*each) for each in fields(node) if each[0] != 5]  # axis is 1 unless said
     return memoryview(b"".join(kept))
+
+
+def node_of(
+    op_type: str, inputs: Iterable[str], outputs: Iterable[str], integers: Mapping[str, int]
+) -> bytes:
+    """Return a NodeProto of ai.onnx whose attributes are integers."""
+    parts = [_encoded(1, 2, each.encode()) for each in inputs]
+    parts += [_encoded(2, 2, each.encode()) for each in outputs]
+    parts.append(_encoded(4, 2, op_type.encode()))
+    for name, value in integers.items():  # type 2 is INT
+        attribute = _encoded(1, 2, name.encode()) + _encoded(3, 0, value) + _encoded(20, 0, 2)
+        parts.append(_encoded(5, 2, attribute))
+    return b"".join(parts)
 
 
 def value_info(name: str, element_type: int, shape: Iterable[int | str]) -> bytes:

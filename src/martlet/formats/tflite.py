@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
+from martlet.formats.flatbuffers import Table
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -26,7 +28,8 @@ class TFLiteServable:
     main graph by the names of its tensors, and the default where the file has no signature; the
     default takes its names too. Where the file was converted with a free first axis it is free
     here; where it is fixed at 1, rows are run one by one. Quantised tensors stay as they are,
-    scale and zero point in their description.
+    scale and zero point in their description. What a recurrent layer remembers is forgotten
+    before each run: one request's answer does not hang on another's.
     """
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
@@ -35,10 +38,11 @@ class TFLiteServable:
         content = path.read_bytes()
         _check(path, content)
         try:
+            self._remembers = _remembers(content)
             self._interpreter = Interpreter(model_content=content, num_threads=options.threads)
             self._interpreter.allocate_tensors()
             self._graphs = self._read()
-        except (ValueError, RuntimeError) as exc:
+        except (ValueError, RuntimeError, struct.error) as exc:
             raise UnsupportedModel(f"{path} is not a TFLite model that loads: {exc}") from exc
         self._lock = threading.Lock()
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -60,7 +64,7 @@ class TFLiteServable:
             for name in names:
                 run = model.get_signature_runner(name)
                 details = run.get_input_details(), run.get_output_details()
-                graphs[name] = _Graph(*details, lambda feed, run=run: run(**feed))
+                graphs[name] = _Graph(*details, partial(self._call, run))
             return graphs
         self._inputs = {each["name"]: each for each in model.get_input_details()}
         self._outputs = {each["name"]: each for each in model.get_output_details()}
@@ -74,6 +78,12 @@ class TFLiteServable:
             told = {n: each["name"] for n, each in outputs.items()}
             graphs[name] = _Graph(inputs, outputs, partial(self._renamed, given, told))
         return graphs
+
+    def _call(self, run: Any, feed: Tensors) -> dict[str, Tensor]:
+        if self._remembers:
+            self._interpreter.reset_all_variables()
+        found: dict[str, Tensor] = run(**feed)
+        return found
 
     def _renamed(
         self, given: Mapping[str, str], told: Mapping[str, str], feed: Tensors
@@ -89,6 +99,8 @@ class TFLiteServable:
                 model.resize_tensor_input(self._inputs[name]["index"], shape)
             model.allocate_tensors()
             self._shapes = shapes
+        if self._remembers:
+            model.reset_all_variables()
         for name, value in feed.items():
             model.set_tensor(self._inputs[name]["index"], value)
         model.invoke()
@@ -164,6 +176,20 @@ def _spec(name: str, details: Mapping[str, Any]) -> Spec:
 
 def _rows(spec: Spec) -> Spec:
     return Spec(spec.name, spec.dtype, (-1, *(spec.shape or ())[1:]), description=spec.description)
+
+
+# Fields of a Model, a SubGraph and a Tensor, by number, in TensorFlow's
+# ``compiler/mlir/lite/schema/schema.fbs``.
+_SUBGRAPHS, _TENSORS, _IS_VARIABLE = 2, 0, 5
+
+
+def _remembers(content: bytes) -> bool:
+    """Return whether a run changes what the next one begins with."""
+    return any(
+        tensor.number(_IS_VARIABLE, "b", 0)
+        for graph in Table.root(content).tables(_SUBGRAPHS)
+        for tensor in graph.tables(_TENSORS)
+    )
 
 
 def _check(path: Path, content: bytes) -> None:

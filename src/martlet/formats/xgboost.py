@@ -15,7 +15,8 @@ from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
-from martlet.formats.xgboost_file import XGBoostFile, is_binary
+from martlet.formats.xgboost_binary import is_binary
+from martlet.formats.xgboost_file import XGBoostFile
 from martlet.formats.xgboost_forest import sums_of
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Spec, Tensor, Tensors

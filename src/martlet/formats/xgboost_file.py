@@ -15,12 +15,11 @@ import orjson
 from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
-from martlet.formats import ubjson
+from martlet.formats import ubjson, xgboost_older
+from martlet.formats.xgboost_binary import EXPONENTIAL, ROOT, is_binary, learner_of
 
 Model = Mapping[str, Any]
-_ROOT = 2**31 - 1
 _MAX_COUNT = 10_000_000
-_EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +50,15 @@ class XGBoostFile:
             )
         try:
             if is_binary(content):
-                learner = _binary(content)
-                content = orjson.dumps(
-                    {"learner": learner, "version": [2, 1, 4]},
-                    option=orjson.OPT_SERIALIZE_NUMPY,
-                )
+                told: Any = {"learner": learner_of(content), "version": [2, 1, 4]}
+                content = orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
             elif content[1:2] in b"LiU" and content[:1] == b"{":
-                learner = ubjson.loads(content)["learner"]
+                told = ubjson.loads(content)
             else:
-                learner = _json(content)["learner"]
+                told = _json(content)
+            learner = told["learner"]
+            if xgboost_older.mend(learner):
+                content = orjson.dumps(told, default=lambda array: array.tolist())
             _check(learner)
         except (KeyError, ValueError, TypeError, IndexError, struct.error, RecursionError) as exc:
             raise UnsupportedModel(f"{path} is not a whole XGBoost model: {exc!r}") from exc
@@ -98,7 +97,7 @@ class XGBoostFile:
         score = np.array(text.split(","), dtype=np.float32)
         if self.objective in ("binary:logistic", "reg:logistic"):
             score = -np.log(np.float32(1) / score - np.float32(1))
-        elif self.objective in (*_EXPONENTIAL, "survival:aft"):
+        elif self.objective in (*EXPONENTIAL, "survival:aft"):
             score = np.log(score)
         return score
 
@@ -154,12 +153,12 @@ def _check(learner: Model) -> None:
         raise ValueError("iteration_indptr does not fit the trees")
     for number, tree in enumerate(trees):
         try:
-            _check_tree(tree, features)
+            _check_tree(tree, features, outputs)
         except (KeyError, ValueError, TypeError) as exc:
             raise ValueError(f"tree {number}: {exc}") from exc
 
 
-def _check_tree(tree: Model, features: int) -> None:
+def _check_tree(tree: Model, features: int, outputs: int) -> None:
     left, right, split, parents = (
         np.asarray(tree[name], dtype=np.int64)
         for name in ("left_children", "right_children", "split_indices", "parents")
@@ -168,6 +167,8 @@ def _check_tree(tree: Model, features: int) -> None:
     declared = int(tree["tree_param"]["num_nodes"])
     names = ("split_conditions", "default_left", "base_weights", "sum_hessian", "loss_changes")
     vector = max(int(tree["tree_param"].get("size_leaf_vector", 0)), 1)
+    if vector not in (1, outputs):
+        raise ValueError(f"it has vectors of {vector} in its leaves, for {outputs} outputs")
     sizes = {len(right), len(split), len(parents), declared}
     sizes |= {len(tree[n]) for n in names if n != "base_weights" and n in tree}
     if sizes != {nodes} or nodes < 1 or len(tree["base_weights"]) not in (nodes, nodes * vector):
@@ -188,7 +189,7 @@ def _check_tree(tree: Model, features: int) -> None:
         parents[right[inner]] != order[inner]
     ):
         raise ValueError("its parents are not those of its children")
-    roots = (parents == _ROOT) | ((parents == -1) & (order == 0))
+    roots = (parents == ROOT) | ((parents == -1) & (order == 0))
     if np.any(~roots & ((parents < 0) | (parents >= nodes))):
         raise ValueError("a parent is not there")
     if np.any((split[inner] < 0) | (split[inner] >= features)):
@@ -207,168 +208,3 @@ def _check_tree(tree: Model, features: int) -> None:
             or np.any((categories < 0) | (categories > 2**24))
         ):
             raise ValueError("its categories are out of range")
-
-
-def is_binary(content: bytes) -> bool:
-    """Return whether *content* begins as the binary format does: parameters, then two names."""
-    content = content.removeprefix(b"binf")
-    if len(content) < 176:
-        return False
-    (length,) = struct.unpack_from("<Q", content, 136)
-    if not 3 < length < 64:
-        return False
-    (after,) = struct.unpack_from("<Q", content.ljust(300, b"\0"), 144 + length)
-    name = content[152 + length : 152 + length + min(after, 8)]
-    return name in (b"gbtree", b"gblinear", b"dart")
-
-
-class _Binary:
-    """The old format's cursor: little-endian structs, strings and vectors after their length."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.at = 0
-
-    def read(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from("<" + form, self.content, self.at)
-        self.at += struct.calcsize("<" + form)
-        return found
-
-    def array(self, dtype: Any, count: int) -> Any:
-        if count < 0 or count * np.dtype(dtype).itemsize > len(self.content) - self.at:
-            raise ValueError(f"byte {self.at}: {count} elements cannot fit")
-        found = np.frombuffer(self.content, dtype, count, self.at)
-        self.at += found.nbytes
-        return found
-
-    def text(self) -> str:
-        return bytes(self.array(np.uint8, self.read("Q")[0])).decode()
-
-
-_NODE = np.dtype(
-    [("parent", "<i4"), ("left", "<i4"), ("right", "<i4"), ("split", "<u4"), ("value", "<f4")]
-)
-_STATISTICS = np.dtype([("loss", "<f4"), ("hessian", "<f4"), ("weight", "<f4"), ("leaves", "<i4")])
-
-
-def _binary(content: bytes) -> dict[str, Any]:
-    """
-    Return the ``learner`` that XGBoost 2.1.4 writes on loading the binary *content*.
-
-    Source:
-        XGBoost 1.7 ``src/learner.cc`` (LearnerIO::Load), ``src/gbm/gbtree_model.cc``,
-        ``src/tree/tree_model.cc`` and ``src/gbm/gblinear_model.h``.
-    """
-    file = _Binary(content.removeprefix(b"binf"))
-    base_score, features, classes, _, _, major = file.read("fIiiiI")
-    file.at = 136
-    objective, booster = file.text(), file.text()
-    if major < 1 and not objective.startswith("multi:"):
-        base_score = _predicted(objective, base_score)
-    if booster == "gblinear":
-        file.at += 136
-        weights = file.array("<f4", file.read("Q")[0])
-        _finite(weights)
-        fitted: dict[str, Any] = {"weights": weights.astype(np.float32), "boosted_rounds": 0}
-        gradient_booster: dict[str, Any] = {"name": booster, "model": fitted}
-    else:
-        gradient_booster = {"name": "gbtree", "model": _forest(file, max(classes, 1))}
-        if booster == "dart":
-            dropped = file.array("<f4", file.read("Q")[0]).astype(np.float32)
-            gradient_booster = {"name": booster, "gbtree": gradient_booster, "weight_drop": dropped}
-    return {
-        "attributes": {},
-        "feature_names": [],
-        "feature_types": [],
-        "gradient_booster": gradient_booster,
-        "learner_model_param": {
-            "base_score": repr(float(base_score)),
-            "boost_from_average": "0",
-            "num_class": str(classes),
-            "num_feature": str(features),
-            "num_target": "1",
-        },
-        "objective": _objective(objective, classes),
-    }
-
-
-def _predicted(objective: str, margin: float) -> float:
-    if objective in ("binary:logistic", "reg:logistic"):
-        return float(1 / (1 + np.exp(-np.float64(margin))))
-    return float(np.exp(margin)) if objective in _EXPONENTIAL else margin
-
-
-def _objective(name: str, classes: int) -> dict[str, Any]:
-    # XGBoost asks for the parameters of an objective even where they matter in training alone.
-    found: dict[str, Any] = {"name": "reg:squarederror" if name == "reg:linear" else name}
-    if name.startswith("multi:"):
-        found["softmax_multiclass_param"] = {"num_class": str(classes)}
-    elif name.startswith("rank:"):
-        found["lambdarank_param"] = {"lambdarank_pair_method": "topk"}
-    elif name == "count:poisson":
-        found["poisson_regression_param"] = {"max_delta_step": "0.7"}
-    elif name == "reg:tweedie":
-        found["tweedie_regression_param"] = {"tweedie_variance_power": "1.5"}
-    elif name.startswith(("reg:", "binary:log")):
-        found["reg_loss_param"] = {"scale_pos_weight": "1"}
-    return found
-
-
-def _forest(file: _Binary, groups: int) -> dict[str, Any]:
-    count, _, _, _, _, _, vector = file.read("iiiiqii")
-    file.at += 128
-    if vector > 1:
-        raise ValueError(f"it has vectors of {vector} in its leaves")
-    trees = [_tree(file, number) for number in range(count)]
-    info = file.array("<i4", count)
-    rounds = np.arange(0, count + 1, groups)
-    return {
-        "gbtree_model_param": {"num_parallel_tree": "1", "num_trees": str(count)},
-        "iteration_indptr": rounds.astype(np.int32),
-        "tree_info": info.astype(np.int32),
-        "trees": trees,
-    }
-
-
-def _tree(file: _Binary, number: int) -> dict[str, Any]:
-    _, count, deleted, _, features, vector = file.read("iiiiii")
-    file.at += 124
-    nodes = file.array(_NODE, count)
-    statistics = file.array(_STATISTICS, count)
-    if vector:
-        file.array("<f4", file.read("Q")[0])
-    _finite(nodes["value"])
-    parents = nodes["parent"].astype(np.int64)
-    return {
-        "base_weights": _tame(statistics["weight"]),
-        "categories": [],
-        "categories_nodes": [],
-        "categories_segments": [],
-        "categories_sizes": [],
-        "default_left": (nodes["split"] >> 31).astype(np.uint8),
-        "id": number,
-        "left_children": nodes["left"].astype(np.int32),
-        "loss_changes": _tame(statistics["loss"]),
-        "parents": np.where(parents == -1, _ROOT, parents & _ROOT).astype(np.int32),
-        "right_children": nodes["right"].astype(np.int32),
-        "split_conditions": nodes["value"].astype(np.float32),
-        "split_indices": (nodes["split"] & _ROOT).astype(np.int32),
-        "split_type": np.zeros(count, np.uint8),
-        "sum_hessian": _tame(statistics["hessian"]),
-        "tree_param": {
-            "num_deleted": str(deleted),
-            "num_feature": str(features),
-            "num_nodes": str(count),
-            "size_leaf_vector": "0",
-        },
-    }
-
-
-def _finite(values: Any) -> None:
-    if not np.isfinite(values).all():
-        raise ValueError("a threshold or weight is not a finite number")
-
-
-def _tame(statistics: Any) -> Any:
-    # Statistics of training: predictions do not read them, and JSON has no NaN.
-    return np.nan_to_num(statistics.astype(np.float32))

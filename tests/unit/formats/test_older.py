@@ -40,6 +40,27 @@ def test_an_older_file_answers_as_the_version_that_wrote_it(name: str):
         np.testing.assert_allclose(found[output], wanted, rtol=1e-5, atol=1e-7, err_msg=output)
 
 
+XGBOOST = json.loads((FOLDER / "xgboost.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", XGBOOST["answers"])
+def test_what_xgboost_reads_otherwise_now_answers_as_it_did(name: str):
+    pytest.importorskip("xgboost")
+    with martlet.load(FOLDER / name) as model:
+        found = model.predict({"X": np.array(XGBOOST["rows"])})
+    for output, wanted in XGBOOST["answers"][name].items():
+        np.testing.assert_allclose(found[output], wanted, rtol=1e-5, atol=1e-6, err_msg=output)
+
+
+def test_a_random_forest_of_chances_gives_their_average():
+    """LightGBM 2.2.2 trained it and answered so; later versions take its leaves for log-odds."""
+    pytest.importorskip("lightgbm")
+    rows = np.array([[-2.0, 0.0], [-0.3, 1.0], [0.2, -1.0], [2.0, 0.5]])
+    wanted = [0.41830065359477125, 0.3650623885918003, 0.6746031746031745, 0.6431372549019607]
+    with martlet.load(FOLDER / "random_forest.txt") as model:
+        np.testing.assert_allclose(model.predict({"X": rows})["predict"], wanted, rtol=1e-12)
+
+
 def test_what_would_answer_otherwise_is_refused():
     pytest.importorskip("sklearn")
     with pytest.raises(UnsupportedModel, match=r"SAMME\.R"):

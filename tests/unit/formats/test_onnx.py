@@ -53,6 +53,43 @@ class TestOnnx:
         np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-5)
         assert told.endswith(", ".join(map(str, next(iter(labels.values())))))
 
+    @pytest.mark.parametrize(
+        ("narrow", "given", "wide"),
+        [
+            ("BFLOAT16", [1.0, 2.7, -300.7], "float32"),
+            ("FLOAT8E4M3FN", [1.0, 2.7, 300.0], "float32"),
+            ("UINT4", [0, 7, 15], "uint8"),
+            ("INT4", [-8, 0, 7], "int8"),
+        ],
+    )
+    @pytest.mark.parametrize("rows", ["n", 1])
+    def test_a_type_that_numpy_has_not_goes_in_and_out_as_a_wider_one(
+        self, info, narrow: str, given, wide: str, rows, tmp_path: Path
+    ):
+        import ml_dtypes
+        from onnx import TensorProto, helper
+
+        kind = wide.upper().replace("32", "")
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("Cast", ["x"], ["y"], to=getattr(TensorProto, kind)),
+                helper.make_node("Cast", ["z"], ["w"], to=getattr(TensorProto, narrow)),
+            ],
+            [info("x", [rows, 3], narrow), info("z", [rows, 3], kind)],
+            [info("y", [rows, 3], kind), info("w", [rows, 3], narrow)],
+            opset=21,
+        )
+        row = np.array([given], dtype=wide)
+        expected = row.astype(getattr(ml_dtypes, narrow.lower().replace("e4", "_e4")))
+        with martlet.load(path) as model:
+            specs = model.signatures["serving_default"]
+            assert {s.dtype.value for s in specs.inputs.values()} == {wide}
+            assert specs.inputs["x"].description == narrow.lower()
+            found = model.predict({"x": row, "z": row})
+        assert found["y"].tolist() == expected.astype(wide).tolist()
+        assert found["w"].tolist() == expected.astype(wide).tolist()
+
     def test_an_input_of_no_said_rank_takes_any(self, info, tmp_path: Path):
         from onnx import helper
 

@@ -15,7 +15,7 @@ class TestXGBoostBinary:
     """The format before 3.1, which XGBoost no longer reads."""
 
     def test_a_margin_of_an_old_version_becomes_a_probability(self):
-        from martlet.formats.xgboost_file import _predicted
+        from martlet.formats.xgboost_binary import _predicted
 
         assert _predicted("binary:logistic", 0.0) == 0.5
         assert _predicted("count:poisson", 0.0) == 1.0

@@ -1,0 +1,49 @@
+"""What XGBoost 1 and 2 wrote of a model otherwise than XGBoost 3.2 reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def mend(learner: dict[str, Any]) -> bool:
+    """
+    Write *learner* as XGBoost 3.2 would; return whether anything was to be changed.
+
+    A linear booster without a number of rounds (before 1.5) is taken for one that was never
+    trained, and so its base score, a probability, for a margin. Vectors in leaves stood among
+    the weights of all nodes (before 3.1), which ends the process that reads them.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no learner.
+    """
+    booster = learner["gradient_booster"]
+    model = booster.get("gbtree", booster)["model"]
+    if booster["name"] == "gblinear" and "boosted_rounds" not in model:
+        model["boosted_rounds"] = 1
+        return True
+    of_vectors = [tree for tree in model.get("trees", ()) if _keeps_vectors_apart(tree)]
+    for tree in of_vectors:
+        _move_vectors(tree)
+    return bool(of_vectors)
+
+
+def _keeps_vectors_apart(tree: dict[str, Any]) -> bool:
+    return int(tree["tree_param"].get("size_leaf_vector", 0)) > 1 and "leaf_weights" not in tree
+
+
+def _move_vectors(tree: dict[str, Any]) -> None:
+    left = np.asarray(tree["left_children"], np.int64)
+    weights = np.asarray(tree["base_weights"], np.float32)
+    width = int(tree["tree_param"]["size_leaf_vector"])
+    leaves = left == -1
+    # A leaf's right child is the place of its vector.
+    right = np.where(leaves, np.cumsum(leaves) - 1, np.asarray(tree["right_children"], np.int64))
+    # A condition of a leaf is none: NaN, which JSON has not.
+    condition = np.where(leaves, 0, np.asarray(tree["split_conditions"], np.float32))
+    tree["leaf_weights"] = weights.reshape(len(left), width)[leaves].ravel().tolist()
+    tree["right_children"] = right.tolist()
+    tree["split_conditions"] = condition.tolist()
+    for name in ("loss_changes", "sum_hessian"):
+        tree.setdefault(name, [0.0] * len(left))
