@@ -22,6 +22,7 @@ from pathlib import Path
 
 import workloads
 from load import Sample, measure
+from machine import machine
 
 SETTINGS = {
     "inline": "",
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, help="the src folder of another checkout, built")
     given = parser.parse_args()
+    print(machine())
     cases = [Case(name, settings) for name, settings in SETTINGS.items()]
     if given.before is not None:
         cases = [Case("this checkout"), Case("before", source=given.before.resolve())]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 
+from machine import machine
+
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import argparse
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -140,11 +140,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--all", action="store_true", help="also the libraries not chosen")
     options = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    python = platform.python_version()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {python}, {commit}")
+    print(machine())
     print(f"  {'':34} {'recall':>7} {'cpu us':>9} {'build s':>9} {'MiB':>9}")
     for rows in options.rows:
         print(f"{rows} x {DIM}, the nearest {K} by dot product")

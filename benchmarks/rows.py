@@ -8,16 +8,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import subprocess
-import time
 from collections.abc import Callable
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+from machine import fastest, machine
 
 from martlet.tensors import DType, Signature, Spec
 from martlet.wire.rows import RowPlan
@@ -104,17 +101,6 @@ def of_columns(body: bytes) -> dict[str, Callable[[], object]]:
     return ways
 
 
-def fastest(call: Callable[[], object], seconds: float = 1.0) -> float:
-    """Return the least time of one call, in seconds: the machine's noise only adds."""
-    call()
-    least, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        begun = time.perf_counter()
-        call()
-        least = min(least, time.perf_counter() - begun)
-    return least
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200)
@@ -127,14 +113,7 @@ def main() -> None:
         "rows": orjson.dumps({"instances": in_rows}),
         "columns": orjson.dumps({"inputs": by_name}),
     }
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()  # fmt: skip
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), "",
-    )  # fmt: skip
-    print(f"commit {commit}, {cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     plan, complete = RowPlan.compile(SIGNATURE), PredictDecoder(SIGNATURE, "")
     for form, body in bodies.items():
         ways: dict[str, Callable[[], object]] = {}

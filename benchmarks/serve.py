@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from load import Sample, measure, measure_get, post, server
+from machine import machine
 from workloads import Workload, make
 
 OURS, PEER = 18701, 18702
@@ -32,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3, help="the table shows medians")
     arguments.add_argument("--connections", type=int, default=8)
     given = arguments.parse_args()
-    print(_machine())
+    print(machine())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         w1, w2 = make(folder)
@@ -153,14 +151,6 @@ def _table(samples: dict[str, list[Sample]], compute: dict[str, float]) -> None:
         cells = [f"{middle[0]:.0f}", *(f"{each:.2f}" for each in middle[1:4]), f"{middle[4]:.0f}"]
         bad = sum(each.bad for each in found)
         print(f"| {name} | {' | '.join(cells)} | {peer:.2f} | {floor:.2f} | {bad} |")
-
-
-def _machine() -> str:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    cores = len(os.sched_getaffinity(0))
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {commit}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import numpy as np
 import onnx
 import workloads
 from load import family_cpu_s, server
+from machine import machine
 from onnx import TensorProto, helper, numpy_helper
 
 from martlet.registry import Kind, Registry
@@ -366,9 +366,7 @@ def main() -> None:
         "--first", action="store_true", help="come before other work of a shared machine (root)"
     )
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-          f"commit {commit.stdout.strip()}")  # fmt: skip
+    print(machine())
     with tempfile.TemporaryDirectory() as name:
         root = register(Path(name), options.form)
         if options.first:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
+
+from machine import fastest, machine
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -98,17 +96,6 @@ def of_forest(forest: Forest, values: list[float]) -> onnxruntime.InferenceSessi
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
-def fastest(call: Callable[[], object], seconds: float = 1.0) -> float:
-    """Return the least time of one call, in seconds: the machine's noise only adds."""
-    call()
-    least, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        begun = time.perf_counter()
-        call()
-        least = min(least, time.perf_counter() - begun)
-    return least
-
-
 def pure(forest: Forest, values: list[float]) -> TreeSum:
     """Return the sum of the same forest in numpy."""
     os.environ["MARTLET_NATIVE"] = "0"
@@ -169,14 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("trees", 200), ("rows", 10_000), ("features", 40)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()  # fmt: skip
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), platform.processor(),
-    )  # fmt: skip
-    print(f"commit {commit}, {cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     for line in measure(parser.parse_args()):
         print(line, flush=True)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -25,8 +26,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # TensorFlow takes no other once it has run
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import models
 import numpy as np
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -118,6 +122,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the models are made")
     parser.add_argument("names", nargs="*", help="only those whose name has one of these in it")
     asked = parser.parse_args()
+    print(machine())
     asked.folder.mkdir(parents=True, exist_ok=True)
     table = Table(title="microseconds a request, and times as fast as the original")
     for column in ("model", "rows", *FORMS, "off by", "rank", "serves"):

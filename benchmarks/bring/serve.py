@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from load import Sample, measure, measure_get, post, server
+from machine import machine
 from workloads import ROWS, USER, Workload, make
 
 PORT = 18711
@@ -139,6 +140,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--connections", type=int, default=8)
     given = arguments.parse_args()
+    print(machine())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         w1, _ = make(folder)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +20,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from machine import machine
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -287,11 +289,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(FORMATS))
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, {commit}"
-    )
+    print(machine())
     names = [n for n in FORMATS if any(n.startswith(o) for o in arguments.only.split(","))]
     for line in lines(names, arguments.rounds):
         print(line, flush=True)

@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
-import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
+from machine import machine
 
 import martlet
 
@@ -104,10 +106,7 @@ def main() -> None:
     parser.add_argument("--spark", action="store_true")
     parser.add_argument("--models", type=Path, default=ROOT / "tests" / "fixtures" / "spark")
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                            check=False, cwd=ROOT).stdout.strip()  # fmt: skip
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
-          f"commit {commit}; microseconds a call")  # fmt: skip
+    print(f"{machine()}; microseconds a call")
     print(f"{'model':24}" + "".join(f"{size:>12}" for size in SIZES) + "  rows")
     rows = json.loads((options.models / "rows.json").read_text(encoding="utf-8"))
     session = Spark() if options.spark else None

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from machine import machine
 
 HERE = Path(__file__).resolve().parent
 ENGINES = ["martlet", "jpmml transpiled", "jpmml", "pypmml", "native library", "onnxruntime"]
@@ -37,14 +40,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=ENGINES)
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()  # fmt: skip
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), "",
-    )  # fmt: skip
-    print(f"commit {commit}, {cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     known = sorted(path.stem for path in arguments.folder.glob("*.pmml"))
     for model in arguments.models or known:
         size = (arguments.folder / f"{model}.pmml").stat().st_size / 1e6

@@ -15,6 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from machine import fastest
+
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -119,15 +123,6 @@ ENGINES: dict[str, Callable[[Path], Engine]] = {
     "native library": of_native,
     "onnxruntime": of_onnxruntime,
 }
-
-
-def fastest(call: Callable[[], object], seconds: float) -> float:
-    least, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        begun = time.perf_counter()
-        call()
-        least = min(least, time.perf_counter() - begun)
-    return least
 
 
 def measure(engine: Engine, x: Any, expected: Any, seconds: float) -> dict[str, float]:

@@ -1,0 +1,39 @@
+"""What figures are of: the machine and the commit; and the least time of a call."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def machine() -> str:
+    """Return the processor, its cores, how busy they are, Python's version and the commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    ).stdout.strip()
+    told = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    return (
+        f"{names[0] if names else platform.machine()}, {cores} cores, load {load:.1f}, "
+        f"Python {platform.python_version()}, commit {commit}"
+    )
+
+
+def fastest(call: Callable[[], object], seconds: float = 1.0) -> float:
+    """Return the least time of one call, in seconds: the machine's noise only adds."""
+    call()
+    least, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        begun = time.perf_counter()
+        call()
+        least = min(least, time.perf_counter() - begun)
+    return least
