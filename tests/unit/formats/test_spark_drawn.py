@@ -77,4 +77,4 @@ def _equal(one: Any, other: Any) -> bool:
         return [w for w in one.tolist() if w is not None] == other.tolist()
     if isinstance(other, str) or other is None:
         return bool(one == other)
-    return np.allclose(one, other, rtol=1e-12, atol=1e-13, equal_nan=True)
+    return np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)

@@ -25,6 +25,7 @@ from spark_draws import COLUMNS, NUMBERS, ask, close, lists, matrices
 from spark_files import matrix, sparse, vector
 
 few = settings(max_examples=20, deadline=None)
+MANY = st.sampled_from([1, 20])  # a few rows are counted one by one, many as arrays
 WORDS = st.text("aBé😀 ,\t", max_size=5)
 
 
@@ -61,10 +62,11 @@ class TestText:
             assert words_of(row) == [" ".join(each) for each in zip(*shifted, strict=False)]
 
     @few
-    @given(lists(lists(WORDS, 0, 8), 1, 4), st.integers(1, 40), st.booleans())
+    @given(lists(lists(WORDS, 0, 8), 1, 4), st.integers(1, 40), st.booleans(), MANY)
     def test_words_are_counted_where_murmur3_puts_them(
-        self, rows: list[list[str]], width: int, binary: bool
+        self, rows: list[list[str]], width: int, binary: bool, times: int
     ) -> None:
+        rows = rows * times
         hashing = pytest.importorskip("sklearn.utils").murmurhash3_32
         params = {"inputCol": "w", "outputCol": "v", "numFeatures": width, "binary": binary}
         found = ask("feature.HashingTF", params, None, {"w": filled(rows)})["v"]
@@ -75,10 +77,13 @@ class TestText:
         np.testing.assert_array_equal(found, np.sign(wanted) if binary else wanted)
 
     @few
-    @given(lists(lists(WORDS, 0, 8), 1, 4), lists(WORDS, 1, 5), st.sampled_from([0.3, 1.0, 2.0]))
+    @given(
+        lists(lists(WORDS, 0, 8), 1, 4), lists(WORDS, 1, 5), st.sampled_from([0.3, 1.0, 2.0]), MANY
+    )  # fmt: skip
     def test_words_of_a_vocabulary_are_counted(
-        self, rows: list[list[str]], vocabulary: list[str], least: float
+        self, rows: list[list[str]], vocabulary: list[str], least: float, times: int
     ) -> None:
+        rows = rows * times
         known = list(dict.fromkeys(vocabulary))
         params = {"inputCol": "w", "outputCol": "v", "minTF": least}
         rows_of = [{"vocabulary": known}]
@@ -87,6 +92,22 @@ class TestText:
             counts = Counter(words)
             limit = least if least >= 1 else least * len(words)
             assert row.tolist() == [counts[w] if counts[w] >= limit else 0.0 for w in known]
+
+    @few
+    @given(lists(lists(WORDS, 0, 6), 1, 4), lists(WORDS, 1, 5), MANY)
+    def test_vectors_of_known_words_are_averaged_over_all(
+        self, rows: list[list[str]], vocabulary: list[str], times: int
+    ) -> None:
+        rows = rows * times
+        known = {
+            word: [float(i), 1.0 / (i + 1)] for i, word in enumerate(dict.fromkeys(vocabulary))
+        }
+        params = {"inputCol": "w", "outputCol": "v"}
+        kept = [{"word": word, "vector": each} for word, each in known.items()]
+        found = ask("feature.Word2VecModel", params, kept, {"w": filled(rows)})["v"]
+        for got, words in zip(found, rows, strict=True):
+            sums = [sum(known[w][j] for w in words if w in known) for j in range(2)]
+            close(got, [each / max(1, len(words)) for each in sums])
 
 
 class TestCategories:

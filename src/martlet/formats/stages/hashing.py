@@ -75,7 +75,8 @@ def hashing_tf(
     name: str, source: str, output: str, width: int, binary: bool, *, legacy: bool = False
 ) -> Stage:
     """Return the stage that counts words by hashed place."""
-    return counts(name, source, output, width, hasher(width, legacy=legacy), binary=binary)
+    place = hasher(width, legacy=legacy)
+    return counts(name, source, output, width, lambda words: map(place, words), binary=binary)
 
 
 def feature_hasher(
@@ -90,26 +91,24 @@ def feature_hasher(
     place = hasher(width)
     listed = frozenset(categorical)
 
-    def entries(name: str, column: Any, own: int) -> tuple[list[int], list[float]]:
-        if column.dtype.kind == "f" and name not in listed:
-            numbers = np.where(np.isnan(column), 0.0, column).tolist()
-            return [own] * len(numbers), numbers
-        places: list[int] = []
-        values: list[float] = []
-        for value in column.tolist():
-            if value is None or value != value:
-                places.append(0)
-                values.append(0.0)
-            elif isinstance(value, str):
-                places.append(place(f"{name}={value}"))
-                values.append(1.0)
-            elif isinstance(value, bool) or name in listed:
-                places.append(place(f"{name}={number_text(value)}"))
-                values.append(1.0)
-            else:
-                places.append(own)
-                values.append(float(value))
-        return places, values
+    def entries(name: str, column: Any, own: int) -> tuple[Any, Any]:
+        if column.dtype.kind in "fiu" and name not in listed:
+            return own, np.where(np.isnan(column), 0.0, column)
+        values = column.tolist()
+        kinds = set(map(type, values))
+        if kinds == {str}:
+            return [place(f"{name}={value}") for value in values], 1.0
+        pairs = [entry(name, value, own) for value in values]
+        return [each[0] for each in pairs], [each[1] for each in pairs]
+
+    def entry(name: str, value: Any, own: int) -> tuple[int, float]:
+        if value is None or value != value:
+            return 0, 0.0
+        if isinstance(value, str):
+            return place(f"{name}={value}"), 1.0
+        if isinstance(value, bool) or name in listed:
+            return place(f"{name}={number_text(value)}"), 1.0
+        return own, float(value)
 
     own = [place(each) for each in inputs]
 

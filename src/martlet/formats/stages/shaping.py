@@ -164,6 +164,8 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
     def run(column: Vector) -> Vector:
         values = column.dense()
         plan = terms(values.shape[1])
+        if len(values) == 1:
+            return Dense(np.array([_products(values[0].tolist(), plan)])[:, 1:])
         out = np.zeros((len(values), len(plan) + 1))
         out[:, 0] = 1.0
         for product, shorter, element in plan:
@@ -174,6 +176,15 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
 
     size = -1 if width < 0 else math.comb(width + degree, degree) - 1
     return Stage(name, (Port(source, Kind.VECTOR, width),), (Port(output, Kind.VECTOR, size),), run)
+
+
+def _products(row: list[float], plan: Sequence[tuple[int, int, int]]) -> list[float]:
+    """Return the products of one row: so few numbers cost less as they are than as arrays."""
+    out = [1.0] * (len(plan) + 1)
+    for product, shorter, element in plan:
+        rest = out[shorter]
+        out[product] = rest * row[element] if rest != 0 else 0.0
+    return out
 
 
 def dct(name: str, source: str, output: str, inverse: bool) -> Stage:

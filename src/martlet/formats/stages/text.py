@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.stages.vectors import Dense, Floats, Sparse, Vector
+from martlet.formats.stages.vectors import Dense, Floats, Ints, Sparse, Vector
 
 Words = NDArray[np.object_]
 # What Java's \s matches; Python's also takes other Unicode spaces.
 _SPACE = re.compile(r"[ \t\n\x0b\f\r]")
+# A pattern of one class of characters, which no empty text matches.
+_ONE_CLASS = re.compile(r"(\\[sSwWdD]|\[\^?[^\[\]\\^]+\])\+?")
+_FEW = 32
+"""Rows that cost less one after another than as arrays."""
 
 
 def _per_row(source: str, function: Callable[[Any], Any]) -> Callable[[Words], Words]:
@@ -46,16 +50,21 @@ def java_split(pattern: re.Pattern[str], text: str) -> list[str]:
     >>> java_split(re.compile(","), "a,,b,,"), java_split(re.compile(","), "")
     (['a', '', 'b'], [''])
     """
-    pieces: list[str] = []
-    start = 0
-    for match in pattern.finditer(text):
-        if match.end() == 0:
-            continue
-        pieces.append(text[start : match.start()])
-        start = match.end()
-    if not pieces:
-        return [text]
-    pieces.append(text[start:])
+    if _ONE_CLASS.fullmatch(pattern.pattern):
+        pieces = pattern.split(text)
+        if len(pieces) == 1:
+            return pieces
+    else:
+        pieces = []
+        start = 0
+        for match in pattern.finditer(text):
+            # Java makes no empty piece of an empty match at the beginning.
+            if match.end() > 0:
+                pieces.append(text[start : match.start()])
+                start = match.end()
+        if not pieces:
+            return [text]
+        pieces.append(text[start:])
     while pieces and not pieces[-1]:
         pieces.pop()
     return pieces
@@ -104,12 +113,14 @@ def regex_tokenizer(
     def split(text: str) -> list[str]:
         if lower:
             text = text.lower()
-        found: Iterable[str]
         if gaps:
             found = java_split(compiled, text)
+        elif compiled.groups:
+            found = [match.group() for match in compiled.finditer(text)]
         else:
-            found = (match.group() for match in compiled.finditer(text))
-        return [word for word in found if utf16_length(word) >= min_length]
+            found = compiled.findall(text)
+        least = min_length
+        return [word for word in found if len(word) >= least or utf16_length(word) >= least]
 
     return _words(name, source, output, Kind.TEXT, split)
 
@@ -165,12 +176,22 @@ def length_filter(name: str, source: str, output: str, least: int) -> Stage:
     )
 
 
+Places = Callable[[Iterable[str]], Iterable[int]]
+"""From words to their places in a vector; -1 is none."""
+
+
+def places_in(words: Sequence[str]) -> Places:
+    """Return the places that *words* have in their own order."""
+    find = {word: i for i, word in enumerate(words)}.get
+    return lambda asked: map(find, asked, repeat(-1))
+
+
 def counts(
     name: str,
     source: str,
     output: str,
     width: int,
-    find: Callable[[str], int | None],
+    places: Places,
     *,
     binary: bool = False,
     min_count: float = 0.0,
@@ -179,33 +200,54 @@ def counts(
     Return the stage that counts a row's words by place in a vector.
 
     Args:
-        find: The place of a word; None: it is left out.
         binary: Give 1 for any count.
         min_count: Leave out what is seen less often; below 1 it is a share of the row's words.
     """
 
-    def run(column: Words) -> Vector:
+    def few(rows: list[list[str]]) -> tuple[list[int], list[int], list[int]]:
         at: list[int] = []
-        places: list[int] = []
-        values: list[float] = []
-        for i, words in enumerate(column.tolist()):
+        found: list[int] = []
+        totals: list[int] = []
+        for i, words in enumerate(rows):
             least = min_count if min_count >= 1 else min_count * len(words)
-            found = map(find, words)
-            counted = Counter(place for place in found if place is not None)
-            for place, count in sorted(counted.items()):
-                if count >= least:
+            counted: dict[int, int] = {}
+            for place in places(words):
+                counted[place] = counted.get(place, 0) + 1
+            counted.pop(-1, None)
+            for place in sorted(counted):
+                if counted[place] >= least:
                     at.append(i)
-                    places.append(place)
-                    values.append(1.0 if binary else float(count))
+                    found.append(place)
+                    totals.append(counted[place])
+        return at, found, totals
+
+    def many(rows: list[list[str]]) -> tuple[Ints, Ints, Ints]:
+        at, found, sizes = _placed(rows, places)
+        keys, totals = np.unique(at * width + found, return_counts=True)
+        at, found = keys // width, keys % width
+        least = min_count if min_count >= 1 else min_count * sizes[at]
+        enough = totals >= least
+        return at[enough], found[enough], totals[enough]
+
+    def run(column: Words) -> Vector:
+        rows = column.tolist()
+        at, found, totals = few(rows) if len(rows) < _FEW else many(rows)
+        values = np.array(totals, dtype=np.float64)
+        if binary:
+            values[:] = 1.0
         return Sparse(
-            np.array(at, dtype=np.int64),
-            np.array(places, dtype=np.int64),
-            np.array(values, dtype=np.float64),
-            len(column),
-            width,
+            np.array(at, dtype=np.int64), np.array(found, dtype=np.int64), values, len(rows), width
         )
 
     return Stage(name, (Port(source, Kind.WORDS),), (Port(output, Kind.VECTOR, width),), run)
+
+
+def _placed(rows: list[list[str]], places: Places) -> tuple[Ints, Ints, Ints]:
+    """Return the row and the place of each word that has one, and how many words each row has."""
+    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    found = np.fromiter(places(chain.from_iterable(rows)), np.int64, int(sizes.sum()))
+    known = found >= 0
+    return np.repeat(np.arange(len(rows)), sizes)[known], found[known], sizes
 
 
 def count_vectorizer(
@@ -217,9 +259,14 @@ def count_vectorizer(
     min_count: float,
 ) -> Stage:
     """Return the stage that counts the words of *vocabulary*, in its order."""
-    place: Mapping[str, int] = {word: i for i, word in enumerate(vocabulary)}
     return counts(
-        name, source, output, len(vocabulary), place.get, binary=binary, min_count=min_count
+        name,
+        source,
+        output,
+        len(vocabulary),
+        places_in(vocabulary),
+        binary=binary,
+        min_count=min_count,
     )
 
 
@@ -239,17 +286,18 @@ def mean_vector(
         vectors: [words, width].
         root: Divide by the root of the sum's product with itself instead.
     """
-    place = {word: i for i, word in enumerate(words)}
+    places = places_in(words)
     width = vectors.shape[1]
 
     def run(column: Words) -> Vector:
-        out = np.zeros((len(column), width))
-        for i, row in enumerate(column.tolist()):
-            known = [place[word] for word in row if word in place]
-            if known:
-                total = vectors[known].sum(axis=0)
-                size = np.sqrt(total @ total) if root else len(row)
-                out[i] = total / size if size else total
-        return Dense(out)
+        rows = column.tolist()
+        at, found, sizes = _placed(rows, places)
+        total = np.zeros((len(rows), width))
+        if len(at):
+            # One sum for each stretch of words of a row.
+            starts = np.flatnonzero(np.diff(at, prepend=-1))
+            total[at[starts]] = np.add.reduceat(vectors.take(found, axis=0), starts, axis=0)
+        divisors = np.sqrt(np.einsum("ij,ij->i", total, total)) if root else sizes
+        return Dense(total / np.where(divisors == 0, 1, divisors)[:, None])
 
     return Stage(name, (Port(source, Kind.WORDS),), (Port(output, Kind.VECTOR, width),), run)
