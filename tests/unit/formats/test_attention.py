@@ -19,7 +19,6 @@ from martlet.formats.cross import Cross
 from martlet.formats.dense import Activation, Dense
 
 compiled = native.find("attention")
-KERNELS = ["pure"] if compiled is None else ["pure", "plain", "avx2", "avx512"]
 FUNCTIONS = {
     Activation.IDENTITY: lambda x: x,
     Activation.RELU: lambda x: np.maximum(x, 0),
@@ -27,21 +26,6 @@ FUNCTIONS = {
     Activation.TANH: np.tanh,
     Activation.LEAKY: lambda x: np.where(x < 0, 0.2 * x, x),
 }
-
-
-@pytest.fixture(params=KERNELS)
-def kernel(request, monkeypatch):
-    """Each way to compute that this machine has."""
-    if request.param == "pure":
-        monkeypatch.setenv("MARTLET_NATIVE", "0")
-    else:
-        try:
-            compiled.use(request.param)
-        except ValueError as exc:
-            pytest.skip(str(exc))
-    yield request.param
-    if compiled is not None:
-        compiled.use(None)
 
 
 class Whole:

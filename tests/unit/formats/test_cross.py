@@ -17,22 +17,6 @@ from martlet.formats.cross import Cross
 from martlet.formats.dense import Activation, Dense
 
 compiled = native.find("cross")
-KERNELS = ["pure"] if compiled is None else ["pure", "plain", "avx2", "avx512"]
-
-
-@pytest.fixture(params=KERNELS)
-def kernel(request, monkeypatch):
-    """Each way to compute that this machine has."""
-    if request.param == "pure":
-        monkeypatch.setenv("MARTLET_NATIVE", "0")
-    else:
-        try:
-            compiled.use(request.param)
-        except ValueError as exc:
-            pytest.skip(str(exc))
-    yield request.param
-    if compiled is not None:
-        compiled.use(None)
 
 
 FUNCTIONS = {

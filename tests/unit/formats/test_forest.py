@@ -11,19 +11,9 @@ from three_valued import holds
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.tree_tests import Compare, Member
 from martlet.formats.trees import Arithmetic, Trees
-from martlet.native import find
 
+pytestmark = pytest.mark.usefixtures("walks")
 NAN = math.nan
-
-
-@pytest.fixture(params=["compiled", "pure"], autouse=True)
-def path(request, monkeypatch):
-    """Every test runs over both; a forest chooses when it is built."""
-    if request.param == "pure":
-        monkeypatch.setenv("MARTLET_NATIVE", "0")
-    elif find("forest") is None:
-        pytest.skip("martlet.native._forest is not built")
-    return request.param
 
 
 def random_forest(rng, trees_wanted, features, depth, arithmetic=Arithmetic.FLOAT64, sets=True):

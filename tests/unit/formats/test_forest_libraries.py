@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 
 from martlet.formats.trees import Arithmetic, Trees
-from martlet.native import find
 
+pytestmark = pytest.mark.usefixtures("walks")
 NAN = math.nan
-
-
-@pytest.fixture(params=["compiled", "pure"], autouse=True)
-def path(request, monkeypatch):
-    """Every test runs over both; a forest chooses when it is built."""
-    if request.param == "pure":
-        monkeypatch.setenv("MARTLET_NATIVE", "0")
-    elif find("forest") is None:
-        pytest.skip("martlet.native._forest is not built")
-    return request.param
 
 
 def data(rows=500, features=8, seed=0):

@@ -13,19 +13,9 @@ from three_valued import holds
 from martlet.errors import UnsupportedModel
 from martlet.formats.tree_tests import And, Compare, Member, Missing, Not, Or, Surrogate, Xor
 from martlet.formats.trees import Trees
-from martlet.native import find
 
+pytestmark = pytest.mark.usefixtures("walks")
 NAN = math.nan
-
-
-@pytest.fixture(params=["compiled", "pure"], autouse=True)
-def path(request, monkeypatch):
-    """Every test runs over both; a forest chooses when it is built."""
-    if request.param == "pure":
-        monkeypatch.setenv("MARTLET_NATIVE", "0")
-    elif find("forest") is None:
-        pytest.skip("martlet.native._forest is not built")
-    return request.param
 
 
 FEATURES = 3

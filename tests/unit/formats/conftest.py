@@ -1,0 +1,35 @@
+"""Each way to compute that this machine has: what is compiled, and its pure twin."""
+
+from __future__ import annotations
+
+import pytest
+
+from martlet.native import find
+
+
+@pytest.fixture(params=["compiled", "pure"])
+def walks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How trees are walked; a forest chooses when it is built."""
+    if request.param == "pure":
+        monkeypatch.setenv("MARTLET_NATIVE", "0")
+    elif find("forest") is None:
+        pytest.skip("martlet.native._forest is not built")
+    return request.param
+
+
+@pytest.fixture(params=["pure", "plain", "avx2", "avx512"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """How rows of float32 are computed: by the test module's ``compiled`` part, or without it."""
+    compiled = request.module.compiled
+    if request.param == "pure":
+        monkeypatch.setenv("MARTLET_NATIVE", "0")
+        yield request.param
+        return
+    if compiled is None:
+        pytest.skip("the compiled part is not built")
+    try:
+        compiled.use(request.param)
+    except ValueError as exc:
+        pytest.skip(str(exc))
+    yield request.param
+    compiled.use(None)
