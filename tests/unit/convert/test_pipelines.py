@@ -32,7 +32,7 @@ REFUSED = {
     "bisecting": "BisectingKMeansModel",
     "glm_binomial_probit": "probit",
     "hasher": "FeatureHasher",
-    "kmeans_cosine": "no made row is answered",
+    "kmeans_cosine": "may be a number, or a vector",
     "lsh": "BucketedRandomProjectionLSHModel",
     "minhash": "may be a number, or a vector",
     "mixture": "GaussianMixtureModel",
