@@ -91,7 +91,7 @@ def _read(data: str) -> bytes:
 @click.option("--signature", default="serving_default", show_default=True)
 @click.option("--trusted", is_flag=True, help="With a file: it may run code that it contains.")
 def predict(model: str, data: str, server: str, signature: str, trusted: bool) -> None:
-    """Predict DATA with MODEL: a name that a server has, or a file, which needs no server.
+    """Predict DATA with MODEL: one that a server has, or a file.
 
     DATA is TensorFlow Serving's JSON ('instances' or 'inputs'), @FILE, or - for standard input.
 

@@ -69,7 +69,7 @@ def import_(
     original: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring PATH online as a new version: a model, a table, or a recommender's declaration.
+    """Bring PATH online as a version: a model, table or recommender.
 
     What it is, is found by content. A model is audited, converted, its lookups rewritten, its
     tables taken out, and each result compared with the original: what is proved equal and is
@@ -157,7 +157,9 @@ def import_(
 @root_option
 @json_option
 def report(name: str, root: Path, as_json: bool) -> None:
-    """Show what bringing NAME online found and did (ctr, ctr@3, ctr@stable).
+    """Show what bringing NAME online found and did.
+
+    NAME may say a version: ctr, ctr@3, ctr@stable.
 
     \b
     Examples:

@@ -28,7 +28,9 @@ def audit(
     segments: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show what the model at PATH ignores, demands, leaks and gives, found by running it.
+    """Show what the model at PATH ignores, demands, leaks and gives.
+
+    It is found by running the model.
 
     \b
     Examples:
@@ -65,7 +67,7 @@ def convert(
     limits: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Convert the model at PATH to the ONNX file MADE, and say whether it answers the same.
+    """Convert the model at PATH to ONNX (MADE), and compare the two.
 
     The certificate is written beside, as MADE.certificate.json. The command fails where a limit is
     passed, and leaves the file for you to look at.
@@ -109,7 +111,7 @@ def compare(
     limits: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say whether CANDIDATE answers as ORIGINAL does, and where and by how much it does not.
+    """Say whether CANDIDATE answers as ORIGINAL does, and where not.
 
     Both are asked with random rows, rows at the edges, and logged ones if given. The command
     fails where a limit is passed.

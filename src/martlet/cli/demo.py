@@ -70,7 +70,7 @@ def demo(
     workers: int | None,
     once: bool,
 ) -> None:
-    """Do the whole job: make or read ratings, train, import, serve, recommend, measure.
+    """Do the whole job, from ratings to measured recommendations.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
 @json_option
 def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> None:
-    """Show what the model at PATH takes and gives, and what its format tells of it.
+    """Show what the model at PATH takes and gives.
 
     \b
     Examples:

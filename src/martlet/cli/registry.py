@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.option("--verify", is_flag=True, help="Read every file and compare its digest.")
 @json_option
 def models(name: str | None, root: Path, deleted: bool, verify: bool, as_json: bool) -> None:
-    """List what is registered, newest version first: models, tables and recommenders.
+    """List what is registered: models, tables and recommenders.
+
+    The newest version comes first.
 
     \b
     Examples:
@@ -77,7 +79,7 @@ def _verify(registry: Registry, found: list[Version]) -> None:
 def label(
     name: str, version: int | None, label: str | None, root: Path, remove: str | None, as_json: bool
 ) -> None:
-    """Point LABEL at VERSION of NAME; without them, show how its labels moved.
+    """Point LABEL at VERSION of NAME, or show how labels moved.
 
     A server that serves the registry follows within about a second.
 

@@ -144,7 +144,9 @@ def serve(
     log_format: str,
     tensorflow_flags: tuple[str, ...],
 ) -> None:
-    """Serve models and recommenders over HTTP and gRPC until SIGTERM or Ctrl-C.
+    """Serve models and recommenders over HTTP and gRPC.
+
+    SIGTERM or Ctrl-C ends it, once what is under way is answered.
 
     The flags of tensorflow_model_server are taken under their own names (--port,
     --rest_api_port, --model_name, --model_base_path, --model_config_file, ...).

@@ -55,7 +55,7 @@ def shrink(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Make the net at PATH smaller in each way, and show its size, speed and damage to ranking.
+    """Make a net smaller in several ways, and show what each costs.
 
     The judge is the model at PATH in its own library, over logged rows, or random ones where none
     are given. The fastest within the damage that is allowed is chosen.

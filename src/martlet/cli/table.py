@@ -28,7 +28,7 @@ _NUMBERS = {"ignore_unknown_options": True}  # -0.5 is a component, and no optio
 
 @click.group()
 def table() -> None:
-    """Read and set rows of an embedding table while servers answer with it.
+    """Read and set rows of an embedding table while it is served.
 
     NAME is a registered table (items, items@3, items@stable), a table within a registered package
     (ctr/item_id), or a table file.
@@ -143,7 +143,7 @@ def set_(
 def remove(
     name: str, keys: tuple[str, ...], everything: bool, redis: str, root: Path, as_json: bool
 ) -> None:
-    """Take rows back: KEYS are again as the table was imported, or unknown again.
+    """Take rows back: KEYS are again as imported, or unknown.
 
     \b
     Examples:
@@ -167,7 +167,7 @@ def remove(
 @root_option
 @json_option
 def stats(name: str, root: Path, as_json: bool) -> None:
-    """Show what a table holds, and how much of it was set since it was imported.
+    """Show what a table holds, and how much of it was set since.
 
     \b
     Examples:

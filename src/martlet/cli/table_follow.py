@@ -43,7 +43,9 @@ def follow(
     root: Path,
     as_json: bool,
 ) -> None:
-    """Apply updates from SOURCE as they come: a file of JSON lines that grows, or - for a pipe.
+    """Apply updates as they come, from a growing file or a pipe.
+
+    SOURCE is a file of JSON lines; - is standard input.
 
     A line is {"key": 42, "vector": [0.1, 0.2]} or {"key": 42, "remove": true}. A line that does
     not fit is counted, told of, and passed over. A file is followed on from where it was left.

@@ -24,7 +24,7 @@ from martlet.errors import InvalidInput
 def precision(
     name: str, queries: str | None, count: int, k: int, root: Path, as_json: bool
 ) -> None:
-    """Measure what float16 and int8 rows would do to the ranking by inner product.
+    """Measure what float16 and int8 rows would do to the ranking.
 
     Each query ranks all rows, once by the vectors as they are and once as the precision keeps
     them. Overlap: of the first k. NDCG: of the new list, where an item's worth is its place in
