@@ -190,7 +190,7 @@ class Batched:
             self._more.wait(left)
 
     def _answer(self, batch: list[Call], signature_name: str) -> None:
-        if len(batch) > 1 or self._allowed:
+        if len(batch) > 1:
             try:
                 if self._together(batch, signature_name):
                     return
@@ -203,7 +203,9 @@ class Batched:
                 log.debug("a batch of %d calls failed; each is made by itself: %s", len(batch), exc)
         for call in batch:
             try:
-                call.outputs = self._servable.predict(call.inputs, signature_name)
+                # Alone it is padded too: there may be no other sizes that the model takes.
+                if not (self._allowed and self._together([call], signature_name)):
+                    call.outputs = self._servable.predict(call.inputs, signature_name)
             except BaseException as exc:
                 call.error = exc
 

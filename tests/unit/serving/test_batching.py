@@ -68,13 +68,13 @@ def behind(model: Model, wrapped: Batched, calls: list[dict[str, Any]]) -> list[
             futures.append(pool.submit(wrapped.predict, inputs))
             until(lambda n=number: len(wrapped._waiting) == n)  # type: ignore[misc]
         model.gate.set()
-        first.result(10)
-        return [f.exception(10) or f.result()["y"].tolist() for f in futures]
+        first.result(60)
+        return [f.exception(60) or f.result()["y"].tolist() for f in futures]
 
 
 def until(true: Callable[[], bool]) -> None:
     turn = threading.Event()
-    for _ in range(5000):
+    for _ in range(60_000):
         if true():
             return
         turn.wait(0.001)
@@ -151,6 +151,16 @@ def test_a_batch_is_padded_to_the_sizes_allowed():
     assert padded_rows(9, (4, 8)) == 9
 
 
+def test_calls_of_a_batch_that_failed_are_padded_alone_too():
+    """A model may take no other sizes than those allowed."""
+    model = Model()
+    wrapped = batched(model, max_rows=8, allowed_rows=(4, 8))
+    first, good, poisoned = behind(model, wrapped, [x(1), x(2, 3), x(POISON)])
+    assert isinstance(poisoned, InvalidInput)
+    assert (first, good) == ([2.0], [4.0, 6.0])
+    assert set(model.calls) <= {4, 8}
+
+
 def test_a_lingering_batch_goes_when_it_is_full_or_its_time_is_up():
     model = Model()
     wrapped = batched(model, max_rows=2, linger_ms=5_000.0)
@@ -183,7 +193,7 @@ def test_who_waits_past_its_deadline_leaves_the_queue():
         with deadline.within(0.01), pytest.raises(DeadlineExceeded, match="waited"):
             wrapped.predict(x(1.0))
         model.gate.set()
-        first.result(10)
+        first.result(60)
     assert model.calls == [1]
 
 
