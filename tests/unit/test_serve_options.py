@@ -21,6 +21,12 @@ from martlet.fleet.scaling import Bounds
         ("--workers-max 4 --target-p95-ms -1", "must be 0 or more"),
         ("--workers-max 4 --shrink-s 0", "must be 0 or more, and --shrink-s more than 0"),
         ("--on-demand", "give it too"),
+        ("--threads 0", "'--threads'"),
+        ("--memory-mb -5", "'--memory-mb'"),
+        ("--max-body-bytes 0", "'--max-body-bytes'"),
+        ("--drain-s -1", "'--drain-s'"),
+        ("--hang-s 0.1", "'--hang-s'"),
+        ("--load-s 0", "'--load-s'"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(tmp_path, options, why):

@@ -12,6 +12,9 @@ import click
 if TYPE_CHECKING:
     from martlet.fleet.scaling import Bounds
 
+_LEAST_HANG_S = 0.5
+"""A loop that is well says so four times a second."""
+
 
 @click.command(context_settings={"show_default": True, "ignore_unknown_options": True})
 @click.option(
@@ -76,10 +79,22 @@ if TYPE_CHECKING:
     default=30.0,
     help="How long one process fewer must have sufficed before one leaves.",
 )
-@click.option("--threads", default=1, help="That one call of a model may use.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, help="That one call of a model may use."
+)
 @click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
-@click.option("--max-body-bytes", default=64 << 20, help="A larger request body is refused.")
-@click.option("--drain-s", default=30.0, help="How long requests may finish after SIGTERM.")
+@click.option(
+    "--max-body-bytes",
+    type=click.IntRange(1),
+    default=64 << 20,
+    help="A larger request body is refused.",
+)
+@click.option(
+    "--drain-s",
+    type=click.FloatRange(0),
+    default=30.0,
+    help="How long requests may finish after SIGTERM.",
+)
 @click.option(
     "--model-settings",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -87,6 +102,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--memory-mb",
+    type=click.IntRange(0),
     default=0,
     help="Refuse a version that would take the workers past this together; 0: no limit.",
 )
@@ -106,8 +122,18 @@ if TYPE_CHECKING:
 @click.option(
     "--redis", metavar="URL", default="", help="Share the rows of tables with other machines here."
 )
-@click.option("--hang-s", default=30.0, help="A worker that stands still longer is replaced.")
-@click.option("--load-s", default=600.0, help="A version that takes longer to open has failed.")
+@click.option(
+    "--hang-s",
+    type=click.FloatRange(_LEAST_HANG_S),
+    default=30.0,
+    help="A worker that stands still longer is replaced.",
+)
+@click.option(
+    "--load-s",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    help="A version that takes longer to open has failed.",
+)
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
 @click.option(
     "--log-format",

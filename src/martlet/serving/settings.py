@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from martlet.errors import InvalidInput
+
+MOST_THREADS = 1024
+"""Of one model in one worker; with ``process`` each is a process."""
 
 FILE = "settings.toml"
 """In a version's folder: the settings of that version, key by key over those of its model."""
@@ -71,8 +75,10 @@ class ModelSettings:
                 f"it is {list(sizes)}"
             )
         for name in ("threads", "max_queue", "max_rows", "linger_ms", "deadline_ms"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; 0 or more is wanted")
+        if self.threads > MOST_THREADS:
+            raise InvalidInput(f"threads is {self.threads}; {MOST_THREADS} is the most")
         if self.linger_ms and not self.max_rows:
             raise InvalidInput("linger_ms is how long a batch waits: set max_rows too")
 
