@@ -13,12 +13,9 @@ from types import TracebackType
 from numpy.typing import ArrayLike
 
 from martlet.errors import (
+    BY_CODE,
     Code,
     InvalidInput,
-    MartletError,
-    ModelNotFound,
-    Overloaded,
-    ServableFailed,
     UnsupportedModel,
 )
 from martlet.names import ModelRef, check_name, check_version
@@ -34,12 +31,8 @@ from martlet.serving.settings import DEFAULT, ModelSettings, Transition
 from martlet.serving.versions import Source, Wanted
 from martlet.states import VersionStatus
 
-_CLASSES: dict[Code, type[MartletError]] = {
-    Code.NOT_FOUND: ModelNotFound,
-    Code.INVALID_ARGUMENT: InvalidInput,
-    Code.FAILED_PRECONDITION: UnsupportedModel,
-    Code.RESOURCE_EXHAUSTED: Overloaded,
-}
+# A version that cannot be opened is what its file is, in no other state.
+_CLASSES = {**BY_CODE, Code.FAILED_PRECONDITION: UnsupportedModel}
 
 
 class Engine:
@@ -124,7 +117,7 @@ class Engine:
             failed = next((s for s in self._statuses(name) if s.version == number), None)
             if failed is not None and failed.error is not None:
                 self._want(name, before)
-                raise _CLASSES.get(failed.error, ServableFailed)(failed.message)
+                raise _CLASSES[failed.error](failed.message)
             return number
 
     def unload(self, name: str, version: int | None = None) -> None:

@@ -112,3 +112,17 @@ class ServableFailed(MartletError):
     """The model's own code raised; the cause is chained."""
 
     code = Code.INTERNAL
+
+
+BY_CODE: dict[Code, type[MartletError]] = {
+    Code.INVALID_ARGUMENT: InvalidInput,
+    Code.NOT_FOUND: ModelNotFound,
+    Code.ALREADY_EXISTS: AlreadyExists,
+    Code.UNAVAILABLE: NotAvailable,
+    Code.RESOURCE_EXHAUSTED: Overloaded,
+    Code.DEADLINE_EXCEEDED: DeadlineExceeded,
+    Code.FAILED_PRECONDITION: WrongState,
+    Code.UNIMPLEMENTED: Unimplemented,
+    Code.INTERNAL: ServableFailed,
+}
+"""What is raised again where an error came as its code and its text, from another process."""

@@ -48,3 +48,8 @@ def test_a_missing_extra_says_how_to_get_it():
         "the format xgboost needs the extra 'xgboost': pip install 'martlet[xgboost]'"
     )
     assert error.extra == "xgboost"
+
+
+def test_an_error_that_came_as_its_code_is_raised_as_a_class_of_that_code():
+    assert set(errors.BY_CODE) == set(Code)
+    assert all(raised.code is code for code, raised in errors.BY_CODE.items())

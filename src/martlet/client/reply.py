@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
 
-from martlet import errors
-from martlet.errors import Code, MartletError
+from martlet.errors import BY_CODE, Code, MartletError
 from martlet.tensors import Tensor
 
 
@@ -20,24 +18,6 @@ class Prediction:
     version: int
 
 
-def _classes(of: type[MartletError]) -> Iterator[type[MartletError]]:
-    yield of
-    for each in of.__subclasses__():
-        yield from _classes(each)
-
-
-def _by_code() -> dict[Code, type[MartletError]]:
-    found: dict[Code, type[MartletError]] = {}
-    for each in _classes(MartletError):
-        # MissingExtra is made of two words, not of one sentence.
-        if each not in (MartletError, errors.MissingExtra):
-            found.setdefault(each.code, each)
-    found[Code.FAILED_PRECONDITION] = errors.WrongState
-    found[Code.INTERNAL] = errors.ServableFailed
-    return found
-
-
-_ERRORS = _by_code()
 _CODES = {
     400: Code.INVALID_ARGUMENT,
     404: Code.NOT_FOUND,
@@ -54,7 +34,7 @@ _CODES = {
 
 def error_of(code: Code, message: str) -> MartletError:
     """Return the error of *code*."""
-    return _ERRORS.get(code, MartletError)(message)
+    return BY_CODE[code](message)
 
 
 def error_of_status(status: int, body: bytes) -> MartletError:
