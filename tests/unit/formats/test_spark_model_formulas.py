@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
 
 from spark_draws import COLUMNS, NUMBERS, ask, close, lists, matrices
-from spark_files import matrix, vector
+from spark_files import matrix, sparse, vector
 
 few = settings(max_examples=15, deadline=None)
 REGRESSOR = {"featuresCol": "x", "predictionCol": "prediction"}
@@ -83,6 +83,17 @@ class TestLinearModels:
         close(found["prediction"], typical)
         law = stats.weibull_min(1 / scale, scale=typical[:, None])
         close(found["q"], law.ppf([[0.1, 0.9]]))
+
+    def test_sparse_weights_make_nothing_of_what_is_missing(self) -> None:
+        """Spark's sparse product passes over the weights that are 0; its dense one multiplies."""
+        x = np.array([[1.0, np.nan, 2.0], [np.nan, 1.0, 1.0], [1.0, np.inf, 1.0]])
+        for cell, wanted in (
+            (sparse(3, {0: 2.0, 2: 1.0}), [4.5, np.nan, 3.5]),
+            (vector([2.0, 0.0, 1.0]), [np.nan, np.nan, np.nan]),
+        ):
+            row = {"coefficients": cell, "intercept": 0.5, "scale": 1.0}
+            found = ask("regression.LinearRegressionModel", REGRESSOR, [row], {"x": x})
+            np.testing.assert_array_equal(found["prediction"], wanted)
 
 
 class TestBayes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from martlet.convert.to_onnx.forest import summed
 from martlet.convert.to_onnx.writer import Graph, Value
@@ -24,10 +25,10 @@ def scored(graph: Graph, score: Any, x: Value) -> Value:
         UnsupportedModel: it is no formula that ONNX can write.
     """
     match score:
-        case models.Linear(weights, intercept):
-            return (x @ weights).column(0) + intercept
-        case models.Affine(weights, intercepts):
-            return x @ weights + np.asarray(intercepts)[None]
+        case models.Linear(weights, intercept, sparse):
+            return _product(graph, x, weights, sparse).column(0) + intercept
+        case models.Affine(weights, intercepts, sparse):
+            return _product(graph, x, weights, sparse) + np.asarray(intercepts)[None]
         case classes.Mirrored(margin):
             one = scored(graph, margin, x).as_column()
             return graph.side_by_side(-one, one)
@@ -65,6 +66,14 @@ def scored(graph: Graph, score: Any, x: Value) -> Value:
             found = summed(graph, total, rows)
             return found.column(0) if flat else found
     raise UnsupportedModel("the model's formula has no exact counterpart in ONNX")
+
+
+def _product(graph: Graph, x: Value, weights: NDArray[np.float64], sparse: bool) -> Value:
+    """Columns that have no weight in any class make nothing of NaN where weights are sparse."""
+    kept = np.flatnonzero(weights.any(axis=1))
+    if sparse and 0 < len(kept) < len(weights):
+        return graph.call("Gather", x, kept, axis=1) @ weights[kept]
+    return x @ weights
 
 
 def interpolated(graph: Graph, xs: Any, ys: Any, x: Value) -> Value:

@@ -252,6 +252,11 @@ def vector(cell: Any, where: str) -> Floats:
     return out
 
 
+def is_sparse(cell: Any) -> bool:
+    """Return whether a vector or a matrix lists only what is not 0."""
+    return isinstance(cell, dict) and cell.get("type") == 0
+
+
 def matrix(cell: Any, where: str) -> Floats:
     """
     Return a matrix as Spark's MatrixUDT keeps it: by columns unless transposed; type 0 sparse.

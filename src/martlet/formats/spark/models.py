@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
 from martlet.formats.spark.columns import Columns
-from martlet.formats.spark.disk import Saved, matrix, number, vector
+from martlet.formats.spark.disk import Saved, is_sparse, matrix, number, vector
 from martlet.formats.spark.features import Reader
 from martlet.formats.stages import classes, clusters, glm, models
 from martlet.formats.stages.classes import Names
@@ -39,6 +39,7 @@ def chooser(saved: Saved) -> classes.Chooser:
 def logistic_regression(saved: Saved, columns: Columns) -> list[Stage]:
     """Spark 2.0 and before kept one vector of coefficients, for two classes."""
     row = saved.row()
+    sparse = is_sparse(row.get("coefficientMatrix", row.get("coefficients")))
     if "coefficientMatrix" in row:
         coefficients = matrix(row["coefficientMatrix"], saved.name)
         intercepts = vector(row["interceptVector"], saved.name)
@@ -52,13 +53,13 @@ def logistic_regression(saved: Saved, columns: Columns) -> list[Stage]:
     if multinomial:
         if len(coefficients) != count or len(intercepts) != count:
             raise UnsupportedModel(f"{saved.name}: coefficients do not fit {count} classes")
-        score = models.affine(coefficients, intercepts)
+        score = models.affine(coefficients, intercepts, sparse=sparse)
         return [
             classes.classifier(
                 saved.name, names(saved), width, count, score, classes.softmax, chooser(saved)
             )
         ]
-    margin = models.linear(coefficients[0], float(intercepts[0]))
+    margin = models.linear(coefficients[0], float(intercepts[0]), sparse=sparse)
     return [
         classes.classifier(
             saved.name,
@@ -85,7 +86,8 @@ def _threshold(saved: Saved) -> float:
 def linear_regression(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
     coefficients = vector(row["coefficients"], saved.name)
-    score = models.linear(coefficients, float(row["intercept"]))
+    sparse = is_sparse(row["coefficients"])
+    score = models.linear(coefficients, float(row["intercept"]), sparse=sparse)
     return [_regressor(saved, len(coefficients), score)]
 
 
@@ -126,7 +128,8 @@ def generalized_linear_regression(saved: Saved, columns: Columns) -> list[Stage]
 def linear_svc(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
     coefficients = vector(row["coefficients"], saved.name)
-    margin = models.linear(coefficients, float(row["intercept"]))
+    sparse = is_sparse(row["coefficients"])
+    margin = models.linear(coefficients, float(row["intercept"]), sparse=sparse)
     return [
         classes.classifier(
             saved.name,

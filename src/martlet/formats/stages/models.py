@@ -20,34 +20,53 @@ Score = Callable[[Vector], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """``x @ weights + intercept``, [rows]; *weights* are [width, 1]."""
+    """``x @ weights + intercept``, [rows]; *weights* are [width, 1]; *sparse* as of Affine."""
 
     weights: Floats
     intercept: float
+    sparse: bool = False
 
     def __call__(self, x: Vector) -> Floats:
-        return np.asarray(x.dot(self.weights)[:, 0] + self.intercept)
+        return _product(x, self.weights, self.sparse)[:, 0] + self.intercept
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """``x @ weights + intercepts``, [rows, classes]; *weights* are [width, classes]."""
+    """
+    ``x @ weights + intercepts``, [rows, classes]; *weights* are [width, classes].
+
+    Args:
+        sparse: A weight of 0 makes nothing of NaN or an infinity: sparse weights skip it.
+    """
 
     weights: Floats
     intercepts: Floats
+    sparse: bool = False
 
     def __call__(self, x: Vector) -> Floats:
-        return np.asarray(x.dot(self.weights) + self.intercepts)
+        return _product(x, self.weights, self.sparse) + self.intercepts
 
 
-def linear(coefficients: Floats, intercept: float) -> Linear:
+def _product(x: Vector, weights: Floats, sparse: bool) -> Floats:
+    if not sparse:
+        return x.dot(weights)
+    with np.errstate(invalid="ignore"):
+        found = x.dot(weights)
+        endless = np.asarray(~np.isfinite(found).all(axis=1))
+        if endless.any():
+            values = x.take(endless).dense()[:, :, None]
+            found[endless] = np.where(weights == 0, 0.0, values * weights).sum(axis=1)
+    return found
+
+
+def linear(coefficients: Floats, intercept: float, *, sparse: bool = False) -> Linear:
     """Return ``x . coefficients + intercept``, [rows]."""
-    return Linear(np.ascontiguousarray(coefficients)[:, None], intercept)
+    return Linear(np.ascontiguousarray(coefficients)[:, None], intercept, sparse)
 
 
-def affine(matrix: Floats, intercepts: Floats) -> Affine:
+def affine(matrix: Floats, intercepts: Floats, *, sparse: bool = False) -> Affine:
     """Return ``matrix @ x + intercepts``, [rows, classes], of *matrix* [classes, width]."""
-    return Affine(np.ascontiguousarray(matrix.T), intercepts)
+    return Affine(np.ascontiguousarray(matrix.T), intercepts, sparse)
 
 
 def naive_bayes(name: str, kind: str, pi: Floats, theta: Floats, sigma: Floats | None) -> Score:
