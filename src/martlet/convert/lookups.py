@@ -32,6 +32,7 @@ class Lookup:
         ids: From ids to rows.
         vectors: The tensor that the gather gives: the shape of the ids, and the dim.
         gives: The tensor of the model that it stands for.
+        asked: How many ids that have rows were asked, each by itself.
     """
 
     table: str
@@ -41,11 +42,17 @@ class Lookup:
     ids: Ids
     vectors: str
     gives: str
+    asked: int = 0
 
     def __str__(self) -> str:
         column = "" if self.column is None else f"[:, {self.column}]"
         taken = f"{self.table}[{self.input}{column}]"
         return f"{self.bag}({taken})" if self.bag else taken
+
+
+def copies(table: str) -> list[str]:
+    """Return the names that *table* has where a row of zeros was put to it."""
+    return [table + end for end in ZEROS]
 
 
 class _Builder:

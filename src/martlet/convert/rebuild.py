@@ -162,13 +162,17 @@ class Rebuilding:
 
 def _told(lookups: Sequence[Any], model: Any) -> str:
     """Return what was found, in a person's words: the inputs, and the sizes of their tables."""
+    from martlet.convert.lookups import copies
+
     sizes = {each.name: tuple(each.dims) for each in model.graph.initializer}
     found = []
     for each in lookups:
         column = "" if each.column is None else f" (column {each.column})"
-        size = sizes.get(each.table, ())
-        what = f"{size[0]:,} rows of {size[1]}" if len(size) == 2 else "a table"
-        found.append(f"{each.input}{column} looks up {what}")
+        size = next((sizes[y] for y in (each.table, *copies(each.table)) if y in sizes), ())
+        what = f"{each.ids.count:,} rows of {size[1]}" if len(size) == 2 else "a table"
+        least = len(each.ids.known[0])
+        some = f", of which {each.asked:,} were asked" if 0 < each.asked < least else ""
+        found.append(f"{each.input}{column} looks up {what}{some}")
     return "; ".join(found) or "no lookups of large tables"
 
 

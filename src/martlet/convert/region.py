@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _INTEGERS: dict[int, Any] = {
     TensorProto.UINT16: np.uint16,
     TensorProto.UINT32: np.uint32,
 }
+_FEW = 1024
 # Ids that came as floats (a Keras Input without a dtype) are whole numbers up to this one.
 _FLOATS: dict[int, tuple[Any, int]] = {
     TensorProto.FLOAT: (np.float32, 1 << 24),
@@ -133,6 +135,15 @@ class Region:
                     if (rows := self.rows(tensor, n)) is not None
                 },
             )
+
+    def numbers(self) -> list[int]:
+        """Return integers that the part compares with: ids that may be treated apart."""
+        live = self.graph.live(self.tensors)
+        found: set[int] = set()
+        for name, constant in self.graph.constants.items():
+            if name in live and constant.data_type in _INTEGERS and prod(constant.dims) <= _FEW:
+                found.update(self.graph.array(name).ravel().tolist())
+        return sorted(found)
 
     def constants_of_ids(self) -> list[Any]:
         """Return what may be a vocabulary: the texts or integers that the part names."""

@@ -20,7 +20,7 @@ from martlet.formats.package.ids import REFUSE, Ids
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import Tensors
 
-# Every id of a table is tried up to this many; of a larger one a sample, with both ends.
+# A gather and what it stands for are compared on so many ids, which were all asked before.
 _EVERY: Final = 200_000
 _CHUNK: Final = 4096
 _BAG_TOLERANCE: Final = 2e-6
@@ -170,6 +170,9 @@ def _use(
             continue
         for scale in scales(region.length):
             ids = treatment.ids(tensor, scale)
+            asked = 0
+            if isinstance(ids, Ids):
+                ids, asked = treatment.each(ids, tensor, scale)
             if isinstance(ids, str):
                 continue
             lookup = _form(region, tensor, ids, scale, seed)
@@ -182,7 +185,7 @@ def _use(
                 reason = lookup
                 continue
             graph, reason = trial, ""
-            found.append(lookup)
+            found.append(replace(lookup, asked=asked))
             break
         if found and not _still_used(graph, region):
             break
@@ -199,7 +202,7 @@ def _form(region: Region, tensor: str, ids: Ids, scale: float, seed: int) -> Loo
     table = Lookup(region.table, region.name, None, "", ids, "", tensor)
     if region.length == 1:
         return table
-    keys, rows = _known(ids)
+    keys, rows = ids.known
     random = np.random.default_rng(seed)
     chosen = random.integers(0, len(keys), (16, region.length))
     found = region.run(keys[chosen])
@@ -253,7 +256,7 @@ def _put(graph: Graph, region: Region, lookup: Lookup, seed: int) -> Lookup | st
 
 def _shape(region: Region, lookup: Lookup) -> tuple[int, ...] | str | None:
     """Return the shape to give the vectors, None where they have it already."""
-    keys, _ = _known(lookup.ids)
+    keys, _ = lookup.ids.known
     shapes = []
     for n in (2, 3):
         found = region.run(region.same([keys[0]] * n))
@@ -273,7 +276,7 @@ def _shape(region: Region, lookup: Lookup) -> tuple[int, ...] | str | None:
 def _batches(region: Region, ids: Ids, seed: int) -> list[NDArray[Any]]:
     """Return batches that try every id, and random ones of all kinds together."""
     random = np.random.default_rng(seed + 1)
-    keys, _ = _known(ids)
+    keys, _ = ids.known
     if len(keys) > _EVERY:
         some = random.integers(0, len(keys), _EVERY)
         keys = keys[np.unique(np.concatenate([some, [0, len(keys) - 1]]))]
@@ -291,19 +294,6 @@ def _batches(region: Region, ids: Ids, seed: int) -> list[NDArray[Any]]:
         batches.append(keys[random.integers(0, len(keys), (n, region.length))])
     batches += [region.same([key, keys[0]]) for key in odd]
     return batches
-
-
-def _known(ids: Ids) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the ids that have rows, and the rows."""
-    if ids.vocabulary is not None:
-        keys = np.empty(len(ids.vocabulary), object)
-        keys[:] = list(ids.vocabulary)
-        return keys, np.array(list(ids.vocabulary.values()), np.int64)
-    whole = np.arange(ids.count, dtype=np.int64)
-    rows = np.delete(
-        whole, [key - ids.first for key in ids.special if ids.first <= key <= ids.last]
-    )
-    return rows + ids.first, rows
 
 
 def _equal(one: Array, other: Array, exact: bool) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +18,9 @@ Refuses = Callable[[Mapping[str, Array]], bool]
 """Whether the original model refuses this feed."""
 
 _SAMPLE: Final = 24
+_CHUNK: Final = 4096
+_LONGEST_S: Final = 30.0
+_BAG: Final = 2e-6
 _DISTANCES: Final = 3
 # Ids that may be treated otherwise than their neighbours (a mask, a default), each by itself.
 _SPECIAL: Final = 8
@@ -49,6 +54,7 @@ class Treatment:
             near = [int(each) + step for each in beside for step in (0, 1, -1, 2)]
             inside = self._random.integers(0, count, _SAMPLE).tolist()
             self._sample = [*near, 0, 1, 2, 3, *inside, count - 1]
+            self._apart = region.numbers()
 
     def ids(self, tensor: str, scale: float) -> Ids | str:
         """
@@ -64,6 +70,38 @@ class Treatment:
         unknown = self._seen(self._edges(0), tensor, scale)
         self._strange = [key for key in unknown if key not in self.named]
         return self._by_vocabulary(self._seen([*self.named, *unknown], tensor, scale))
+
+    def each(self, ids: Ids, tensor: str, scale: float) -> tuple[Ids | str, int]:
+        """
+        Ask every id that has a row, and return how many; of a huge table those that time allows.
+
+        Returns *ids* with those that are treated otherwise among them; text where they are many.
+        """
+        region, special = self._region, dict(ids.special)
+        keys, rows = ids.known
+        step = max(1, _CHUNK // region.length)
+        until, asked = time.monotonic() + _LONGEST_S, 0
+        for at in range(0, len(keys), step):
+            some = keys[at : at + step]
+            found = region.run(region.same(some.tolist()))
+            held = None if found is None else region.rows(found[tensor], len(some))
+            odd = some
+            if held is not None:
+                expected = region.vectors[rows[at : at + step], None]
+                off = np.abs(held / np.float32(scale) - expected) > _BAG * np.abs(expected)
+                odd = some[off.any(axis=(1, 2))]
+            for key, outcome in self._seen(odd.tolist(), tensor, scale).items():
+                row = int(rows[at + int(np.flatnonzero(some == key)[0])])
+                if isinstance(outcome, list) and row in outcome:
+                    continue
+                plain = self._plain(key, outcome)
+                if plain is None or len(special) >= 2 * _SPECIAL:
+                    return f"the id {key} gives no row of the table", asked
+                special[key] = plain
+            asked += len(some)
+            if time.monotonic() > until:
+                break
+        return replace(ids, special=special), asked
 
     def _seen(self, keys: Iterable[Any], tensor: str, scale: float) -> dict[Any, Any]:
         """Return what becomes of each of *keys*: rows that it may be, ZERO, REFUSE or None."""
@@ -125,7 +163,7 @@ class Treatment:
         count = len(self._region.vectors)
         first = -distance
         inside = [first, first + count - 1, *(self._random.integers(0, count, 8) + first).tolist()]
-        edges = self._edges(first)
+        edges = [*self._edges(first), *self._apart]
         seen = {**seen, **self._seen([*inside, *edges], tensor, scale)}
         within = [key for key in seen if first <= key < first + count]
         special: dict[int, Outcome] = {}

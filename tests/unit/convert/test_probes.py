@@ -47,6 +47,18 @@ def test_a_threshold_is_found_to_the_last_bit():
         assert np.nextafter(threshold, found.dtype.type(np.inf)) in found
 
 
+class LastBit(Step):
+    """Answers by the last bit of a number, as what is left of two huge sums may."""
+
+    def predict(self, inputs, signature_name="serving_default"):
+        return {"y": (inputs["x"][:, 1].copy().view(np.int32) & 1).astype(np.float64)}
+
+
+def test_where_answers_go_to_and_fro_is_no_threshold():
+    servable = LastBit(0.0, DType.FLOAT32)
+    assert "jump" not in {each.kind for each in probes_for(servable, domain_of(servable))}
+
+
 def test_the_same_seed_makes_the_same_probes(lookup, opened):
     servable = opened(lookup())
     one, two = (probes_for(servable, domain_of(servable), seed=3) for _ in range(2))

@@ -76,6 +76,20 @@ class TestOneIdARow:
         assert lookup.ids.special == {0: ZERO}
         np.testing.assert_allclose(run(found.model, **ids(0, 2)), net(np.stack([ZEROS, TABLE[2]])))
 
+    @pytest.mark.parametrize("by", ["a number", "a difference"])
+    def test_one_id_deep_inside_a_large_table_is_found(self, by):
+        table = np.random.default_rng(0).standard_normal((300_000, DIM)).astype(np.float32)
+        build = Build(id=(INT64, ["n"]))
+        apart = build("Equal", "id", np.array(234_567))
+        if by == "a difference":  # no constant of the graph is the id
+            apart = build("Equal", build("Sub", "id", np.array(10**6)), np.array(234_567 - 10**6))
+        zero = build("Unsqueeze", apart, np.array([1]))
+        none = np.zeros((1, DIM), np.float32)
+        model = tower(build, build("Where", zero, none, build("Gather", table, "id")))
+        (lookup,) = rewrite(model, [ids(3)]).lookups
+        assert lookup.ids.special == {234_567: ZERO}
+        assert lookup.asked >= len(table) - 1
+
     def test_hashing_to_the_rows_is_kept(self):
         build = Build(id=(INT64, ["n"]))
         model = tower(build, build("Gather", TABLE, build("Mod", "id", np.array(ROWS))))

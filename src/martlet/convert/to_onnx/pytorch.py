@@ -14,7 +14,6 @@ from martlet.convert.to_onnx.task import Task
 from martlet.errors import UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.torchscript import TorchScriptServable
-from martlet.tensors import Signature
 
 _OPSET = 17
 
@@ -52,7 +51,10 @@ def from_torchscript(task: Task) -> ModelProto:
             dynamo=False,
         )
         model = onnx.load(file_name)
-    return _fitted(model, task.signature)
+    # What the module never uses is no input of the graph.
+    kept = {each.name for each in model.graph.input}
+    inputs = {name: ours for name, ours in zip(names, own[0], strict=True) if ours in kept}
+    return fitted(model, task.signature, inputs, dict(zip(outputs, own[1], strict=True)))
 
 
 def _free_of(
@@ -78,11 +80,8 @@ def from_export(task: Task) -> ModelProto:
     program = torch.onnx.export(torch.export.load(task.path), dynamo=True, verbose=False)
     if program is None:
         raise UnsupportedModel("PyTorch's exporter gave nothing")
-    return _fitted(program.model_proto, task.signature)
-
-
-def _fitted(model: ModelProto, signature: Signature) -> ModelProto:
-    """Bind the inputs and outputs by their order, which is the module's own."""
+    model, signature = program.model_proto, task.signature
+    # By their order, which is the module's own.
     own = [each.name for each in model.graph.input]
     inputs = dict(zip(signature.inputs, own, strict=True))
     outputs = dict(zip(signature.outputs, [each.name for each in model.graph.output], strict=True))

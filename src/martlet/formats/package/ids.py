@@ -58,6 +58,18 @@ class Ids:
         ends = {self.below} if self.vocabulary is not None else {self.below, self.above}
         return ends | set(self.special.values())
 
+    @property
+    def known(self) -> tuple[NDArray[Any], Rows]:
+        """The ids that have rows of their own, and these."""
+        if self.vocabulary is not None:
+            keys = np.empty(len(self.vocabulary), object)
+            keys[:] = list(self.vocabulary)
+            return keys, np.array(list(self.vocabulary.values()), np.int64)
+        whole = np.arange(self.count, dtype=np.int64)
+        special = [key - self.first for key in self.special if self.first <= key <= self.last]
+        rows = np.delete(whole, special)
+        return rows + self.first, rows
+
     def resolve(self, name: str, ids: NDArray[Any], rows: Rows) -> Rows:
         """
         Return *rows* with those of unknown ids, -1 until now, as the model treats them.
