@@ -189,6 +189,11 @@ class Spec:
                 return array.astype(object)
         elif array.dtype.kind not in "OSU" and np.can_cast(array.dtype, wanted, "safe"):
             return array.astype(wanted)
+        elif array.dtype.kind == "O" and self.nullable and self.dtype.is_float:
+            # Numbers of which some are missing, as rows read from JSON have them.
+            rest = [each for each in array.flat if each is not None]
+            if all(type(each) in (int, float) for each in rest):
+                return np.array(array, dtype=wanted)  # None is NaN
         found = "string" if array.dtype.kind in "OSU" else array.dtype
         raise InvalidInput(f"input {self.name!r} is {found}; {self} is wanted")
 

@@ -113,6 +113,18 @@ def test_text_may_be_missing_where_the_spec_says_so():
     assert Spec("x", DType.STRING, (-1,), nullable=True).check(["a", None]).tolist() == ["a", None]
 
 
+def test_numbers_may_be_missing_where_the_spec_says_so():
+    spec = Spec("x", DType.FLOAT64, (-1,), nullable=True)
+    for given in ([1, None, 2.5], np.array([1, None, 2.5], object)):
+        np.testing.assert_array_equal(spec.check(given), [1.0, np.nan, 2.5])
+    np.testing.assert_array_equal(spec.check([None]), [np.nan])
+    for given in ([1.0, "a"], [None, "1"], [True, None]):
+        with pytest.raises(InvalidInput, match="is string"):
+            spec.check(given)
+    with pytest.raises(InvalidInput, match="is string"):
+        Spec("x", DType.FLOAT64, (-1,)).check([1.0, None])
+
+
 class TestSignature:
     SIGNATURE = Signature.of(
         [
