@@ -16,7 +16,7 @@ KINDER = re.compile(
     r"|NotImplementedException"
     r"|Required attribute (Node|RuleSet|TargetValue|AssociationRule)@\w+ is not defined"
     r"|UnsupportedAttributeException: Attribute with value TextIndex@localTermWeights"
-    r"|Element InlineTable is not valid"  # keys that no field can hold
+    r"|Element (InlineTable|KNNInput|ClusteringField|NearestNeighborModel) is not valid"
     r"|No PMML data type for (the intersection|Java data type java.util.ArrayList)"
     r'|Function "formatNumber" cannot accept "pattern" value'  # %d of a whole double
     r"|Expected integer value, got (double|float) value"  # Poisson's, of what is no count
@@ -56,6 +56,8 @@ def same(ours: Any, theirs: Any, step: float = STEP) -> bool:
             and len(ours) == len(theirs)
             and all(same(a, b, step) for a, b in zip(ours, theirs, strict=True))
         )
+    if isinstance(ours, list):
+        return False
     one, other = _number(ours), _number(theirs)
     if one is None or other is None:
         return _text(ours) == _text(theirs)

@@ -49,14 +49,18 @@ def document(kind: str, seed: object) -> Document:
     if kind == "expressions":
         return _of_expressions(dice)
     make, predicts = KINDS[kind]
-    fields = some_fields(dice, plain=dice.chance(0.5))
+    # The reference treats training instances as it does inputs: refused values spoil them.
+    fields = some_fields(dice, plain=kind == "neighbours" or dice.chance(0.5))
     known = Known(list(fields))
     shared = _shared(dice, known) if dice.chance(0.3) else ""
     local = [derived(dice, known, f"l{place}") for place in range(_few(dice))]
     labels: tuple[str, ...] = ()
     if predicts == "labels" or (predicts == "any" and dice.chance(0.5)):
         labels = dice.choice(LABELS)
-    label_type = "integer" if labels and labels[0].isdigit() and dice.chance(0.7) else "string"
+    # The reference looks up a class of nested models by its text, whatever the target's type is.
+    is_plain = kind not in ("ensemble", "selection", "chain")
+    is_number = is_plain and bool(labels) and labels[0].isdigit() and dice.chance(0.7)
+    label_type = "integer" if is_number else "string"
     ordinal = len(labels) == 3 and dice.chance(0.2)
     task = Task(known.fields, labels, label_type, ordinal=ordinal)
     model = make(dice, task)

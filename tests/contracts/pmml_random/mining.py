@@ -103,5 +103,6 @@ def _mining(task: Task, segments: list[str], **attributes: object) -> Model:
         [element("Segmentation", *segments, **attributes)],
         {},
         task,
-        probability=method not in ("selectAll",),
+        probability=method != "selectAll",
+        selects=method in ("selectAll", "selectFirst", "modelChain"),
     )

@@ -48,6 +48,8 @@ class Model:
     reasons: int = 0
     rules: bool = False
     probability: bool = True
+    selects: bool = False
+    """Whether one segment's answer, or a list of them, is its own."""
     before: list[str] = field(default_factory=list)
     extra_schema: list[str] = field(default_factory=list)
     transformations: list[str] = field(default_factory=list)

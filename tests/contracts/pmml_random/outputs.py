@@ -46,7 +46,9 @@ def outputs(dice: Dice, model: Model, prefix: str = "") -> str:
             rank=dice.randint(1, 3) if ranked else None,
         )
     if model.ranked:
-        for value in dice.some(model.ranked, 0)[:2]:
+        # Of neighbours the reference knows the affinity by rank alone.
+        named = model.ranked if model.tag == "ClusteringModel" else ()
+        for value in dice.some(named, 0)[:2]:
             add("affinity", optype="continuous", dataType="double", value=value)
         if dice.chance(0.5):
             add(
@@ -112,7 +114,9 @@ def _computed(dice: Dice, model: Model, add) -> None:  # type: ignore[no-untyped
 
 def targets(dice: Dice, model: Model) -> str:
     task = model.task
-    if task.target is None or not dice.chance(0.35):
+    # The reference leaves out the Targets of neighbours, and of what a segment answers alone.
+    alone = model.tag == "NearestNeighborModel" or model.selects
+    if task.target is None or alone or not dice.chance(0.35):
         return ""
     if task.labels:
         shares = [dice.randint(1, 5) for _ in task.labels]

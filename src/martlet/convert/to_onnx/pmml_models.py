@@ -149,6 +149,8 @@ def _tree(to: Writing, model: Any) -> Answer:
 
 
 def _trees_summed(to: Writing, model: Any) -> Answer:
+    if model.votes:
+        raise UnsupportedModel("votes that tie go to the class first voted for: no ONNX operator")
     total = summed(to.graph, model.sum, _rows(to, model.grove)) / float(model.divisor)
     if model.sum.float32:
         total = total.cast(DType.FLOAT32).float64()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -155,34 +156,34 @@ class Ranking:
 
     Args:
         ids: Of all entities.
-        places: Those that are ranked, the nearest first: places in *ids*.
-        affinity: Of each of *places*.
+        places: The entities, the nearest first: places in *ids*. Shape [entities].
+        affinity: Of each of *places*; NaN of those that are not ranked, which come last.
     """
 
     ids: Sequence[str]
-    places: Sequence[int]
-    affinity: Sequence[float]
+    places: NDArray[np.intp]
+    affinity: Floats
 
     @classmethod
-    def of_sorted(cls, ids: Sequence[str], places: list[int], affinity: list[float]) -> Ranking:
-        """Rank *places*, sorted by *affinity*: those whose affinity is NaN, at the end, are not."""
-        while affinity and affinity[-1] != affinity[-1]:
-            affinity.pop()
-        return cls(ids, places[: len(affinity)], affinity)
+    def of(cls, ids: Sequence[str], affinity: Floats, nearest_first: bool) -> Ranking:
+        """Rank the entities by *affinity*, in the order of *ids*."""
+        places = np.argsort(affinity if nearest_first else -affinity, kind="stable")
+        return cls(ids, places, affinity[places])
 
     def entity(self, rank: int) -> str | None:
         """Return the id of the *rank*-th entity (the first is 1)."""
-        return self.ids[self.places[rank - 1]] if rank <= len(self.places) else None
+        return None if self.at(rank) is None else self.ids[self.places[rank - 1]]
 
     def at(self, rank: int) -> float | None:
         """Return the affinity of the *rank*-th entity."""
-        return self.affinity[rank - 1] if rank <= len(self.places) else None
+        found = float(self.affinity[rank - 1]) if rank <= len(self.places) else math.nan
+        return None if found != found else found
 
     def affinity_of(self, identity: str) -> float | None:
         """Return the affinity of the entity called *identity*."""
-        for place, affinity in zip(self.places, self.affinity, strict=True):
+        for rank, place in enumerate(self.places.tolist(), 1):
             if self.ids[place] == identity:
-                return affinity
+                return self.at(rank)
         return None
 
 
@@ -228,10 +229,14 @@ def winners(matrix: Floats) -> NDArray[np.int64]:
 
 
 def classified(
-    classes: tuple[Value, ...], probability: Floats, kind: DataType, errors: Reasons | None = None
+    classes: tuple[Value, ...],
+    probability: Floats,
+    kind: DataType,
+    errors: Reasons | None = None,
+    best: NDArray[np.int64] | None = None,
 ) -> Prediction:
-    """Return the prediction of the likeliest of *classes*."""
-    best = winners(probability)
+    """Return the prediction of the likeliest of *classes*, or of those whose places are *best*."""
+    best = winners(probability) if best is None else best
     value = label_column(best, classes, kind)
     shares = np.where(best[:, None] < 0, np.nan, probability)
     return Prediction(value.with_errors(errors), classes, shares)

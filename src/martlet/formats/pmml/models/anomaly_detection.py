@@ -65,9 +65,10 @@ class Anomaly:
                 return self.predict(frame_of(record))
             if algorithm == "clusterMeanDist":
                 ranking: Ranking | None = (inner.features or {}).get("ranking")
-                if ranking is None or not ranking.places:
+                distance = None if ranking is None else ranking.at(1)
+                if ranking is None or distance is None:
                     return Outcome(None)
-                return Outcome(ranking.affinity[0] / means[ranking.places[0]])
+                return Outcome(distance / means[ranking.places[0]])
             if inner.value is None:
                 return Outcome(None)
             found = float(inner.value)

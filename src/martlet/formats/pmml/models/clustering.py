@@ -83,7 +83,7 @@ class Clusters:
         """A closure that answers one record."""
         reads = [number_reader(self.context.scope, each) for each in self.fields]
         measure, is_binary, lacks = self.centres.single(), self._measure.is_binary, self._lacks
-        sign = 1 if self._measure.nearest_first else -1
+        near_first = self._measure.nearest_first
         weights = [1.0] * len(reads)
         if self.missing_weights is not None:
             weights = self.missing_weights.tolist()
@@ -98,9 +98,8 @@ class Clusters:
                     raise RowError(lacks)
                 adjust = sum(weights) / sum(known) if sum(known) else math.inf
             affinity = measure(values, adjust)
-            order = np.argsort(affinity * sign, kind="stable")
-            best = int(order[0])
-            ranking = Ranking.of_sorted(ids, order.tolist(), affinity[order].tolist())
+            ranking = Ranking.of(ids, affinity, near_first)
+            best = int(ranking.places[0])
             features = {"display": names[best], "ranking": ranking}
             return Outcome(convert(ids[best], label), (), None, ids[best], features)
 

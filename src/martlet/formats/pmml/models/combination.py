@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from martlet.formats.pmml.column import Mask
 from martlet.formats.pmml.document import Element
-from martlet.formats.pmml.prediction import Floats
+from martlet.formats.pmml.prediction import Floats, winners
 
 VOTES = ("majorityVote", "weightedMajorityVote")
 _TREATMENTS = ("continue", "skipSegment", "returnMissing")
@@ -94,6 +94,27 @@ class Combination:
             found = np.stack(columns, axis=1)
         found[~kept.any(axis=1) | self._without(lacking, weights, active)] = np.nan
         return found
+
+    def winners(self, shares: Floats, whole: Floats, active: Mask) -> NDArray[np.int64]:
+        """
+        Return the place of each row's class, -1 where there is none.
+
+        Of classes with as many votes, the one that was voted for first wins.
+
+        Args:
+            shares, active: As of :meth:`shares`.
+            whole: What that returned.
+        """
+        best = winners(whole)
+        if self.method not in VOTES:
+            return best
+        tied = np.flatnonzero((whole == whole.max(axis=1)[:, None]).sum(axis=1) > 1)
+        if tied.size:
+            voted = (shares[tied] > 0) & active[tied, :, None]
+            earliest = np.where(voted.any(axis=1), voted.argmax(axis=1), voted.shape[1])
+            is_most = whole[tied] == whole[tied].max(axis=1)[:, None]
+            best[tied] = np.where(is_most, earliest, voted.shape[1] + 1).argmin(axis=1)
+        return best
 
     def _without(self, lacking: Mask, weights: Floats, active: Mask) -> Mask:
         """Return the rows that have no result, for segments that are *lacking*."""

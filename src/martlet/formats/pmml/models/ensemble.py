@@ -68,7 +68,8 @@ class Ensemble:
         if not self._is_regression:
             classes, shares = self._shares(predictions)
             found = self.combination.shares(shares, weights, active)
-            return classified(classes, found, self.context.label, errors)
+            best = self.combination.winners(shares, found, active)
+            return classified(classes, found, self.context.label, errors, best)
         values = np.stack([each.value.floats() for each in predictions], axis=1)
         if self.context.number.numpy is np.float32:
             values = values.astype(np.float32)
@@ -118,6 +119,10 @@ class Ensemble:
         found = combination.share(shares, weights, len(classes))
         if found is None:
             return Outcome(None, classes)
+        if combination.method in VOTES and found.count(max(found)) > 1:
+            tied = {label for label, x in zip(classes, found, strict=True) if x == max(found)}
+            label = next(each.value for each in given if each.value in tied)
+            return Outcome(label, classes, found)
         return likeliest(classes, found)
 
     def _shares(self, predictions: list[Prediction]) -> tuple[tuple[Value, ...], Floats]:

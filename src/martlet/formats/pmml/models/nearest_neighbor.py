@@ -163,7 +163,7 @@ class Neighbours:
         order = np.argsort(key, axis=1, kind="stable")[:, : self.k]
         near = np.take_along_axis(distance, order, axis=1)
         found = {each.name: self._answer(each, order, near, errors) for each in self.targets}
-        ranked = self._ranked(order, near)
+        ranked = self._ranked(distance)
         if not found:
             return Prediction(label_column(np.full(frame.rows, -1), (), STRING).with_errors(errors),
                               **ranked)  # fmt: skip
@@ -189,13 +189,11 @@ class Neighbours:
         ]
         return np.concatenate(blocks) if blocks else np.zeros((0, len(self.instances.points)))
 
-    def _ranked(self, order: np.ndarray, near: np.ndarray) -> dict[str, Any]:
-        ids = self._names
-        affinity = np.full((len(order), len(ids)), np.nan)
-        np.put_along_axis(affinity, order, near, axis=1)
+    def _ranked(self, distance: np.ndarray) -> dict[str, Any]:
+        """Return what ranks the instances: all of them, not only the nearest that answer."""
         return {
-            "entities": ids,
-            "affinity": affinity,
+            "entities": self._names,
+            "affinity": distance,
             "nearest_first": self._measure.nearest_first,
             "features": {"unranked": self._unranked},
         }
@@ -225,7 +223,6 @@ class Neighbours:
         reads = [each.single(self.context.scope) for each in self.inputs]
         measure, is_binary = self.instances.single(), self._measure.is_binary
         near_first, k, threshold = self._measure.nearest_first, self.k, self.threshold
-        sign = 1 if near_first else -1
         answers = [(each.name, each.method, each.single()) for each in self.targets]
         ids, unranked = self._names, self._unranked
 
@@ -242,11 +239,10 @@ class Neighbours:
                     raise RowError(_LACKING)
                 adjust = len(values) / known
             affinity = measure(values, adjust)
-            order = np.argsort(affinity * sign, kind="stable")[:k]
-            places, near = order.tolist(), affinity[order].tolist()
+            ranking = Ranking.of(ids, affinity, near_first)
+            places, near = ranking.places[:k].tolist(), ranking.affinity[:k].tolist()
             weighed = [weight(x) for x in near] if near_first else near
             ones = [1.0] * len(near)
-            ranking = Ranking.of_sorted(ids, places, near.copy())
             features = {"unranked": unranked, "ranking": ranking}
             found = {
                 name: answer(places, weighed if method.startswith("weighted") else ones)

@@ -25,6 +25,7 @@ from martlet.formats.pmml.prediction import (
     likeliest,
     numbers,
     outcome_of,
+    winners,
 )
 from martlet.formats.pmml.values import Value
 
@@ -41,8 +42,9 @@ class TreesSummed:
     sum: TreeSum
     divisor: float
     classes: tuple[Value, ...]
+    votes: bool = False
     otherwise: TreesRanked | None = None
-    """Answers the rows for which some tree has no answer; None: those have no result."""
+    """Answers the rows for which some tree has no answer, or votes tie; None: of numbers."""
 
     def predict(self, frame: Frame) -> Prediction:
         x, errors = self.grove.matrix(frame)
@@ -55,14 +57,24 @@ class TreesSummed:
             total[rows] = self.sum.add(answers[rows])
         if self.divisor != 1.0:
             total = _divided(total, self.divisor, self.sum.float32)
-        if self.otherwise is not None:
-            lacking = np.flatnonzero(np.isnan(total).any(axis=1))
-            if lacking.size:
-                ends = self.sum.forest.leaves(x[lacking]) if answers is None else answers[lacking]
-                total[lacking] = self.otherwise.combined(ends).probability
-        if self.classes:
+        if self.otherwise is None:
+            return numbers(total[:, 0], self.context.number, errors)
+        odd = np.flatnonzero(self._is_odd(total))
+        if not odd.size:
             return classified(self.classes, total, self.context.label, errors)
-        return numbers(total[:, 0], self.context.number, errors)
+        ends = self.sum.forest.leaves(x[odd]) if answers is None else answers[odd]
+        whole, best = self.otherwise.shares(ends)
+        total[odd] = whole
+        places = winners(total)
+        places[odd] = best
+        return classified(self.classes, total, self.context.label, errors, places)
+
+    def _is_odd(self, total: np.ndarray) -> np.ndarray:
+        """Return which rows the sums do not settle. Shape [rows]."""
+        odd = np.isnan(total).any(axis=1)
+        if self.votes:
+            odd |= (total == total.max(axis=1)[:, None]).sum(axis=1) > 1
+        return np.asarray(odd)
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -76,13 +88,6 @@ class TreesSummed:
             except RowError:
                 totals: list[float] = total_of(np.array([lazily(record)]))[0].tolist()
                 return totals
-
-        def combine_of(record: Record) -> list[float]:
-            assert otherwise is not None
-            found = otherwise.combined(np.array([lazily(record)])).probability
-            assert found is not None
-            shares: list[float] = found[0].tolist()
-            return shares
 
         single, otherwise = self.sum.float32, self.otherwise
         if not classes:
@@ -99,19 +104,16 @@ class TreesSummed:
 
             return number
 
+        assert otherwise is not None, "labels have"
+        combine, votes = otherwise.outcome, self.votes
+
         def label(record: Record) -> Outcome:
             shares = [total / divisor for total in add(record)]
-            if otherwise is not None and shares[0] != shares[0]:
-                shares = combine_of(record)
+            if shares[0] != shares[0] or (votes and shares.count(max(shares)) > 1):
+                return combine(record)
             return likeliest(classes, shares)
 
         return label
-
-
-def _always(tables: Tables, forest: Forest) -> bool:
-    """Whether no walk ends at nothing: every leaf says something."""
-    ends = np.concatenate([forest.children.ravel(), forest.roots])
-    return not (ends == -1).any() and not np.isnan(_shares(tables, "majorityVote")[:-1]).any()
 
 
 def _divided(total: np.ndarray, divisor: float, single: bool) -> np.ndarray:
@@ -151,9 +153,16 @@ class TreesRanked:
                 values = values.astype(np.float32)
             found = self.combination.numbers(values, weights, active)
             return numbers(found, self.context.number, errors)
+        whole, best = self.shares(answers)
+        return classified(self.tables.labels, whole, self.context.label, errors, best)
+
+    def shares(self, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the classes' shares that *answers* give, and the places of the winners."""
+        weights = np.broadcast_to(self.weights, answers.shape)
+        active = np.ones(answers.shape, dtype=bool)
         shares = _shares(self.tables, self.combination.method)[answers]
-        found = self.combination.shares(shares, weights, active)
-        return classified(self.tables.labels, found, self.context.label, errors)
+        whole = self.combination.shares(shares, weights, active)
+        return whole, self.combination.winners(shares, whole, active)
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -248,8 +257,7 @@ def compile_forest(context: Context, segments: list[Element], combination: Combi
         divisor = float(weights.sum()) if weighted else float(len(segments))
         table = _shares(tables, method)[: forest.answers]
         total = forest.sum(table, weights=factors, float32=False)
-        otherwise = None if _always(tables, forest) else ranked
-        return TreesSummed(context, grove, total, divisor, tables.labels, otherwise)
+        return TreesSummed(context, grove, total, divisor, tables.labels, method in VOTES, ranked)
     if not context.is_classification and method in _SUMS:
         divisor = 1.0
         if method.endswith("verage"):
