@@ -12,7 +12,7 @@ from pmml_random.compare import difference
 from pmml_random.documents import KINDS, document
 from pmml_random.ours import Ours, UnsupportedModel
 
-SEEDS = range(12)
+SEEDS = range(8)
 
 
 @pytest.mark.parametrize("kind", ["expressions", *KINDS])

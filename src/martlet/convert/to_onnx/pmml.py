@@ -305,6 +305,8 @@ def _numeric_call(to: Writing, origin: Any) -> Cell:
     if any(cell.kind == INTEGER for cell in cells) and origin.name == "/":
         raise UnsupportedModel("a division of integers has no exact counterpart in ONNX")
     operator = _ARITHMETIC.get(origin.name) or _FUNCTIONS.get(origin.name)
+    if origin.undefined != "returnInvalid":
+        raise UnsupportedModel(f"{origin.name} whose undefined results are {origin.undefined}")
     if operator is None:
         raise UnsupportedModel(f"the function {origin.name!r} has no exact counterpart in ONNX")
     found = to.graph.call(operator, *(cell.value for cell in cells))
@@ -347,6 +349,13 @@ def _feature(to: Writing, origin: Any) -> Cell:
     raise UnsupportedModel(f"the output feature {feature!r} has no exact counterpart in ONNX")
 
 
+def _requiring(to: Writing, origin: Any) -> Cell:
+    lacking = to.answer(origin.prediction).cell.missing()
+    return to.expression(origin.inner).refused(
+        lacking, f"output {origin.name!r} needs a prediction"
+    )
+
+
 _EXPRESSIONS: dict[str, Callable[[Writing, Any], Cell]] = {
     "ConstantValue": _constant,
     "FieldRef": _field_ref,
@@ -357,5 +366,6 @@ _EXPRESSIONS: dict[str, Callable[[Writing, Any], Cell]] = {
     "MapValues": _map_values,
     "NumericCall": _numeric_call,
     "Feature": _feature,
+    "Requiring": _requiring,
 }
 """By the name of the expression's class, as the reader has them."""

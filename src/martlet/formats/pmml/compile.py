@@ -15,7 +15,7 @@ from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import Expression, compile_derived, store
 from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.mining_schema import MiningField, inherited_field, input_field
-from martlet.formats.pmml.output import compile_output
+from martlet.formats.pmml.output import COMPUTED, Requiring, compile_output, feature_of
 from martlet.formats.pmml.prediction import Model, Outcome, Prediction
 from martlet.formats.pmml.residual import residual
 from martlet.formats.pmml.run import Run
@@ -232,6 +232,7 @@ class Compiler:
             context.targets,
             predicts,
             outputs[1],
+            frozenset(outputs[2]),
             model,
             not targets,
         )
@@ -262,7 +263,8 @@ class Compiler:
         predicts: DataType,
         targets: tuple[Target, ...],
         model: Model,
-    ) -> tuple[Scope, tuple[str, ...]]:
+    ) -> tuple[Scope, tuple[str, ...], set[str]]:
+        """Return the scope with the output fields, their names, and those told by features."""
         inside = Scope(self.world, context.scope)
         fields: dict[str, Field] = {}
         if context.target is not None:
@@ -271,18 +273,23 @@ class Compiler:
                 inside.declare(target)
         segments: dict[str, int] = getattr(model, "segments", {})
         names: list[str] = list(getattr(model, "published", ()))
+        told: set[str] = set()
         found = context.element.child("Output")
         for each in found.all("OutputField") if found is not None else ():
-            name = each.need("name")
-            if each.get("feature") == "x-report":
+            name, feature = each.need("name"), feature_of(each)
+            if feature == "x-report":
                 continue  # a vendor's trace of its own evaluation
-            if each.get("feature") == "residual":
+            if feature == "residual":
                 expression = self._residual(each, context, slot)
             else:
                 expression = compile_output(each, inside, slot, fields, predicts, targets, segments)
+            if feature not in COMPUTED:
+                told.add(name)
+            elif told.intersection(e.get("field") or "" for e in each.walk()):
+                expression = Requiring(expression, slot, name, inside)
             inside.declare(store(expression, inside, name, each))
             names.append(name)
-        return inside, tuple(dict.fromkeys(names))
+        return inside, tuple(dict.fromkeys(names)), told
 
     def _residual(self, element: Element, context: Context, slot: int) -> Expression:
         name = element.get("targetField") or context.target

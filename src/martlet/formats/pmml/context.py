@@ -70,6 +70,8 @@ class NestedModel:
     """The type of what it predicts."""
     outputs: tuple[str, ...]
     """The names of its output fields, declared in *scope*."""
+    told: frozenset[str]
+    """Those of them that are features of its prediction."""
     model: Model
     """The model element alone, before its targets."""
     plain: bool

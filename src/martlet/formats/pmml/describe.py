@@ -9,6 +9,7 @@ from typing import Any
 from martlet.formats.pmml.arrays import array_texts
 from martlet.formats.pmml.dictionary import DataField
 from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.output import feature_of
 from martlet.formats.pmml.predicates import TAGS
 from martlet.formats.pmml.tree_nodes import TreeNodes
 
@@ -95,7 +96,7 @@ def _model(model: Element) -> dict[str, Any]:
         "algorithm": model.get("algorithmName"),
         "transformations": _derived(model.child("LocalTransformations")),
         "outputs": [
-            {"name": e.get("name"), "feature": _feature(e)}
+            {"name": e.get("name"), "feature": feature_of(e)}
             for e in (output.all("OutputField") if output is not None else [])
         ],
         "size": _size(model),
@@ -109,14 +110,6 @@ def _model(model: Element) -> dict[str, Any]:
     if segmentation is not None:
         found |= _segments(segmentation)
     return found
-
-
-def _feature(output: Element) -> str:
-    given = output.get("feature")
-    if given is not None:
-        return given
-    is_computed = any(e.tag not in ("Extension", "Value") for e in output.children)
-    return "transformedValue" if is_computed else "predictedValue"
 
 
 _COUNTED: dict[str, dict[str, tuple[str, ...]]] = {

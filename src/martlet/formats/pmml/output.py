@@ -7,22 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from martlet.formats.pmml.column import (
-    Column,
-)
+from martlet.formats.pmml.column import Column, reasons
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import (
     Expression,
     cast,
     compile_expression,
+    expression_of,
     is_expression,
 )
 from martlet.formats.pmml.features import FEATURES, Batch, One
-from martlet.formats.pmml.frame import Frame, Record, Single
-from martlet.formats.pmml.prediction import Outcome, Prediction
+from martlet.formats.pmml.frame import Frame, Record, RowError, Single
+from martlet.formats.pmml.prediction import Outcome, Prediction, answered, is_nothing
 from martlet.formats.pmml.scope import Field, Scope, type_of
 from martlet.formats.pmml.targets import Target
 from martlet.formats.pmml.values import DataType, Value
+
+COMPUTED = ("transformedValue", "decision")
+"""Features that are expressions; all others ask the prediction."""
+
+
+def feature_of(element: Element) -> str:
+    """Return the feature that an OutputField asks for; older versions need not say which."""
+    is_computed = any(is_expression(each) for each in element.children)
+    return element.get("feature") or ("transformedValue" if is_computed else "predictedValue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,40 @@ class Feature:
         return call
 
 
+@dataclass(frozen=True, slots=True)
+class Requiring:
+    """An expression of what a prediction tells: a row without the prediction fails."""
+
+    inner: Expression
+    prediction: int
+    """The slot of the prediction."""
+    name: str
+    scope: Scope
+
+    @property
+    def type(self) -> DataType:
+        return self.inner.type
+
+    @property
+    def _lacking(self) -> str:
+        return f"output {self.name!r} needs a prediction, and its model has none"
+
+    def column(self, frame: Frame) -> Column:
+        there = answered(frame[self.prediction].value)
+        return self.inner.column(frame).with_errors(reasons(~there, self._lacking))
+
+    def single(self) -> Single:
+        inner, lacking = self.inner.single(), self._lacking
+        ask = self.scope.world.program.reader(self.prediction)
+
+        def call(record: Record) -> Value:
+            if is_nothing(ask(record)):
+                raise RowError(lacking)
+            return inner(record)
+
+        return call
+
+
 def compile_output(
     element: Element,
     scope: Scope,
@@ -77,13 +119,9 @@ def compile_output(
     Raises:
         UnsupportedModel: the feature is unknown, or asks for what this file has not.
     """
-    inner = next((each for each in element.children if is_expression(each)), None)
-    feature = element.get("feature") or ("transformedValue" if inner is not None else None)
-    feature = feature or "predictedValue"
-    if feature in ("transformedValue", "decision"):
-        if inner is None:
-            raise element.error("holds no expression")
-        found = compile_expression(inner, scope)
+    feature = feature_of(element)
+    if feature in COMPUTED:
+        found = compile_expression(expression_of(element), scope)
         return cast(found, type_of(element, found.type))
     segment = element.get("segmentId")
     if segment is not None:

@@ -15,6 +15,7 @@ from martlet.formats.pmml.column import (
     Mask,
     Reasons,
     Rows,
+    failed,
     first,
     of_levels,
     scatter,
@@ -185,6 +186,20 @@ class Ranking:
             if self.ids[place] == identity:
                 return self.at(rank)
         return None
+
+
+def answered(value: Column) -> Mask:
+    """Return where there is a value, or a reason why it is none."""
+    if value.missing is None:
+        return np.ones(len(value), dtype=bool)
+    return ~value.missing if value.errors is None else ~value.missing | failed(value.errors)
+
+
+def is_nothing(found: Outcome | Prediction) -> bool:
+    """Whether one record has no answer; as :func:`answered`."""
+    if isinstance(found, Prediction):
+        return not answered(found.value)[0]
+    return found.value is None
 
 
 class Model(Protocol):

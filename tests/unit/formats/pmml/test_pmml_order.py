@@ -171,3 +171,91 @@ class TestInfinity:
             load(computed('<FieldRef field="x"/>', fields=fields), tmp_path), x=[1e300, 2.0**62]
         )
         assert found["out"] == [None, 2.0**62]
+
+
+def constant_tree(score: str) -> str:
+    return (
+        '<Segment><True/><TreeModel functionName="classification"><MiningSchema>'
+        '<MiningField name="y" usageType="target"/><MiningField name="x"/></MiningSchema>'
+        f'<Node score="{score}"><True/></Node></TreeModel></Segment>'
+    )
+
+
+@pytest.mark.parametrize("method", ["majorityVote", "weightedMajorityVote"])
+@pytest.mark.parametrize("votes", [("mid", "low"), ("low", "mid"), ("mid", "low", "low", "mid")])
+def test_tied_votes_go_to_the_class_voted_for_first(
+    method: str, votes: tuple[str, ...], tmp_path: Path
+):
+    model = (
+        f'<MiningModel functionName="classification"><MiningSchema>{SCHEMA}</MiningSchema>'
+        f'<Segmentation multipleModelMethod="{method}">'
+        f"{''.join(map(constant_tree, votes))}</Segmentation></MiningModel>"
+    )
+    found = ask(load(pmml(model, fields=NUMBERS + LETTERS + LABEL), tmp_path), x=[1.0], k=["a"])
+    assert found["y"] == [votes[0]]
+
+
+def test_neighbours_are_ranked_beyond_those_that_answer(tmp_path: Path):
+    rows = "".join(
+        f"<row><x>{x}</x><y>{y}</y><id>{identity}</id></row>"
+        for identity, x, y in ((100, 0.0, 1.0), (101, 1.0, 2.0), (102, 2.5, 4.0))
+    )
+    fields = "".join(f'<InstanceField field="{n}" column="{n}"/>' for n in ("x", "y", "id"))
+    outputs = "".join(
+        f'<OutputField name="{feature}{rank}" feature="{feature}" rank="{rank}"/>'
+        for feature in ("entityId", "affinity")
+        for rank in (2, 3, 4)
+    )
+    model = (
+        '<NearestNeighborModel functionName="regression" numberOfNeighbors="1" '
+        f'instanceIdVariable="id"><MiningSchema>{SCHEMA}</MiningSchema><Output>{outputs}</Output>'
+        f'<TrainingInstances isTransformed="true"><InstanceFields>{fields}</InstanceFields>'
+        f"<InlineTable>{rows}</InlineTable></TrainingInstances>"
+        '<ComparisonMeasure kind="distance"><euclidean/></ComparisonMeasure>'
+        '<KNNInputs><KNNInput field="x"/></KNNInputs></NearestNeighborModel>'
+    )
+    found = ask(load(pmml(model), tmp_path), x=[0.75], k=["a"])
+    assert [found[f"entityId{rank}"][0] for rank in (2, 3, 4)] == ["100", "102", None]
+    assert [found[f"affinity{rank}"][0] for rank in (2, 3, 4)] == [0.75, 1.75, None]
+
+
+class TestOutputsOfWhatHasNoPrediction:
+    TREE = (
+        '<Node><True/><Node score="3"><SimplePredicate field="x" operator="greaterThan" '
+        'value="0"/></Node></Node>'
+    )
+
+    def test_what_is_computed_of_them_fails_the_row(self, tmp_path: Path):
+        outputs = (
+            '<Output><OutputField name="p" feature="predictedValue"/>'
+            '<OutputField name="q" feature="transformedValue" dataType="boolean">'
+            '<Apply function="isMissing"><FieldRef field="p"/></Apply></OutputField></Output>'
+        )
+        tree = (
+            f'<TreeModel functionName="regression"><MiningSchema>{SCHEMA}</MiningSchema>'
+            f"{outputs}{self.TREE}</TreeModel>"
+        )
+        found = ask(load(pmml(tree), tmp_path), x=[1.0, -1.0], k=["a", "a"])
+        assert (found["p"], found["q"]) == ([3.0, None], ["false", None])
+        assert [why is None for why in found["_reason"]] == [True, False]
+
+    def test_so_do_those_of_a_link_of_a_chain(self, tmp_path: Path):
+        link = (
+            '<TreeModel functionName="regression"><MiningSchema><MiningField name="x"/>'
+            '</MiningSchema><Output><OutputField name="z" feature="predictedValue" '
+            f'dataType="double"/></Output>{self.TREE}</TreeModel>'
+        )
+        last = (
+            '<RegressionModel functionName="regression"><MiningSchema>'
+            '<MiningField name="y" usageType="target"/></MiningSchema>'
+            '<RegressionTable intercept="7"/></RegressionModel>'
+        )
+        model = (
+            f'<MiningModel functionName="regression"><MiningSchema>{SCHEMA}</MiningSchema>'
+            '<Segmentation multipleModelMethod="modelChain">'
+            '<Segment><SimplePredicate field="k" operator="equal" value="a"/>'
+            f"{link}</Segment><Segment><True/>{last}</Segment></Segmentation></MiningModel>"
+        )
+        found = ask(load(pmml(model), tmp_path), x=[1.0, -1.0, -1.0], k=["a", "a", "b"])
+        assert (found["y"], found["z"]) == ([7.0, None, 7.0], [3.0, None, None])
+        assert [why is None for why in found["_reason"]] == [True, False, True]

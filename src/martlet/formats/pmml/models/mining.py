@@ -18,7 +18,6 @@ from martlet.formats.pmml.column import (
     absent,
     all_errors,
     choose,
-    failed,
     first,
 )
 from martlet.formats.pmml.context import Context
@@ -26,7 +25,14 @@ from martlet.formats.pmml.frame import Frame, Record
 from martlet.formats.pmml.models.combination import Combination
 from martlet.formats.pmml.models.ensemble import compile_ensemble
 from martlet.formats.pmml.models.segments import Segment, aligned, read_segments
-from martlet.formats.pmml.prediction import Model, Outcome, Prediction, label_column
+from martlet.formats.pmml.prediction import (
+    Model,
+    Outcome,
+    Prediction,
+    answered,
+    is_nothing,
+    label_column,
+)
 from martlet.formats.pmml.values import STRING, Value
 
 METHODS = (
@@ -92,7 +98,7 @@ class Chain:
             if where.any():
                 own = self._named(frame[each.slot], each, frame.rows)
                 if self.skips:
-                    where = where & _answered(own.value)
+                    where = where & answered(own.value)
                 merged = own if merged is None else merge(where, own, merged)
                 left = left & ~where
             if not left.any():
@@ -129,7 +135,7 @@ class Chain:
         def call(record: Record) -> Any:
             for segment, active, read in reads:
                 found = read(record)
-                if (active is not None and found is None) or (skips and _is_nothing(found)):
+                if (active is not None and found is None) or (skips and is_nothing(found)):
                     continue
                 if not named:
                     return found
@@ -141,19 +147,6 @@ class Chain:
             return Outcome(None)
 
         return call
-
-
-def _answered(value: Column) -> Mask:
-    """Return where there is a value, or a reason why it is none."""
-    if value.missing is None:
-        return np.ones(len(value), dtype=bool)
-    return ~value.missing if value.errors is None else ~value.missing | failed(value.errors)
-
-
-def _is_nothing(found: Outcome | Prediction) -> bool:
-    if isinstance(found, Prediction):
-        return not _answered(found.value)[0]
-    return found.value is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,9 +306,14 @@ def compile_model(context: Context) -> Model:
     match method:
         case "modelChain" | "selectFirst":
             skips = method == "selectFirst" and Combination.of(segmentation, method).skips
-            return Chain(context, read_segments(context), method == "modelChain", skips)
+            return Chain(
+                context,
+                read_segments(context, chained=method == "modelChain"),
+                method == "modelChain",
+                skips,
+            )
         case "multiModelChain":
-            return MultiChain(context, read_segments(context))
+            return MultiChain(context, read_segments(context, chained=True))
         case "selectAll":
             return SelectAll(context, read_segments(context))
         case _:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from martlet.formats.pmml.column import Column, choose, scatter
 from martlet.formats.pmml.context import Context, NestedModel
 from martlet.formats.pmml.document import Element
+from martlet.formats.pmml.expressions import FieldRef
 from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.output import Requiring
 from martlet.formats.pmml.predicates import TAGS, Always, Predicate, predicate_of
 from martlet.formats.pmml.prediction import Prediction
 from martlet.formats.pmml.scope import Field, Scope, number_reader
@@ -51,8 +53,14 @@ class Segment:
         return (lambda _: weight) if self.variable is None else number_reader(scope, self.variable)
 
 
-def read_segments(context: Context) -> tuple[Segment, ...]:
-    """Compile the segments in order; each sees the outputs of those before it."""
+def read_segments(context: Context, chained: bool = False) -> tuple[Segment, ...]:
+    """
+    Compile the segments in order; each sees the outputs of those before it.
+
+    Args:
+        chained: Whether their outputs are the whole model's too: a segment that has no prediction
+            for them then fails the row.
+    """
     found: list[Segment] = []
     for place, element in enumerate(context.element.need_child("Segmentation").all("Segment"), 1):
         predicate = predicate_of(element, context.scope)
@@ -71,7 +79,7 @@ def read_segments(context: Context) -> tuple[Segment, ...]:
             field = context.scope.field(variable.need("field"), variable)
             segment = replace(segment, variable=field)
         found.append(segment)
-        _publish(segment, context)
+        _publish(segment, context, chained)
     return tuple(found)
 
 
@@ -108,18 +116,27 @@ def _segment(
     return Segment(identity, weight, predicate, mask, slot, model)
 
 
-def _publish(segment: Segment, context: Context) -> None:
+def _publish(segment: Segment, context: Context, chained: bool) -> None:
     """Let the models after this one, and the outputs of all, see its output fields."""
     program = context.scope.world.program
     for name in segment.model.outputs:
         field = segment.model.scope.find(name)
         assert field is not None, f"{name} was just declared"
+        if chained and name in segment.model.told:
+            field = _required(field, segment.model.slot, context)
         if segment.active is None:
             context.scope.declare(field)
             continue
         before = context.scope.find(name) if context.scope.own(name) else None
         batch, single = _conditional(segment.active, field, before, context)
         context.scope.declare(replace(field, slot=program.slot(batch, single)))
+
+
+def _required(field: Field, prediction: int, context: Context) -> Field:
+    """Return an output that fails the rows for which its model has no *prediction* (a slot)."""
+    program = context.scope.world.program
+    found = Requiring(FieldRef(field, context.scope), prediction, field.name, context.scope)
+    return replace(field, slot=program.slot(found.column, found.single()))
 
 
 def _conditional(
