@@ -17,6 +17,7 @@ from drive import (
     Load,
     Server,
     all_answer,
+    comes,
     folder,
     from_folder,
     regressions,
@@ -155,3 +156,27 @@ def test_a_worker_killed_in_a_swap_does_not_block_it(tmp_path, log, times, figur
     assert len(load.failed) <= 8 * rounds
     assert load.refused == []
     assert (load.torn, load.regressions) == ([], 0)
+
+
+def test_a_trial_that_is_killed_is_made_again_and_the_old_version_answers(tmp_path, log, figures):
+    """The supervisor's own child in a swap: the process that tries the new version."""
+    versions = folder(tmp_path)
+
+    async def run(server: Server) -> Load:
+        workers = set(server.children())
+        async with Load(server.port, connections=4, seed=6) as load:
+            await until(load, 1)
+            write_version(versions, 2, open_ms=1500)
+            server.signal(signal.SIGHUP)
+            await comes(lambda: set(server.children()) - workers, "a trial")
+            (trial,) = set(server.children()) - workers
+            os.kill(trial, signal.SIGKILL)
+            await until(load, 2)
+        assert set(server.children()) == workers
+        return load
+
+    with serving(*from_folder(versions), log=log) as server:
+        load = asyncio.run(run(server))
+    figures(answers=len(load.answers), failed=len(load.failed))
+    assert "the process that tried it died: signal SIGKILL" in log.read_text()
+    assert (load.failed, load.torn, load.regressions) == ([], [], 0)
