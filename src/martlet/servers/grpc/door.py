@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from martlet.errors import NotAvailable
+from martlet.servers.grpc.closing import TOLD_S, Closing
 from martlet.servers.grpc.threads import Threads
 from martlet.wire.protos import pool
 from martlet.wire.tfserving.config import Tls
@@ -72,9 +74,11 @@ class GrpcDoor:
             ],
             maximum_concurrent_rpcs=limits.calls,
         )
+        self._closing = Closing(threads)
         for name, methods in services.items():
+            held = {method: self._closing.handler(each) for method, each in methods.items()}
             self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(name, methods),)
+                (grpc.method_handlers_generic_handler(name, held),)
             )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -119,7 +123,12 @@ class GrpcDoor:
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing new, finish what is under way; True if nothing was cut off."""
         self._health.enter_graceful_shutdown()
+        end = self._closing.hold()
+        while not self._closing.quiet and time.monotonic() < end:
+            await asyncio.sleep(TOLD_S)
         stopped = self._server.stop(timeout_s)
+        await asyncio.sleep(TOLD_S)
+        self._closing.release()
         loop = asyncio.get_running_loop()
         clean = await loop.run_in_executor(None, stopped.wait, timeout_s)
         self._threads.shutdown(cancel_futures=True)
