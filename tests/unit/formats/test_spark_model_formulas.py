@@ -134,6 +134,18 @@ class TestMachines:
             wanted += sum(factors[i] @ factors[j] * each[i] * each[j] for i, j in pairs)
             np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
 
+    @pytest.mark.parametrize("large", [1e6, 2e9])
+    def test_a_factorisation_machine_keeps_the_digits_of_pairs_with_a_large_number(
+        self, large: float
+    ) -> None:
+        """The square of a sum loses them: what is left of it is added up in Spark's own order."""
+        factors = np.array([[0.25, -0.5], [0.3, 0.7], [-0.1, 0.2]])
+        x = np.array([[0.0, large, 0.0], [1.0, 0.5, 2.0], [0.0, 0.0, 0.0]])
+        row = {"intercept": 1.5, "linear": vector([0.0, 0.0, 0.0]), "factors": matrix(factors)}
+        found = ask("regression.FMRegressionModel", REGRESSOR, [row], {"x": x})["prediction"]
+        pairs = factors[0] @ factors[1] * 0.5 + factors[0] @ factors[2] * 2
+        close(found, [1.5, 1.5 + pairs + factors[1] @ factors[2], 1.5])
+
     @few
     @given(matrices(2, SMALL), matrices(2, SMALL, least=2), st.floats(0.2, 3))
     def test_a_mixture_has_shares_of_normal_densities(

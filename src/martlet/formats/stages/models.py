@@ -196,8 +196,29 @@ class FactorisationMachine:
 
     def __call__(self, x: Vector) -> Floats:
         sums = x.dot(self.weights)
-        pairs = np.square(sums[:, 1:]).sum(axis=1) - _squared(x).dot(self.squares)[:, 0]
+        squares = np.square(sums[:, 1:]).sum(axis=1)
+        pairs = squares - _squared(x).dot(self.squares)[:, 0]
+        large = np.asarray(squares > _LARGE)
+        if large.any():
+            pairs[large] = _pairs(x.take(large), self.weights[:, 1:])
         return np.asarray(self.intercept + sums[:, 0] + 0.5 * pairs)
+
+
+# A sum whose square has lost the digits that the pairs are made of.
+_LARGE = 1e8
+
+
+def _pairs(x: Vector, factors: Floats) -> Floats:
+    """Return twice the sum of all pairs, [rows], added up element by element as Spark does."""
+    entries = x.sparse()
+    out = np.zeros(x.rows)
+    starts = np.flatnonzero(np.diff(entries.at, prepend=-1))
+    if len(starts):
+        terms = factors.take(entries.column, axis=0) * entries.values[:, None]
+        sums = np.add.reduceat(terms, starts, axis=0)
+        squares = np.add.reduceat(terms * terms, starts, axis=0)
+        out[entries.at[starts]] = (sums * sums - squares).sum(axis=1)
+    return out
 
 
 def _squared(x: Vector) -> Vector:
