@@ -95,7 +95,7 @@ def _read(path: Path) -> tuple[Any, str]:
             with zipfile.ZipFile(path) as archive:
                 told = orjson.loads(archive.read("metadata.json"))
                 config = orjson.loads(archive.read("config.json"))
-                _check_hdf5(path, io.BytesIO(archive.read("model.weights.h5")))
+                _check_hdf5(io.BytesIO(archive.read("model.weights.h5")))
             return config, str(told.get("keras_version", "3"))
         return _read_hdf5(path)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as exc:
@@ -105,7 +105,7 @@ def _read(path: Path) -> tuple[Any, str]:
 def _read_hdf5(path: Path) -> tuple[Any, str]:
     import h5py
 
-    _check_hdf5(path, path)
+    _check_hdf5(path)
     with h5py.File(path, "r") as file:
         config = file.attrs.get("model_config")
         version = file.attrs.get("keras_version", "2")
@@ -116,7 +116,7 @@ def _read_hdf5(path: Path) -> tuple[Any, str]:
     return orjson.loads(config), version.decode() if isinstance(version, bytes) else str(version)
 
 
-def _check_hdf5(path: Path, source: Any) -> None:
+def _check_hdf5(source: Any) -> None:
     """Refuse links and datasets that lie in other files."""
     import h5py
 

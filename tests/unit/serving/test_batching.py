@@ -163,10 +163,10 @@ def test_calls_of_a_batch_that_failed_are_padded_alone_too():
 
 def test_a_lingering_batch_goes_when_it_is_full_or_its_time_is_up():
     model = Model()
-    wrapped = batched(model, max_rows=2, linger_ms=5_000.0)
+    wrapped = batched(model, max_rows=2, linger_ms=50_000.0)
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(wrapped.predict, x(float(n))) for n in (1, 2)]
-        assert [f.result(4)["y"].tolist() for f in futures] == [[2.0], [4.0]]
+        assert [f.result(40)["y"].tolist() for f in futures] == [[2.0], [4.0]]
     assert model.calls == [2]
     quick = batched(Model(), max_rows=2, linger_ms=1.0)
     assert quick.predict(x(1.0))["y"].tolist() == [2.0]

@@ -64,13 +64,13 @@ class Algebra:
         return replace(
             form,
             width=width,
-            pairs=tuple(self._times(each, factor, form.positions) for each in form.pairs),
+            pairs=tuple(self._times(each, factor) for each in form.pairs),
             dots=tuple(replace(each, weights=each.weights * factor) for each in form.dots),
             chain=chain,
             constant=np.asarray(form.constant) * factor,
         )
 
-    def _times(self, pair: Pair, factor: Any, positions: int) -> Pair:
+    def _times(self, pair: Pair, factor: Any) -> Pair:
         if pair.user is not None:
             return replace(pair, user=self._user.times(pair.user, factor))
         if pair.item is not None:
@@ -115,13 +115,13 @@ class Algebra:
         products = [self._paired(one, two, width, positions) for one in a.pairs for two in b.pairs]
         # A square of a sum gives each product twice.
         pairs = [
-            each if count == 1 else self._times(each, float(count), positions)
+            each if count == 1 else self._times(each, float(count))
             for each, count in Counter(products).items()
         ]
         for form, other in ((a, b), (b, a)):
             if np.any(other.constant):
                 factor = np.broadcast_to(np.asarray(other.constant).reshape(-1), (width,))
-                pairs += [self._times(each, factor, positions) for each in form.pairs]
+                pairs += [self._times(each, factor) for each in form.pairs]
         constant = np.asarray(a.constant) * b.constant
         return Form(width, tuple(pairs), constant=constant, positions=positions)
 
@@ -253,7 +253,7 @@ class Algebra:
         if pair.unit is not None:
             return pair
         if pair.user is None:
-            return self._times(pair, float(positions), 0)
+            return self._times(pair, float(positions))
         return replace(pair, user=self._user.gathered(pair.user))
 
     def chosen(self, condition: Form, then: Form, other: Form) -> Form:

@@ -59,14 +59,14 @@ class Plan:
             raise UnsupportedModel(f"{where} holds no stage to run")
         stages = list(stages)
         lean = wiring.answers(stages)
-        raw = wiring.asked(where, wiring.needed(stages, lean))
+        raw = wiring.asked(wiring.needed(stages, lean))
         made = [port for stage in stages for port in stage.outputs]
         within = {port.name for port in wiring.reachable(stages, set(raw))}
         extra = [p for p in made if p.name in within and p.kind in _SCALARS]
         self._plans = {
-            DEFAULT_SIGNATURE: _plan(where, stages, [*lean, *extra]),
-            PREDICTION: _plan(where, stages, lean),
-            COLUMNS: _plan(where, stages, [*lean, *made]),
+            DEFAULT_SIGNATURE: _plan(stages, [*lean, *extra]),
+            PREDICTION: _plan(stages, lean),
+            COLUMNS: _plan(stages, [*lean, *made]),
         }
         self.signatures: Mapping[str, Signature] = {
             name: plan.signature for name, plan in self._plans.items()
@@ -132,9 +132,9 @@ def _rows(signature: Signature, inputs: Tensors) -> int:
     return sizes.pop() if sizes else 0
 
 
-def _plan(where: str, stages: list[Stage], answers: list[Port]) -> _Plan:
+def _plan(stages: list[Stage], answers: list[Port]) -> _Plan:
     chosen = wiring.needed(stages, answers)
-    asked = wiring.asked(where, chosen)
+    asked = wiring.asked(chosen)
     unique = {port.name: port for port in reversed(answers)}
     ordered = {port.name: unique[port.name] for port in answers}
     signature = Signature.of(

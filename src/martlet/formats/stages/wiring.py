@@ -51,7 +51,7 @@ def reachable(stages: list[Stage], known: set[str]) -> list[Port]:
     return found
 
 
-def asked(where: str, stages: list[Stage]) -> dict[str, Port]:
+def asked(stages: list[Stage]) -> dict[str, Port]:
     made: set[str] = set()
     asked: dict[str, Port] = {}
     for stage in stages:
