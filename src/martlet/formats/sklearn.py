@@ -31,13 +31,20 @@ _FUNCTION = re.compile(
     r"sklearn\.(metrics\.pairwise|feature_selection\._(univariate_selection|mutual_info))\.\w+"
     r"|sklearn\.utils\.(validation\.check_array|_bunch\.Bunch)|functools\.partial"
     r"|sklearn\.compose\._column_transformer\.make_column_selector"
+    r"|sklearn\.utils\._metadata_requests\.(Method)?MetadataRequest"
+    r"|scipy\.sparse\._(bsr|coo|csc|csr|dia|dok|lil)\.\w+_(array|matrix)"
+    r"|numpy\.ma(\.core)?\.MaskedArray|numpy\.(amax|amin|max|mean|median|min|sum)"
 )
+_UFUNC = re.compile(r"numpy\.(_?core\._multiarray_umath\.)?(\w+)")
 
 
 def _is_data(name: str) -> bool:
     """Return whether what skops calls *name* can do nothing but compute."""
     scalar = getattr(np, name.removeprefix("numpy."), None) if name.startswith("numpy.") else None
     if isinstance(scalar, type) and issubclass(scalar, np.generic | np.dtype):
+        return True
+    ufunc = _UFUNC.fullmatch(name)
+    if ufunc is not None and isinstance(getattr(np, ufunc[2], None), np.ufunc):
         return True
     return bool(_CLASS.fullmatch(name) or _FUNCTION.fullmatch(name))
 
@@ -105,7 +112,7 @@ def _skops(path: Path, options: LoadOptions) -> Any:
                 f"{path} holds types that are not known to be data alone: {', '.join(refused)}; "
                 "load it with trusted=True (--trusted) if you made it"
             )
-        model = skops.io.load(path, trusted=sorted(unknown))
+        model = older_sklearn.as_written(lambda: skops.io.load(path, trusted=sorted(unknown)))
         check_trees(model)
     except UnsupportedModel:
         raise
