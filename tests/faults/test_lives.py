@@ -190,6 +190,17 @@ def test_sigterm_under_load_fails_nothing(tmp_path, log, times, figures):
     figures(stops=stops, answers=total, failed=0, exit_status=0)
 
 
+def test_sigterm_while_a_worker_starts_is_a_clean_end(tmp_path, log):
+    """It has cut nobody off, whatever it was at."""
+    write_version(tmp_path / "m", 1, open_ms=3000)
+    with serving(*from_folder(tmp_path / "m"), log=log) as server:
+        before = server.children()
+        os.kill(before[0], signal.SIGKILL)
+        asyncio.run(comes(partial(replaced, server, set(before)), "another worker"))
+        server.signal(signal.SIGTERM)
+        assert server.wait(LIMIT_S) == 0, log.read_text()
+
+
 def test_a_second_sigterm_forces(tmp_path, log, figures):
     begun = tmp_path / "begun"
 

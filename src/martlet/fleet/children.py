@@ -15,6 +15,9 @@ from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
+_OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+"""That the supervisor handles, and a child otherwise."""
+
 
 @dataclass(slots=True)
 class Child:
@@ -35,24 +38,34 @@ def start(body: Callable[[Connection], int], shut: Callable[[], None]) -> Child:
     sys.stderr.flush()
     ours, theirs = Pipe()
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _live(body, shut, theirs, parent)
+    # A signal that comes at once waits for the child: with our own handlers it would be lost there.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _live(body, shut, theirs, parent, held)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     theirs.close()
     return Child(pid, ours)
 
 
 def _live(
-    body: Callable[[Connection], int], shut: Callable[[], None], pipe: Connection, parent: int
+    body: Callable[[Connection], int],
+    shut: Callable[[], None],
+    pipe: Connection,
+    parent: int,
+    mask: set[int | signal.Signals],
 ) -> NoReturn:
     status = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        for number in _OURS:
             signal.signal(number, signal.SIG_DFL)
         # Ctrl-C reaches the whole group: the supervisor alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # A crash in native code, or our SIGABRT to one that hangs, leaves each thread's stack.
         faulthandler.enable()
         shut()

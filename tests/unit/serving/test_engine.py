@@ -134,6 +134,28 @@ def test_who_meets_a_draining_version_reads_the_new_table():
         assert held is two
 
 
+def test_who_is_replaced_twice_between_two_lines_is_followed():
+    one, two, three = variant(1), variant(2), variant(3)
+    engine = Engine()
+    for number, each in enumerate((one, two, three), 1):
+        engine.prepare(number, table(each))
+
+    class Later(list[int]):
+        """The word, which has risen at every look."""
+
+        looks = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            self.looks += 1
+            return min(self.looks, 3)
+
+    engine._force = Later([1])
+    one.drain()
+    two.drain()
+    with engine.lease(CTR) as held:
+        assert held is three
+
+
 def test_a_version_that_drains_with_no_successor_is_not_available():
     one = variant(1)
     engine = Engine()
