@@ -201,13 +201,13 @@ class Graph:
         """The version of ONNX's own operators."""
         return opset_of(self._model)
 
-    def use_ml(self) -> None:
-        """Let there be operators of ``ai.onnx.ml``, version 2 at least."""
+    def use(self, domain: str, version: int) -> None:
+        """Let there be operators of *domain*, of this version at least."""
         for each in self._model.opset_import:
-            if each.domain == "ai.onnx.ml":
-                each.version = max(each.version, 2)
+            if each.domain == domain:
+                each.version = max(each.version, version)
                 return
-        self._model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+        self._model.opset_import.append(helper.make_opsetid(domain, version))
 
 
 def needed(node: NodeProto) -> list[str]:

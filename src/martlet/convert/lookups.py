@@ -137,7 +137,7 @@ def _rows(build: _Builder, ids: Ids, given: str, kind: int) -> tuple[str, _Place
     last = _Places(ids.count, 0) if ZERO in ids.outcomes else _Places(None, 0)
     if ids.vocabulary is not None:
         known = {**ids.vocabulary, **ids.special}
-        build.graph.use_ml()
+        build.graph.use("ai.onnx.ml", 2)
         about: dict[str, Any] = {
             "values_int64s": [last(each) for each in known.values()],
             "default_int64": last(ids.below),

@@ -51,7 +51,7 @@ def _mend_text(graph: Graph) -> None:
             continue
         if node.input[1] not in graph.constants or graph.array(node.input[1]).size != 1:
             continue
-        graph.use_ml()
+        graph.use("ai.onnx.ml", 2)
         empty = graph.fresh("empty")
         looks = helper.make_node(
             "LabelEncoder",

@@ -12,6 +12,7 @@ from onnx import ModelProto, ValueInfoProto, helper
 from onnx.helper import np_dtype_to_tensor_dtype
 
 from martlet.convert.distribute import Distribution
+from martlet.convert.gates import fuse
 from martlet.convert.graph import Array, Graph, answer, needed, session
 from martlet.convert.lookups import Lookup
 from martlet.convert.rules import RULES
@@ -110,6 +111,7 @@ def split(
     few = _few(graph, rows)
     before = shapes_of(graph, few)
     plain = graph.copy()
+    fuse(plain)
     unfold(plain, before)
     narrow(plain, before, user_inputs, rows)
     after = Distribution(plain, before, user_inputs).run(RULES)

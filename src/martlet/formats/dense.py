@@ -25,6 +25,8 @@ class Activation(IntEnum):
     SIGMOID = 2
     TANH = 3
     LEAKY = 4
+    SILU = 5
+    GELU = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,32 @@ def activated(values: Floats, activation: Activation, slope: float) -> Floats:
         case Activation.RELU:
             return np.maximum(values, np.float32(0))
         case Activation.SIGMOID:
-            with np.errstate(over="ignore"):
-                return np.float32(1) / (np.float32(1) + np.exp(-values))
+            return _sigmoid(values)
         case Activation.TANH:
             return np.asarray(np.tanh(values))
         case Activation.LEAKY:
             return np.where(values < 0, np.float32(slope) * values, values)
+        case Activation.SILU:
+            return values * _sigmoid(values)
+        case Activation.GELU:
+            return _gelu(values)
         case _:
             return values
+
+
+def _sigmoid(values: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return np.float32(1) / (np.float32(1) + np.exp(-values))
+
+
+def _gelu(values: Floats) -> Floats:
+    """Return x times the share of a normal distribution below x (Abramowitz and Stegun, 7.1.26)."""
+    size = np.abs(values)
+    t = 1 / (1 + np.float32(0.3275911 * 0.70710678) * size)
+    terms = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592, 0.0)
+    with np.errstate(over="ignore", under="ignore"):
+        beyond = np.polyval(np.array(terms, np.float32), t) * np.exp(-values * values / 2) / 2
+    return np.asarray(np.maximum(values, 0) - np.minimum(size, 100) * beyond, values.dtype)
 
 
 def to_arrays(layers: Sequence[Dense], prefix: str = "") -> dict[str, NDArray[Any]]:

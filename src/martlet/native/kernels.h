@@ -16,7 +16,7 @@
 #define PAD 16
 #define ALIGNMENT 64
 
-typedef enum { IDENTITY, RELU, SIGMOID, TANH, LEAKY, ACTIVATIONS } Activation;
+typedef enum { IDENTITY, RELU, SIGMOID, TANH, LEAKY, SILU, GELU, ACTIVATIONS } Activation;
 
 /* out = start + in x weights, then nothing or relu: `depth` weights of `padded` columns, a multiple of
    PAD. A product of more rows than one is made for ROWS of them at a time: in, start and out have as

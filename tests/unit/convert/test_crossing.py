@@ -182,7 +182,9 @@ class TestRankers:
 @settings(max_examples=12)
 @given(
     widths=st.lists(st.integers(2, 20), min_size=1, max_size=4),
-    activation=st.sampled_from([nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.Identity]),
+    activation=st.sampled_from(
+        [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Identity]
+    ),
     normalised=st.booleans(),
 )
 def test_any_stack_of_layers_is_read(widths, activation, normalised, tmp_path_factory):

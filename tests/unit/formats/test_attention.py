@@ -5,6 +5,7 @@ Expected: layers over ``[q, k, q - k, q * k]`` for every pair, as they were trai
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,8 @@ FUNCTIONS = {
     Activation.SIGMOID: lambda x: 1 / (1 + np.exp(-x)),
     Activation.TANH: np.tanh,
     Activation.LEAKY: lambda x: np.where(x < 0, 0.2 * x, x),
+    Activation.SILU: lambda x: x / (1 + np.exp(-x)),
+    Activation.GELU: lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
 }
 
 

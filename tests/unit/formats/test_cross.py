@@ -5,6 +5,7 @@ Expected: the whole net, unsplit, computed in float64.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,8 @@ FUNCTIONS = {
     Activation.SIGMOID: lambda x, _: 1 / (1 + np.exp(-x)),
     Activation.TANH: lambda x, _: np.tanh(x),
     Activation.LEAKY: lambda x, slope: np.where(x < 0, slope * x, x),
+    Activation.SILU: lambda x, _: x / (1 + np.exp(-x)),
+    Activation.GELU: lambda x, _: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
 }
 
 

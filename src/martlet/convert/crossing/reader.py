@@ -25,6 +25,8 @@ _ACTIVATIONS = {
     "Sigmoid": Activation.SIGMOID,
     "Tanh": Activation.TANH,
     "LeakyRelu": Activation.LEAKY,
+    "QuickGelu": Activation.SILU,
+    "Gelu": Activation.GELU,
 }
 _SAME = frozenset({"Identity", "Dropout", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Expand"})
 _TOGETHER = frozenset({"Add", "Sum", "Sub", "Mul", "Div", "Where"})
@@ -109,7 +111,7 @@ class Reader:
             return Laid(form, "".join(axes[at] for at in attribute(node, "perm")))
         if kind in ("ReduceSum", "ReduceMean"):
             return self._reduced(node, laid)
-        if kind in _ACTIVATIONS:
+        if kind in _ACTIVATIONS and _is_known(node):
             slope = attribute(node, "alpha", 0.01)
             return Laid(algebra.activated(form, _ACTIVATIONS[kind], slope), axes)
         if kind == "Neg":
@@ -270,6 +272,13 @@ class Reader:
             if label not in gives:
                 form = self._sum(form, letter)
         return Laid(form, "".join(letters[label] for label in gives))
+
+
+def _is_known(node: NodeProto) -> bool:
+    """Whether an activation is the form of it that is computed here."""
+    if node.op_type == "QuickGelu":
+        return bool(attribute(node, "alpha", 1.702) == 1.0)
+    return node.op_type != "Gelu" or attribute(node, "approximate", b"none") == b"none"
 
 
 def _agree(one: Laid, other: Laid, terms: tuple[str, str]) -> bool:
