@@ -23,6 +23,11 @@ KINDER = re.compile(
     r"|MissingFieldException: Field"  # a shared field that only an inner schema names
     r"|(compareFunction|multipleModelMethod|normalizationMethod)=\w+ is not valid"
     r"|Expected false or true, got"  # binary similarities of other numbers
+    r"|Expected \w+ value, got null value"  # a list of answers, one of them none
+    r"|Empty classification"  # votes for nothing
+    r"|(cannot be ordered|Categorical value cannot be used in comparison)"
+    r"|Field \"d\" cannot accept invalid value -?\d+$"  # a moment given as its count
+    r"|TreeModel@functionName=regression is not valid"  # trees that vote among other models
 )
 """What the reference refuses rows for, and martlet answers."""
 

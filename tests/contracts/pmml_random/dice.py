@@ -78,4 +78,4 @@ def array(values: Sequence[object], kind: str = "real") -> str:
 def _quoted(cell: str) -> str:
     if cell and not any(c in cell for c in ' "\\'):
         return cell
-    return '"' + cell.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + cell.replace('"', '\\"') + '"'

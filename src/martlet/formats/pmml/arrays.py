@@ -17,7 +17,8 @@ def array_texts(element: Element) -> list[str]:
     r"""
     Return the texts of an Array: separated by blanks, quoted with ``"`` where they hold one.
 
-    Source: PMML 4.4.1, GeneralStructure, "Arrays": ``\"`` within quotes is a quote.
+    Source: PMML 4.4.1, GeneralStructure, "Arrays": ``\"`` within quotes is a quote; any
+    other backslash is itself.
     """
     text = element.text
     if '"' not in text:
@@ -25,7 +26,7 @@ def array_texts(element: Element) -> list[str]:
     found = []
     for match in _QUOTED.finditer(text):
         quoted, plain = match[1], match[2]
-        found.append(plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+        found.append(plain if quoted is None else quoted.replace('\\"', '"'))
     return found
 
 

@@ -148,7 +148,8 @@ class Compiler:
             mining = MiningField.of(each, data or source)
             if mining.is_target:
                 kind = data.type if data is not None else source.type if source else None
-                optype = mining.optype or (data.optype if data is not None else "continuous")
+                default = data.optype if data is not None else "continuous"
+                optype = _optype_of(element, name) or mining.optype or default
                 targets.append((name, kind or self._guess(element), optype))
                 if parent is None and data is not None:
                     scope.later(name, self._later(name, mining, scope))
@@ -319,6 +320,15 @@ def _votes_alike(element: Element, around: Element) -> bool:
     """Whether *element* answers the question that the ensemble *around* it answers."""
     names = (element.get("functionName"), around.get("functionName"))
     return names == ("classification", "classification")
+
+
+def _optype_of(model: Element, target: str) -> str | None:
+    """Return the optype that the Targets of *model* give *target*: it overrides the schema's."""
+    found = model.child("Targets")
+    for each in found.all("Target") if found is not None else ():
+        if each.get("field") == target:
+            return each.get("optype")
+    return None
 
 
 def _derived(element: Element, scope: Scope) -> Callable[[], Field]:

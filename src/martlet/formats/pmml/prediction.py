@@ -259,7 +259,8 @@ def classified(
 
 def likeliest(classes: tuple[Value, ...], shares: list[float]) -> Outcome:
     """Return one record's :func:`classified`."""
-    if any(share != share for share in shares):
+    total = sum(shares)
+    if total != total and any(share != share for share in shares):
         return Outcome(None, classes)
     return Outcome(classes[shares.index(max(shares))], classes, shares)
 

@@ -259,3 +259,37 @@ class TestOutputsOfWhatHasNoPrediction:
         found = ask(load(pmml(model), tmp_path), x=[1.0, -1.0, -1.0], k=["a", "a", "b"])
         assert (found["y"], found["z"]) == ([7.0, None, 7.0], [3.0, None, None])
         assert [why is None for why in found["_reason"]] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("optype", "wanted"), [("ordinal", [1.0, 0.0]), ("categorical", [1.5, 3.0])]
+)
+def test_a_targets_optype_is_the_one_that_counts(optype: str, wanted: list[float], tmp_path: Path):
+    """Sums of an ordinal target are cumulative, and clipped; of three categories they are not."""
+    label = LABEL.replace("</DataField>", '<Value value="high"/></DataField>')
+    tables = "".join(
+        f'<RegressionTable intercept="{x}" targetCategory="{y}"/>'
+        for x, y in ((1.5, "low"), (3.0, "mid"), (0.0, "high"))
+    )
+    outputs = "".join(
+        f'<OutputField name="p{y}" feature="probability" value="{y}"/>' for y in ("low", "mid")
+    )
+    model = (
+        f'<RegressionModel functionName="classification"><MiningSchema>{SCHEMA}</MiningSchema>'
+        f"<Output>{outputs}</Output>"
+        f'<Targets><Target field="y" optype="{optype}"/></Targets>{tables}</RegressionModel>'
+    )
+    found = ask(load(pmml(model, fields=NUMBERS + LETTERS + label), tmp_path), x=[1.0], k=["a"])
+    assert [found["plow"][0], found["pmid"][0]] == wanted
+
+
+def test_a_backslash_in_an_array_escapes_a_quote_alone(tmp_path: Path):
+    array = r'<Array type="string">"C:\dir" "say \"hi\""</Array>'
+    tree = (
+        f'<TreeModel functionName="regression"><MiningSchema>{SCHEMA}</MiningSchema>'
+        '<Node score="0"><True/><Node score="1"><SimpleSetPredicate field="k" '
+        f'booleanOperator="isIn">{array}</SimpleSetPredicate></Node>'
+        '<Node score="2"><True/></Node></Node></TreeModel>'
+    )
+    found = ask(load(pmml(tree), tmp_path), x=[1.0] * 3, k=["C:\\dir", 'say "hi"', "C:dir"])
+    assert found["y"] == [1.0, 1.0, 2.0]

@@ -165,6 +165,8 @@ def _cumulative(scores: np.ndarray, method: str) -> np.ndarray:
     if method in ("softmax", "simplemax"):
         return links.softmax(scores) if method == "softmax" else links.simplemax(scores)
     total = np.array(links.INVERSE[method][0](scores))
+    if method == "none":
+        total = np.clip(total, 0.0, 1.0)
     total[:, -1] = 1.0
     found = total.copy()
     found[:, 1:] -= total[:, :-1]
