@@ -131,6 +131,7 @@ def _catboost(label: Any, kind: str = "cbm", **parameters: Any) -> Maker:
         kinds = {"RawFormulaVal"}
         kinds |= {"Probability", "Class"} if loss in ("Logloss", "MultiClass") else set()
         kinds |= {"Exponent"} if loss == "Poisson" else set()
+        kinds |= {loss} if loss == "RMSEWithUncertainty" else set()
 
         def reference(rows: np.ndarray) -> dict[str, np.ndarray]:
             found = {k: model.predict(rows, prediction_type=k) for k in kinds}
@@ -303,6 +304,7 @@ CASES = [
         _catboost(np.array(["low", "mid", "high"])[CLASS], loss_function="MultiClass"),
     ),
     Case("catboost regression", "catboost", _catboost(SIGNAL, loss_function="RMSE")),
+    Case("catboost variance", "catboost", _catboost(SIGNAL, loss_function="RMSEWithUncertainty")),
     Case("catboost poisson", "catboost", _catboost(COUNT, loss_function="Poisson")),
     Case("sklearn pipeline", "sklearn", _sklearn(_pipeline, CLASS)),
     Case("sklearn pipeline joblib", "sklearn", _sklearn(_pipeline, LABEL, "joblib")),

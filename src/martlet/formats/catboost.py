@@ -22,6 +22,7 @@ from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Spec, Tensor, Tensors
 
 RAW, PROBABILITY, CLASS, EXPONENT = "RawFormulaVal", "Probability", "Class", "Exponent"
+UNCERTAINTY = "RMSEWithUncertainty"  # the name of a loss, too
 _BINARY = ("Logloss", "CrossEntropy")
 _MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
 _EXPONENTIAL = ("Poisson", "Tweedie")
@@ -37,7 +38,8 @@ class CatBoostServable:
 
     Rows come as `Rows` says; categorical and text features are strings, by column. Every model
     gives ``RawFormulaVal``; a classifier ``Probability`` (a column a class) and ``Class`` too;
-    Poisson and Tweedie ``Exponent``: all from one walk of the trees. ``leaf`` gives the leaf of
+    Poisson and Tweedie ``Exponent``, RMSEWithUncertainty a mean and variance of that name: all
+    from one walk of the trees. ``leaf`` gives the leaf of
     each tree, ``[rows, trees]``. A category that training did not see is scored as CatBoost
     does; NaN is a missing number; a category cannot be missing.
     """
@@ -77,6 +79,8 @@ class CatBoostServable:
             specs.insert(1, Spec(CLASS, label, raw if self._many else (-1,)))
         elif self._exponential:
             specs.insert(0, Spec(EXPONENT, DType.FLOAT64, raw))
+        elif self._uncertain:
+            specs.insert(0, Spec(UNCERTAINTY, DType.FLOAT64, raw, description="mean, variance"))
         self.signatures = self._rows.signatures(
             {
                 DEFAULT_SIGNATURE: specs,
@@ -111,6 +115,7 @@ class CatBoostServable:
         chance = float(told.get("binclass_probability_threshold", 0.5))
         self._threshold = float(np.log(chance / (1 - chance))) if 0 < chance < 1 else 0.0
         self._exponential = loss in _EXPONENTIAL
+        self._uncertain = loss == UNCERTAINTY
         self._link: Link | None = None
         if self._many or loss == "MultiClassOneVsAll":
             self._link = sigmoid
@@ -123,7 +128,7 @@ class CatBoostServable:
     @property
     def grown(self) -> Grown | None:
         """Its trees and what becomes of their sums, for who writes them down otherwise."""
-        if self._sum is None:
+        if self._sum is None or self._uncertain:
             return None
         links: dict[str, Link] = {EXPONENT: np.exp} if self._exponential else {}
         if self._link is not None:
@@ -142,6 +147,9 @@ class CatBoostServable:
             return {PROBABILITY: self._link(raw), CLASS: self._class(raw), RAW: raw}
         if self._exponential:
             return {EXPONENT: np.exp(raw), RAW: raw}
+        if self._uncertain:  # the trees give a mean and the logarithm of a deviation
+            both = np.stack([raw[:, 0], np.exp(2 * raw[:, 1])], axis=1)
+            return {UNCERTAINTY: both, RAW: raw}
         return {RAW: raw}
 
     def _table(self, inputs: Tensors, signature_name: str) -> Tensor:
