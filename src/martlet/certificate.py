@@ -89,8 +89,8 @@ class Comparison:
     One probe, or one segment of it, answered by both.
 
     Args:
-        kind: As of a `Probe`: ``random``, ``edge``, ``jump``, ``each id``, ``each branch``,
-            ``not finite``, ``refused`` or ``logged``.
+        kind: As of a `Probe`: ``random``, ``small``, ``edge``, ``jump``, ``each id``,
+            ``each branch``, ``not finite``, ``refused`` or ``logged``.
         segment: ``column=value`` of the logged rows, or "" for all.
         rows: How many were compared.
         absolute, relative: The largest differences of a number.

@@ -26,7 +26,8 @@ class Probe:
     Rows to ask both with.
 
     Args:
-        kind: ``random``, ``edge``, ``logged``; ``jump``: the two neighbouring floats between
+        kind: ``random``, ``edge``, ``logged``; ``small``: random rows of numbers about 1, since a
+            row of huge ones makes little of all else; ``jump``: the two neighbouring floats between
             which an answer changes at once; ``each id``, ``each branch``: rows that reach every
             vector of the tables, every leaf of the trees; ``not finite``: edges with NaN or
             infinity in an input that declares no missing values; ``refused``: rows that the
@@ -79,7 +80,7 @@ def probes_for(
     Return probes that *servable*, the original, answers, and those single rows that it refuses.
 
     There are *rows* random rows, the same in batches of 1 and 7 (a rewritten graph may depend on
-    how many come), each input's edges (its least and greatest, one beyond, -1, NaN, unknown
+    how many come), half as many of small numbers, each input's edges (its least and greatest, one beyond, -1, NaN, unknown
     words), the two neighbouring floats between which an answer jumps, rows that come twice,
     each id that its inputs take, both ways of each test of its trees, and *logged* rows if given.
     """
@@ -90,6 +91,11 @@ def probes_for(
     for count in (len(kept), 1, 7):
         if 0 < count <= len(kept):
             probes.append(Probe("random", take(drawn, kept[:count])))
+    if any(spec.dtype.is_float for spec in domain.signature.inputs.values()):
+        small = random_rows(domain, rows // 2, random, calm=True)
+        good, _ = sorted_out(servable, domain, small)
+        if len(good):
+            probes.append(Probe("small", take(small, good)))
     edges = concatenate(list(edge_rows(domain, random)))
     refusing = [take(drawn, refused)]
     if edges:

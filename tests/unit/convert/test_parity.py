@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from graphs import FLOAT, Build
 
 from martlet.certificate import (
     Certificate,
@@ -69,6 +71,28 @@ class TestACertificate:
         assert certified(lookup("near", change=1e-7)).passed
         assert not certified(lookup("far", change=1e-3)).passed
         assert certified(lookup("far", change=1e-3), Limits(relative=0.1, absolute=0.1)).passed
+
+    @pytest.mark.parametrize("place", ["weights", "bias"])
+    def test_a_weight_beside_huge_numbers_is_refused_too(self, tmp_path, opened, place):
+        """A row with an input of 100,000 makes little of a bias: rows of small numbers do not."""
+        paths = []
+        for change in (0.0, 1e-3):
+            weights, bias = np.linspace(-1, 1, 8, dtype=np.float32)[:, None], np.float32([0.5])
+            {"weights": weights[3], "bias": bias}[place][:] += np.float32(change)
+            build = Build(x=(FLOAT, ["rows", 8]))
+            build("Add", build("MatMul", "x", weights), bias, gives="y")
+            paths.append(tmp_path / f"{change}.onnx")
+            onnx.save(build.model(y=(FLOAT, ["rows", 1])), paths[-1])
+        original = opened(paths[0])
+        domain = domain_of(original)
+        probes = probes_for(original, domain)
+        made = [
+            certify("convert", original, opened(path), probes, signature_name=domain.name,
+                    files=(paths[0], path))
+            for path in paths
+        ]  # fmt: skip
+        assert made[0].passed and not made[1].passed
+        assert any(fault.startswith("small: ") for fault in made[1].faults)
 
     def test_it_is_the_same_after_json(self, certified, lookup, tmp_path):
         made = [certified(lookup("copy")), certified(lookup("changed", change=0.25))]
