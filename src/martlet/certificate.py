@@ -192,9 +192,14 @@ class Certificate:
         _demand_same(self.original, original, where)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold: infinity and NaN as text."""
-        found: dict[str, Any] = _plain(asdict(self))
-        return {"version": VERSION, "passed": self.passed, **found}
+        """
+        Return it as what JSON can hold: infinity and NaN as text.
+
+        ``seal`` is the digest of all else: what was edited by hand is told from what was found. It
+        keeps nobody out who means to forge one: whoever imports a package compares it again.
+        """
+        found: dict[str, Any] = {"version": VERSION, "passed": self.passed, **_plain(asdict(self))}
+        return {**found, "seal": _seal(found)}
 
     @classmethod
     def from_json(cls, document: Any) -> Certificate:
@@ -209,6 +214,10 @@ class Certificate:
                 raise UnsupportedModel(
                     f"the certificate is of version {document['version']}; this martlet reads "
                     f"{VERSION}"
+                )
+            if document.get("seal") != _seal(document):
+                raise UnsupportedModel(
+                    "the certificate was changed after it was made; import the original again"
                 )
             return cls(
                 step=str(document["step"]),
@@ -278,6 +287,12 @@ def _demand_same(certified: Mapping[str, str], found: Mapping[str, str], where: 
             raise UnsupportedModel(
                 f"{where}: {name or 'the file'} {what}; import the original again"
             )
+
+
+def _seal(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a certificate's JSON without its own seal."""
+    rest = {name: value for name, value in document.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

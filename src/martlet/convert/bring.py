@@ -17,6 +17,7 @@ import numpy as np
 
 from martlet import formats
 from martlet.certificate import Limits
+from martlet.convert.again import compared_again
 from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
 from martlet.convert.constants import can_read
@@ -28,7 +29,7 @@ from martlet.convert.parity import compare, first_line
 from martlet.convert.probes import Probe
 from martlet.convert.ranges import default_signature
 from martlet.convert.rebuild import Package, Rebuilding
-from martlet.convert.report import ORIGINAL, PACKAGE, Report
+from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
 from martlet.convert.rows import Logged
 from martlet.convert.steps import Steps
 from martlet.convert.timing import gain
@@ -83,8 +84,9 @@ def bring(path: Path, format: str, scratch: Path, wanted: Wanted, say: Say = pri
         say: Called with a few words as each step begins.
 
     Raises:
-        MartletError: the original itself does not open, or *wanted* names inputs or columns
-            that are not there. All else is said in the report.
+        MartletError: the original itself does not open; it is a package that does not answer as
+            the original in it; or *wanted* names inputs or columns that are not there. All else
+            is said in the report.
     """
     say("opening the original")
     with closing(formats.load(path, formats.LoadOptions(wanted.trusted), format)) as original:
@@ -101,6 +103,7 @@ class _Work:
         self._wanted = wanted
         self._say = say
         self._audit: Audit | None = None
+        self._before: tuple[Step, ...] = ()
         self._steps: Steps | None = None
 
     def run(self, original: Servable) -> Report:
@@ -117,6 +120,11 @@ class _Work:
                 logged = wanted.rows.probe(signature)
             if wanted.items is not None:
                 catalogue = read_catalogue(wanted.items, signature, wanted.user_inputs)
+        if self._format == "package":
+            self._say("comparing it with the original that lies in it")
+            self._before = (
+                compared_again(self._path, original, wanted.rows, trusted=wanted.trusted),
+            )
         try:
             judge = self._ask(original, logged)
             unfit, aliases = self._fitness(judge)
@@ -231,7 +239,7 @@ class _Work:
             str(self._path),
             self._format,
             self._audit,
-            tuple(steps.taken) if steps else (),
+            (*self._before, *(steps.taken if steps else ())),
             steps.us if steps else {},
             serves,
             why,

@@ -80,9 +80,10 @@ def probes_for(
     Return probes that *servable*, the original, answers, and those single rows that it refuses.
 
     There are *rows* random rows, the same in batches of 1 and 7 (a rewritten graph may depend on
-    how many come), half as many of small numbers, each input's edges (its least and greatest, one beyond, -1, NaN, unknown
-    words), the two neighbouring floats between which an answer jumps, rows that come twice,
-    each id that its inputs take, both ways of each test of its trees, and *logged* rows if given.
+    how many come), half as many of small numbers, each input's edges (its least and greatest, one
+    beyond, -1, NaN, unknown words), the two neighbouring floats between which an answer jumps, rows
+    that come twice, each id that its inputs take, both ways of each test of its trees, and *logged*
+    rows if given.
     """
     random = np.random.default_rng(seed)
     probes: list[Probe] = []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from martlet import formats
-from martlet.certificate import Limits, read_certificates
+from martlet.certificate import Limits, digests_of, read_certificates, write_certificates
 from martlet.convert import bring as bringing
 from martlet.convert import judge as judging
 from martlet.convert import to_onnx as converting
@@ -141,14 +141,54 @@ class TestATamperedModel:
     def test_a_package_past_its_limits_is_refused(self, brought, lookup, tmp_path):
         report = brought(lookup())
         file = report.package / "certificate.json"
-        document = json.loads(file.read_text())
-        document["certificates"][-1]["comparisons"][0]["faults"] = ["'score' of row 3 is 0.9"]
-        file.write_text(json.dumps(document))
+        last = read_certificates(file)[-1]
+        worse = replace(last.comparisons[0], faults=("'score' of row 3 is 0.9",))
+        write_certificates(file, [replace(last, comparisons=(worse,))])
         with (
             Registry.open(tmp_path / "registry") as registry,
             pytest.raises(UnsupportedModel, match="'score' of row 3"),
         ):
             import_path(registry, report.package, "ctr")
+
+    def test_an_edited_certificate_is_refused(self, brought, lookup, tmp_path):
+        report = brought(lookup())
+        file = report.package / "certificate.json"
+        document = json.loads(file.read_text())
+        document["certificates"][-1]["limits"]["relative"] = 0.5
+        file.write_text(json.dumps(document))
+        with (
+            Registry.open(tmp_path / "registry") as registry,
+            pytest.raises(UnsupportedModel, match="changed after it was made"),
+        ):
+            import_path(registry, report.package, "ctr")
+
+    def test_a_certificate_of_another_model_is_refused(self, brought, lookup, tmp_path):
+        shutil.copytree(brought(lookup("other", change=0.25)).package, tmp_path / "other")
+        report = brought(lookup())
+        shutil.copy(tmp_path / "other/certificate.json", report.package / "certificate.json")
+        with pytest.raises(UnsupportedModel, match="has changed since it was certified"):
+            formats.load(report.package)
+
+    def test_a_forged_certificate_is_found_by_asking_the_original(self, brought, lookup, tmp_path):
+        """Its digests are those of the files, its seal is right: only the answers are not."""
+        changed = tmp_path / "changed"
+        shutil.copytree(brought(lookup("other", change=0.25)).package, changed)
+        report = brought(lookup())
+        shutil.rmtree(changed / "model")
+        shutil.copytree(report.package / "model", changed / "model")
+        last = read_certificates(changed / "certificate.json")[-1]
+        forged = replace(last, original=digests_of(lookup()))
+        write_certificates(changed / "certificate.json", [forged])
+        formats.load(changed).close()
+        with (
+            Registry.open(tmp_path / "registry") as registry,
+            pytest.raises(UnsupportedModel, match=r"item=.*where the original gives"),
+        ):
+            bring_path(registry, changed, "ctr", Wanted())
+        with Registry.open(tmp_path / "registry") as registry:
+            again = bring_path(registry, report.package, "ctr", Wanted())
+        assert [step.name for step in again.report.steps] == ["compare"]
+        assert "answers as the original" in again.report.steps[0].why
 
     def test_a_package_without_a_certificate_is_refused(self, brought, lookup):
         report = brought(lookup())

@@ -10,6 +10,7 @@ import numpy as np
 
 from martlet.convert.ranges import declared_values
 from martlet.errors import InvalidInput
+from martlet.formats.forest import Grown
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -41,6 +42,12 @@ class Strict:
     def vocabularies(self) -> Mapping[str, Sequence[Any]]:
         """The values that the model says its inputs may hold."""
         return declared_values(self._servable)
+
+    @property
+    def grown(self) -> Grown | None:
+        """Its trees, where it is made of trees alone: each branch of them is asked."""
+        found: Grown | None = getattr(self._servable, "grown", None)
+        return found
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE

@@ -55,10 +55,13 @@ def original_in(package: Path, certificate: Certificate) -> Path:
     folder = package / "model"
     if set(certificate.original) != {""}:
         return folder
-    files = [each for each in folder.glob("*") if each.is_file()]
-    if len(files) != 1:
+    files = [each for each in sorted(folder.glob("*")) if each.is_file()]
+    # Beside an ONNX file may lie its tensors.
+    same = [each for each in files if digests_of(each) == certificate.original]
+    found = same or files
+    if len(found) != 1:
         raise UnsupportedModel(f"{folder} does not hold the one file that was certified")
-    return files[0]
+    return found[0]
 
 
 def _sniff(path: Path) -> bool:

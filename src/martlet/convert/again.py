@@ -1,0 +1,54 @@
+"""A package that comes from elsewhere: compared again with the original that lies in it."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+from martlet.certificate import Certificate, digests_of, read_certificates
+from martlet.convert.judge import judging
+from martlet.convert.parity import first_line
+from martlet.convert.report import Step
+from martlet.convert.rows import Logged
+from martlet.errors import MissingExtra, UnsupportedModel
+from martlet.formats.package import original_in
+from martlet.formats.package.manifest import CERTIFICATE, Manifest
+from martlet.servable import Servable
+
+
+def compared_again(
+    path: Path, package: Servable, rows: Logged | None = None, *, trusted: bool = False
+) -> Step:
+    """
+    Compare *package*, opened from *path*, with its original: a certificate is only a text.
+
+    Where that cannot be done here (the original's library is missing, or its numbers were changed
+    on purpose, by fewer bits), the certificate is believed, and the step says so.
+
+    Raises:
+        UnsupportedModel: it does not answer as its original does, or the original is not the one
+            that the certificate tells of.
+    """
+    begun = time.perf_counter()
+    certificate = read_certificates(path / CERTIFICATE)[-1]
+    manifest = Manifest.read(path)
+    original = original_in(path, certificate)
+    certificate.demand_original(digests_of(original), str(original))
+
+    def step(why: str, found: Certificate | None = None) -> Step:
+        return Step("compare", True, why, time.perf_counter() - begun, found)
+
+    if certificate.limits.relative == math.inf:
+        return step("its numbers were changed on purpose: its certificate is believed")
+    format, name = manifest.made_from.get("format"), manifest.signature_name
+    try:
+        with judging(original, format, rows, signature_name=name, trusted=trusted) as judge:
+            found = judge.certify("compare", package, path, certificate.limits, manifest.files)
+    except (MissingExtra, UnsupportedModel) as exc:
+        return step(
+            f"the original in it cannot be asked here ({first_line(exc)}): its certificate is "
+            "believed"
+        )
+    found.demand(str(path))
+    return step("it answers as the original that lies in it", found)
