@@ -44,7 +44,8 @@ from martlet.formats.package.servable import PackageServable
 from martlet.servable import DEFAULT_SIGNATURE, check_inputs
 from martlet.stores import write_features
 
-FORMS = ("library", "original", "convert", "rewrite", "extract", "split", "cross (pure)", "cross")
+FORMS = ("library", "original", "convert", "rewrite", "extract", "split", "cross (pure)", "cross",
+         "pair")  # fmt: skip
 
 
 def opened(model: models.Model, scratch: Path) -> Iterator[tuple[str, Any]]:
@@ -62,6 +63,8 @@ def opened(model: models.Model, scratch: Path) -> Iterator[tuple[str, Any]]:
     for name in ("extract", "split", "cross"):
         if (scratch / name / "martlet-package.json").exists():
             yield name, PackageServable(scratch / name, options)
+    if (scratch / "pair" / "certificate.json").exists():
+        yield "pair", formats.load(scratch / "pair", options)
     if (scratch / "cross" / "martlet-package.json").exists():
         os.environ["MARTLET_NATIVE"] = "0"
         try:

@@ -221,8 +221,7 @@ def trees(folder: Path) -> Model:
         label = (rows[:, 0] * rows[:, 1] + rows[:, 2] + rng.standard_normal(len(rows)) > 0) * 1
         settings = {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1}
         lightgbm.train(settings, lightgbm.Dataset(rows, label), 1000).save_model(path)
-    names = [f"Column_{k}" for k in range(rows.shape[1])]
-    return Model("trees", path, {n: rows[:CANDIDATES, k] for k, n in enumerate(names)})
+    return Model("trees", path, {"X": rows[:CANDIDATES]})
 
 
 # -- found in the shared data ----------------------------------------------------------------------
@@ -260,6 +259,11 @@ def shared() -> Iterator[Model]:
         user = {user_input: np.full((1, *shape[1:]), 4271)}
         request = _one_user(items, user, 800)
         yield Model(f"NeuMF {kind}", path, request, (user_input,), items)
+    # Its ids are floats, as whoever published it trained it.
+    items = {"product_input": np.arange(54, dtype=np.float32)[:, None]}
+    request = _one_user(items, {"user_input": np.full((1, 1), 92, np.float32)}, 200)
+    path = root / "models/keras/ncf_amazon_keras3/model.keras"
+    yield Model("NCF keras", path, request, ("user_input",), items)
 
 
 def _one_user(catalogue: Arrays, user: Arrays, count: int) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ from martlet.convert.converted import Renamed
 from martlet.convert.judge import Judge
 from martlet.convert.parity import first_line
 from martlet.convert.rebuild import Package, made_from, sealed
-from martlet.convert.steps import Steps
+from martlet.convert.steps import Steps, not_loaded
 from martlet.convert.timing import gain
 from martlet.convert.to_onnx import Bounds
 from martlet.errors import MartletError, UnsupportedModel
@@ -43,9 +43,13 @@ def paired(
     made = scratch / "converted.onnx"
     try:
         strict.to_onnx(made, bounds)
-        graph = formats.load(made, format="onnx")
     except UnsupportedModel as exc:
         steps.note("convert", False, first_line(exc), begun)
+        return None
+    try:
+        graph = formats.load(made, format="onnx")
+    except MartletError as exc:
+        steps.note("convert", False, not_loaded(exc, made), begun)
         return None
     name = strict.domain.name
     with closing(graph):

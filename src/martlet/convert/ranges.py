@@ -226,7 +226,8 @@ def _widths(names: Sequence[str], inners: Sequence[int]) -> Iterator[dict[str, i
         return
     for some in range(1, 1 << len(names)):
         wide = [name for at, name in enumerate(names) if some >> at & 1]
-        for width in inners:
+        # A history of one item says little of what a model does with a history.
+        for width in (*inners[1:], *inners[:1]):
             yield dict.fromkeys(wide, width)
     each = dict.fromkeys((*range(_NARROW + 1), *inners))
     for widths in product(each, repeat=2) if len(names) == 2 else ():

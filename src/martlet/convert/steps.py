@@ -85,7 +85,7 @@ class Steps:
         try:
             candidate = formats.load(made, format="onnx")
         except MartletError as exc:
-            return None, {}, first_line(exc)
+            return None, {}, not_loaded(exc, made)
         limits = self.limits
         if not same_refusals:
             limits = replace(limits, same_refusals=False)
@@ -104,3 +104,9 @@ class Steps:
         self.say(f"comparing after {name}")
         found = self.judge.certify(name, candidate, made, limits, names)
         return found, self.speed(candidate) if found.passed else {}
+
+
+def not_loaded(exc: MartletError, made: Path) -> str:
+    """Return why the graph *made* does not load; its place is nothing to a person."""
+    why = first_line(exc).removeprefix(f"{made} is not an ONNX model that loads: ")
+    return f"the graph that it converts to does not load: {why}"

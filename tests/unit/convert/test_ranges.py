@@ -56,6 +56,28 @@ def test_a_float_that_may_not_be_nan_is_told():
     assert not domain_of(Picky(spec, lambda v: v == v)).ranges["x"].nan
 
 
+class Histories:
+    """Takes an id and a history a row, and declares no shape of either, as TorchScript does."""
+
+    def __init__(self):
+        inputs = [Spec("item", DType.INT64, None), Spec("history", DType.INT64, None)]
+        outputs = [Spec("y", DType.FLOAT32, (-1,))]
+        self.signatures = {"serving_default": Signature.of(inputs, outputs)}
+
+    def predict(self, inputs, signature_name="serving_default"):
+        if inputs["item"].ndim != 1 or inputs["history"].ndim != 2:
+            raise InvalidInput("an id a row, and a history")
+        return {"y": (inputs["history"] == inputs["item"][:, None]).sum(1).astype(np.float32)}
+
+    def close(self): ...
+
+
+def test_a_history_beside_an_id_is_found_where_neither_declares_its_shape():
+    found = domain_of(Histories())
+    history = found.signature.inputs["history"]
+    assert (found.shape(history, 7), found.base["item"].shape) == ((7, 5), (1,))
+
+
 def test_a_model_that_answers_no_made_row_wants_real_ones():
     model = Picky(Spec("x", DType.STRING, (-1,)), lambda v: v == "a very special word")
     with pytest.raises(UnsupportedModel, match="--rows"):

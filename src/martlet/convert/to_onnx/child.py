@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from martlet.convert.to_onnx.task import Task
+from martlet.errors import MartletError
 from martlet.tensors import Signature, Spec
 
 
@@ -36,7 +37,8 @@ def main(told: Path) -> None:
         answer = {"error": str(exc), "extra": "convert"}
     except BaseException as exc:  # whatever a converter raises is a reason not to use it
         first = str(exc).strip().partition("\n")[0]
-        answer = {"error": f"{type(exc).__name__}: {first}"[:500]}
+        ours = isinstance(exc, MartletError)  # says what is wrong, not only what went wrong
+        answer = {"error": first if ours else f"{type(exc).__name__}: {first}"[:500]}
     told.write_text(json.dumps(answer), encoding="utf-8")
 
 
