@@ -359,6 +359,16 @@ class TestArguments:
         with torch.inference_mode():
             np.testing.assert_allclose(found, own(torch.tensor(ids), torch.tensor(offsets)))
 
+    def test_without_a_forward_it_is_refused(self, tmp_path: Path):
+        class Generator(torch.nn.Module):
+            @torch.jit.export
+            def generate(self, x: torch.Tensor) -> torch.Tensor:
+                return x * 2
+
+        torch.jit.script(Generator()).save(str(tmp_path / "m.pt"))
+        with pytest.raises(UnsupportedModel, match="forward"):
+            martlet.load(tmp_path / "m.pt")
+
     def test_whose_keys_no_graph_says_are_refused(self, tmp_path: Path):
         class AnyKey(torch.nn.Module):
             def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:

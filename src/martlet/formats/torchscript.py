@@ -45,6 +45,8 @@ class TorchScriptServable:
             with path.open("rb") as file:
                 read: Any = torch.jit.load
                 module = read(file, map_location="cpu").eval()
+            if not hasattr(module, "inlined_graph"):
+                raise UnsupportedModel(f"{path} has no forward, which is the method that is served")
             self._module = _frozen(torch, module)
             graph = self._module.inlined_graph
         except (RuntimeError, ValueError, TypeError, OSError, IndexError) as exc:
