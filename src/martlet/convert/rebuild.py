@@ -84,7 +84,7 @@ class Rebuilding:
             onnx.save(found.model, str(rewritten))
             told = _told(found.lookups, found.model)
             judged, us, why = steps.certify_file("rewrite", rewritten)
-            kept = judged is not None and judged.passed and bool(found.lookups)
+            kept = judged is not None and judged.passed and bool(found.lookups or found.guarded)
             steps.note("rewrite", kept, why or "; ".join([told, *found.kept]), begun, judged, us)
             if kept:
                 model, lookups = found.model, found.lookups

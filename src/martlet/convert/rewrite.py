@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from martlet.convert.graph import Array, Graph, answer, session
+from martlet.convert.guards import guard
 from martlet.convert.lookups import BAGS, ZEROS, Lookup, nodes_of
 from martlet.convert.region import Region, regions
 from martlet.convert.simplify import simplify
@@ -36,11 +37,13 @@ class Rewritten:
         model: With the same inputs and outputs.
         lookups: All that were found and proven.
         kept: Why a table's use was left as it was; a sentence each.
+        guarded: How many other gathers refuse ids below zero again, as the original does.
     """
 
     model: ModelProto
     lookups: tuple[Lookup, ...]
     kept: tuple[str, ...]
+    guarded: int = 0
 
 
 def rewrite(
@@ -95,8 +98,9 @@ def rewrite(
         if reason:
             kept.append(f"{table}[{name}] stays as it is: {reason}")
     graph, more = _tabulated(graph, base, seed)
+    guarded = guard(graph, base, refuses, {each.vectors for each in (*found, *more)})
     simplify(graph)
-    return Rewritten(graph.model(), (*found, *more), tuple(kept))
+    return Rewritten(graph.model(), (*found, *more), tuple(kept), guarded)
 
 
 def _tabulated(graph: Graph, base: Tensors, seed: int) -> tuple[Graph, list[Lookup]]:

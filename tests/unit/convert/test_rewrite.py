@@ -11,7 +11,9 @@ from onnx import ModelProto
 
 from martlet.convert.graph import answer, session
 from martlet.convert.rewrite import Rewritten, rewrite
+from martlet.errors import InvalidInput
 from martlet.formats.package.ids import MODULO, REFUSE, WRAP, ZERO
+from martlet.tensors import DType, Signature, Spec
 
 ZEROS = np.zeros(DIM, np.float32)
 
@@ -128,6 +130,47 @@ class TestOneIdARow:
         rows = np.array([[1, 2, 3], [0, 0, 39]])
         expected = net(TABLE[rows[:, 2]], TABLE[::-1][rows[:, 0]])
         np.testing.assert_allclose(run(found.model, id=rows), expected, 1e-5)
+
+
+class TestAGatherOfSeveralInputs:
+    """What is no lookup of one input keeps the original's refusals all the same."""
+
+    def model(self):
+        build = Build(one=(INT64, ["n", 1]), other=(INT64, ["n", 1]))
+        ids = build("Concat", "one", "other", axis=1)
+        vectors = build("ReduceSum", build("Gather", TABLE, ids), np.array([1]), keepdims=0)
+        return tower(build, vectors)
+
+    def rows(self, one, other):
+        return {"one": np.array([[one]]), "other": np.array([[other]])}
+
+    def rewritten(self, lowest):
+        class Strict:
+            def __init__(self):
+                specs = [Spec(name, DType.INT64, (-1, 1)) for name in ("one", "other")]
+                outputs = [Spec("score", DType.FLOAT32, (-1, 1))]
+                self.signatures = {"serving_default": Signature.of(specs, outputs)}
+
+            def predict(self, inputs, signature_name="serving_default"):
+                if min(each.min() for each in inputs.values()) < lowest:
+                    raise InvalidInput("an id is below zero")
+                return {}
+
+        return rewrite(self.model(), [self.rows(3, 4)], Strict())
+
+    def test_refuses_what_the_original_refuses(self):
+        found = self.rewritten(lowest=0)
+        assert found.guarded == 1
+        assert run(found.model, **self.rows(-1, 4)) is None
+        assert run(found.model, **self.rows(4, -ROWS)) is None
+        expected = net(TABLE[[3]] + TABLE[[ROWS - 1]])
+        np.testing.assert_allclose(run(found.model, **self.rows(3, ROWS - 1)), expected, 1e-5)
+
+    def test_answers_what_the_original_answers(self):
+        found = self.rewritten(lowest=-ROWS)
+        assert found.guarded == 0
+        expected = net(TABLE[[3]] + TABLE[[-1]])
+        np.testing.assert_allclose(run(found.model, **self.rows(3, -1)), expected, 1e-5)
 
 
 class TestText:
