@@ -67,7 +67,7 @@ def hard_rows(forest: Forest, count: int = 300) -> NDArray[np.float64]:
     rows = dice.normal(size=(count, forest.features))
     order = np.argsort(forest.feature, kind="stable")
     edges = np.searchsorted(forest.feature[order], np.arange(forest.features + 1))
-    for feature in range(forest.features):
+    for feature in np.unique(forest.feature):
         known = forest.threshold[order[edges[feature] : edges[feature + 1]]]
         if len(known):
             some = dice.choice(known, count)

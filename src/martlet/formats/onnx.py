@@ -208,7 +208,10 @@ class Opener:
     def __call__(self, content: bytes | None) -> Any:
         source = str(self._path) if content is None else content
         try:
-            return self._session(source, self._settings, providers=["CPUExecutionProvider"])
+            found = self._session(source, self._settings, providers=["CPUExecutionProvider"])
+            for node in _ends(found):
+                _ = node.shape  # text that is no UTF-8 is found when it is asked for
+            return found
         except Exception as exc:  # onnxruntime's errors share no base class
             raise UnsupportedModel(f"{self._path} is not an ONNX model that loads: {exc}") from exc
 

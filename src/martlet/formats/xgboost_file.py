@@ -19,7 +19,7 @@ from martlet.formats import ubjson, xgboost_older
 from martlet.formats.xgboost_binary import EXPONENTIAL, ROOT, is_binary, learner_of
 
 Model = Mapping[str, Any]
-_MAX_COUNT = 10_000_000
+_MOST = 1 << 20  # features, which are as many inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _check(learner: Model) -> None:
     features, classes = int(told["num_feature"]), int(told["num_class"])
     targets = int(told.get("num_target", 1))
     for name, count in (("feature", features), ("class", classes), ("target", targets)):
-        if not 0 <= count <= _MAX_COUNT:
+        if not 0 <= count <= _MOST:
             raise ValueError(f"num_{name} is {count}")
     model = _trees(learner)
     if model is None:

@@ -90,6 +90,19 @@ class TestOnnx:
         assert found["y"].tolist() == expected.astype(wide).tolist()
         assert found["w"].tolist() == expected.astype(wide).tolist()
 
+    def test_a_size_whose_name_is_no_text_is_damage(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("Neg", ["x"], ["y"])],
+            [info("x", ["rows", 2])],
+            [info("y", ["rows", 2])],
+        )
+        path.write_bytes(path.read_bytes().replace(b"rows", b"r\xf3ws"))
+        with pytest.raises(UnsupportedModel):
+            martlet.load(path)
+
     def test_an_input_of_no_said_rank_takes_any(self, info, tmp_path: Path):
         from onnx import helper
 
