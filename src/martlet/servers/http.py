@@ -205,14 +205,17 @@ def reserve(host: str, port: int) -> socket.socket:
         NotAvailable: somebody else listens there. SO_REUSEPORT alone would not say so: two
             servers of one user would share the port, each with half of the requests.
     """
+    sock = _socket(host)
     try:
-        if port:
-            with _socket(host) as probe:
-                probe.bind((host, port))
-        # The system gives a free port to nobody else; one that was given back it might.
-        return bound(host, port)
+        sock.bind((host, port))
     except OSError as exc:
+        sock.close()
         raise NotAvailable(f"cannot listen on {host}:{port}: {exc.strerror}") from None
+    # Bound alone, it now lets in who shares the port, and no more who only may reuse an old one:
+    # a second server that starts before this one's workers listen is told so.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return sock
 
 
 def _socket(host: str) -> socket.socket:

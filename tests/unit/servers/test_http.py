@@ -332,3 +332,9 @@ class TestPorts:
                 worker.listen()
                 with pytest.raises(NotAvailable, match=rf"cannot listen on 127.0.0.1:{port}"):
                     http.reserve("127.0.0.1", port)
+
+    def test_a_second_server_is_refused_before_the_first_ones_workers_listen(self):
+        with http.reserve("127.0.0.1", 0) as holder:
+            port = holder.getsockname()[1]
+            with pytest.raises(NotAvailable, match=rf"cannot listen on 127.0.0.1:{port}"):
+                http.reserve("127.0.0.1", port)
