@@ -35,9 +35,9 @@ from rich.console import Console
 from rich.table import Table
 
 from martlet import formats
+from martlet.convert.asking.rows import Logged
 from martlet.convert.bring import Wanted, bring
 from martlet.convert.report import Report
-from martlet.convert.rows import Logged
 from martlet.convert.timing import side_by_side
 from martlet.errors import MartletError
 from martlet.formats.package.servable import PackageServable

@@ -13,8 +13,8 @@ import onnx
 import pmml_adapter
 
 from martlet import formats
-from martlet.convert.draws import take
-from martlet.convert.ranges import answers
+from martlet.convert.asking.draws import take
+from martlet.convert.asking.ranges import answers
 from martlet.convert.to_onnx.pmml import from_pmml
 from martlet.convert.to_onnx.strict import Strict
 from martlet.convert.to_onnx.task import Task

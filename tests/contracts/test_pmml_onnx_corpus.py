@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from martlet.certificate import Limits
-from martlet.convert.converted import conversion
-from martlet.convert.judge import judging
+from martlet.convert.parity.converted import conversion
+from martlet.convert.parity.judge import judging
 from martlet.errors import UnsupportedModel
 
 pytest.importorskip("onnx", reason="the extra martlet[convert] is not installed")

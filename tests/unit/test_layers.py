@@ -46,6 +46,8 @@ ROOMS = [
         "cli",
     ],
 ]
+# The rooms of convert, a step of bringing a model online each; its own files put them together.
+STEPS = ["asking", "timing", "rewriting", "to_onnx", "parity", "audit", "splitting", "shrinking"]
 RANK = {room: (line, place) for line, rooms in enumerate(ROOMS) for place, room in enumerate(rooms)}
 TOP = {"__init__", "__main__"}
 
@@ -58,8 +60,8 @@ def room_of(path: Path) -> str:
     return parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """The rooms that *path* imports, at any depth of its code."""
+def imports_of(path: Path, depth: int = 1) -> Iterator[str]:
+    """The rooms that *path* imports, at any place of its code; of depth 2, those within rooms."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -71,8 +73,8 @@ def imports_of(path: Path) -> Iterator[str]:
             continue
         for name in names:
             parts = name.split(".")
-            if parts[0] == "martlet" and len(parts) > 1:
-                yield parts[1]
+            if parts[0] == "martlet" and len(parts) > depth:
+                yield ".".join(parts[1 : depth + 1])
 
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -90,6 +92,16 @@ def test_imports_point_towards_the_ground(path: Path):
         assert RANK[found] < RANK[room], f"{room} imports {found}, which is above it"
         if room == "wire":
             assert found in WIRE_MAY_IMPORT, f"wire imports {found}: it must stay pure"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_convert_imports_earlier_ones_only(step: str):
+    own = {path.name.removesuffix(".py") for path in (SOURCE / "convert").iterdir()}
+    later = own - set(STEPS[: STEPS.index(step) + 1])
+    files = [path for path in FILES if path.is_relative_to(SOURCE / "convert" / step)]
+    for path in files or [SOURCE / "convert" / f"{step}.py"]:
+        found = {f"convert.{each}" for each in later} & set(imports_of(path, depth=2))
+        assert not found, f"{path.relative_to(SOURCE)} imports {found}, which come after it"
 
 
 def test_the_map_shows_the_rooms_in_their_order():

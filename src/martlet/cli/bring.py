@@ -91,8 +91,8 @@ def import_(
     logged = logged_rows(rows, label_column, group, segments)
     report = None
     if original is not None:
-        from martlet.convert.converted import compared
-        from martlet.convert.judge import judging
+        from martlet.convert.parity.converted import compared
+        from martlet.convert.parity.judge import judging
 
         with judging(original, rows=logged, trusted=trusted) as judge:
             compared(judge, path, format_, limits_of(limits)).demand(str(path))

@@ -38,8 +38,8 @@ def audit(
       martlet audit saved_model/ --rows logged.csv --label-column click
     """
     from martlet.convert import audit as auditing
-    from martlet.convert.constants import can_read
-    from martlet.convert.judge import judging
+    from martlet.convert.asking.constants import can_read
+    from martlet.convert.parity.judge import judging
 
     logged = logged_rows(rows, label_column, group, segments)
     with stages(path.name) as say:
@@ -78,7 +78,7 @@ def convert(
       martlet convert model.txt trees.onnx --signature columns
     """
     from martlet.certificate import write_certificates
-    from martlet.convert.converted import converted
+    from martlet.convert.parity.converted import converted
 
     with stages(path.name) as say:
         say("converting")
@@ -121,8 +121,8 @@ def compare(
       martlet compare saved_model/ converted.onnx
       martlet compare model.onnx int8.onnx --limit relative=inf --limit absolute=inf --rows log.csv
     """
-    from martlet.convert.converted import compared
-    from martlet.convert.judge import judging
+    from martlet.convert.parity.converted import compared
+    from martlet.convert.parity.judge import judging
 
     logged = logged_rows(rows, label_column, group, segments)
     allowed = limits_of(limits)

@@ -14,7 +14,7 @@ from martlet.errors import InvalidInput
 
 if TYPE_CHECKING:
     from martlet.certificate import Limits
-    from martlet.convert.rows import Logged
+    from martlet.convert.asking.rows import Logged
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,7 +46,7 @@ def logged_rows(
     rows: Path | None, label: str | None, group: str | None, segments: tuple[str, ...]
 ) -> Logged | None:
     """Return what those options say; None without ``--rows``."""
-    from martlet.convert.rows import read_rows
+    from martlet.convert.asking.rows import read_rows
 
     if rows is None:
         if label or group or segments:

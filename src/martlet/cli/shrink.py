@@ -16,9 +16,9 @@ from martlet.errors import MissingExtra
 
 if TYPE_CHECKING:
     from martlet.certificate import Limits
-    from martlet.convert.judge import Judge
-    from martlet.convert.shrink import Trial
-    from martlet.convert.shrinking import Method
+    from martlet.convert.parity.judge import Judge
+    from martlet.convert.shrinking.shrink import Trial
+    from martlet.convert.shrinking.ways import Method
 
 
 @click.command(context_settings={"show_default": True})
@@ -66,11 +66,11 @@ def shrink(
       martlet shrink saved_model/ --method int8 --method prune-units:0.25 --out small.onnx
       martlet import small.onnx --name ctr --original saved_model/ --limit relative=inf ...
     """
-    from martlet.convert.judge import judging
+    from martlet.convert.parity.judge import judging
 
     try:
-        from martlet.convert.shrink import allowing, chosen
-        from martlet.convert.shrinking import USUAL, Method
+        from martlet.convert.shrinking.shrink import allowing, chosen
+        from martlet.convert.shrinking.ways import USUAL, Method
     except ModuleNotFoundError:
         raise MissingExtra("making a net smaller", "convert") from None
 
@@ -102,8 +102,8 @@ def _tried(
     import onnx
 
     from martlet.certificate import Limits
-    from martlet.convert.converted import conversion
-    from martlet.convert.shrink import trials
+    from martlet.convert.parity.converted import conversion
+    from martlet.convert.shrinking.shrink import trials
 
     model = scratch / "converted.onnx"
     if judge.format == "onnx":

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from martlet.certificate import Certificate, digests_of, read_certificates
-from martlet.convert.judge import judging
-from martlet.convert.parity import first_line
+from martlet.convert.asking.rows import Logged
+from martlet.convert.parity.compare import first_line
+from martlet.convert.parity.judge import judging
 from martlet.convert.report import Step
-from martlet.convert.rows import Logged
 from martlet.errors import MissingExtra, UnsupportedModel
 from martlet.formats.package import original_in
 from martlet.formats.package.manifest import CERTIFICATE, Manifest

@@ -18,19 +18,19 @@ import numpy as np
 from martlet import formats
 from martlet.certificate import Limits
 from martlet.convert.again import compared_again
+from martlet.convert.asking.constants import can_read
+from martlet.convert.asking.draws import count_rows, random_rows
+from martlet.convert.asking.probes import Probe
+from martlet.convert.asking.ranges import default_signature
+from martlet.convert.asking.rows import Logged
 from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
-from martlet.convert.constants import can_read
-from martlet.convert.converted import Renamed
-from martlet.convert.draws import count_rows, random_rows
-from martlet.convert.judge import Judge
 from martlet.convert.pairing import PAIRED, paired
-from martlet.convert.parity import compare, first_line
-from martlet.convert.probes import Probe
-from martlet.convert.ranges import default_signature
+from martlet.convert.parity.compare import compare, first_line
+from martlet.convert.parity.converted import Renamed
+from martlet.convert.parity.judge import Judge
 from martlet.convert.rebuild import Package, Rebuilding
 from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
-from martlet.convert.rows import Logged
 from martlet.convert.steps import Steps
 from martlet.convert.timing import gain
 from martlet.convert.to_onnx import Bounds, can_convert

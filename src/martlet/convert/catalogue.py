@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from martlet.convert.rows import read_rows
+from martlet.convert.asking.rows import read_rows
 from martlet.errors import InvalidInput
 from martlet.stores.features import KIND, Features
 from martlet.stores.tablefile import kind_of

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from martlet.convert.extract import Tables, extract
-from martlet.convert.lookups import Lookup
-from martlet.convert.split import ItemPart, UserPart
+from martlet.convert.rewriting.extract import Tables, extract
+from martlet.convert.rewriting.lookups import Lookup
+from martlet.convert.splitting.split import ItemPart, UserPart
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.cross import Cross

@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 from martlet import formats
-from martlet.convert.converted import Renamed
-from martlet.convert.judge import Judge
-from martlet.convert.parity import first_line
+from martlet.convert.parity.compare import first_line
+from martlet.convert.parity.converted import Renamed
+from martlet.convert.parity.judge import Judge
 from martlet.convert.rebuild import Package, made_from, sealed
 from martlet.convert.steps import Steps, not_loaded
 from martlet.convert.timing import gain

@@ -11,7 +11,7 @@ from typing import Any
 
 from martlet import certificate, formats
 from martlet.certificate import Certificate
-from martlet.convert.judge import Judge
+from martlet.convert.parity.judge import Judge
 from martlet.convert.report import Step
 from martlet.convert.steps import Steps
 from martlet.errors import MartletError, UnsupportedModel
@@ -62,7 +62,7 @@ class Rebuilding:
         """Rewrite, extract and split *graph*, an ONNX file; return the packages that passed."""
         import onnx
 
-        from martlet.convert.rewrite import rewrite
+        from martlet.convert.rewriting.rewrite import rewrite
 
         begun = time.perf_counter()
         steps, judge = self._steps, self._judge
@@ -135,8 +135,8 @@ class Rebuilding:
 
     def _split(self, model: Any, lookups: Sequence[Any]) -> list[Package | None]:
         """Split it; where what is left for a pair is sums and layers, that is a package too."""
-        from martlet.convert.crossing import crossing
-        from martlet.convert.split import catalogue_of, split
+        from martlet.convert.splitting.crossing import crossing
+        from martlet.convert.splitting.split import catalogue_of, split
 
         begun = time.perf_counter()
         rows = next(each.inputs for each in self._judge.probes if each.kind == "random")
@@ -162,7 +162,7 @@ class Rebuilding:
 
 def _told(lookups: Sequence[Any], model: Any) -> str:
     """Return what was found, in a person's words: the inputs, and the sizes of their tables."""
-    from martlet.convert.lookups import copies
+    from martlet.convert.rewriting.lookups import copies
 
     sizes = {each.name: tuple(each.dims) for each in model.graph.initializer}
     found = []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from martlet import formats
 from martlet.certificate import Certificate, Limits
-from martlet.convert.judge import Judge
-from martlet.convert.parity import first_line
+from martlet.convert.parity.compare import first_line
+from martlet.convert.parity.judge import Judge
 from martlet.convert.report import Step
 from martlet.convert.timing import microseconds
 from martlet.errors import MartletError

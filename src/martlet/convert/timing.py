@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from martlet.convert.draws import count_rows
+from martlet.convert.asking.draws import count_rows
 from martlet.servable import Servable
 from martlet.tensors import Tensors
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from martlet import formats
+from martlet.convert.asking.ranges import domain_of
+from martlet.convert.asking.rows import read_rows
 from martlet.convert.audit import audit
-from martlet.convert.ranges import domain_of
-from martlet.convert.rows import read_rows
 from martlet.errors import InvalidInput, ModelNotFound
 
 

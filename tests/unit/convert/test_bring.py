@@ -13,11 +13,11 @@ import pytest
 from martlet import formats
 from martlet.certificate import Limits, digests_of, read_certificates, write_certificates
 from martlet.convert import bring as bringing
-from martlet.convert import judge as judging
 from martlet.convert import to_onnx as converting
+from martlet.convert.asking.rows import read_rows
 from martlet.convert.bring import Wanted, bring
-from martlet.convert.judge import Judge
-from martlet.convert.rows import read_rows
+from martlet.convert.parity import judge as judging
+from martlet.convert.parity.judge import Judge
 from martlet.convert.timing import gain
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.importing import bring_path, import_path, report_of
@@ -29,7 +29,7 @@ def brought(tmp_path, monkeypatch):
     """Brings a model online, whatever it gains: a machine under test measures nothing."""
     monkeypatch.setattr(bringing, "GAIN", 0.0)
     monkeypatch.setattr(bringing, "NO_LOSS", 0.0)
-    monkeypatch.setattr("martlet.convert.extract.THRESHOLD_BYTES", 0)
+    monkeypatch.setattr("martlet.convert.rewriting.extract.THRESHOLD_BYTES", 0)
 
     def run(path: Path, wanted: Wanted = Wanted()):
         scratch = tmp_path / "scratch"

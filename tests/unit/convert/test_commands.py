@@ -92,7 +92,7 @@ class TestCompare:
 
 
 def test_shrinking_without_the_extra_says_which_one(invoke, lookup, monkeypatch):
-    monkeypatch.setitem(sys.modules, "martlet.convert.shrink", None)
+    monkeypatch.setitem(sys.modules, "martlet.convert.shrinking.shrink", None)
     assert "pip install 'martlet[convert]'" in invoke("shrink", lookup(), code=5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from graphs import write
 from onnx import TensorProto, helper
 
-from martlet.convert.constants import constants_of
+from martlet.convert.asking.constants import constants_of
 
 KEYS = [10**12 + 17 * at for at in range(300)]
 

@@ -9,9 +9,9 @@ from graphs import write
 from onnx import TensorProto, helper, numpy_helper
 
 from martlet import formats
-from martlet.convert.converted import converted
-from martlet.convert.coverage import each_id
-from martlet.convert.ranges import domain_of
+from martlet.convert.asking.coverage import each_id
+from martlet.convert.asking.ranges import domain_of
+from martlet.convert.parity.converted import converted
 
 ROWS = 100_000
 
@@ -54,7 +54,7 @@ class TestATable:
         assert not root.exists()
 
     def test_ids_are_asked_evenly_where_they_are_too_many(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("martlet.convert.coverage._MOST", 1000)
+        monkeypatch.setattr("martlet.convert.asking.coverage._MOST", 1000)
         with_ids = formats.load(ranker(tmp_path / "original.onnx"))
         rows = list(each_id(with_ids, domain_of(with_ids), np.random.default_rng(0)))
         asked = np.unique(np.concatenate([each["item"] for each in rows]))

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from ranked import ITEMS, Original, original
 from torch import nn
 
-from martlet.convert.crossing import Crossing, crossing
 from martlet.convert.package import write_package
-from martlet.convert.rewrite import rewrite
-from martlet.convert.split import split
+from martlet.convert.rewriting.rewrite import rewrite
+from martlet.convert.splitting.crossing import Crossing, crossing
+from martlet.convert.splitting.split import split
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.cross import Cross

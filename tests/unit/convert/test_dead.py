@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from martlet.convert.asking.constants import Constants
+from martlet.convert.asking.ranges import domain_of
 from martlet.convert.audit import Audit, audit
-from martlet.convert.constants import Constants
-from martlet.convert.ranges import domain_of
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Signature, Spec
 

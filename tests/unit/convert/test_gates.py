@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from graphs import FLOAT, Build
 
-from martlet.convert.gates import fuse
-from martlet.convert.graph import Graph, answer, session
+from martlet.convert.rewriting.gates import fuse
+from martlet.convert.rewriting.graph import Graph, answer, session
 
 ROOT = np.float32(math.sqrt(2))
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ranked import ITEMS, KINDS_OF_MODEL, Original, original
 
 from martlet.convert.package import refresh_items, write_package
-from martlet.convert.rewrite import rewrite
-from martlet.convert.split import Split, catalogue_of, split
+from martlet.convert.rewriting.rewrite import rewrite
+from martlet.convert.splitting.split import Split, catalogue_of, split
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.package.servable import PackageServable

@@ -11,9 +11,9 @@ import pytest
 from graphs import FLOAT, INT32, INT64, STRING, Build
 
 from martlet import formats
-from martlet.convert.graph import answer, session
-from martlet.convert.mend import mend
-from martlet.convert.rewrite import rewrite
+from martlet.convert.rewriting.graph import answer, session
+from martlet.convert.rewriting.mend import mend
+from martlet.convert.rewriting.rewrite import rewrite
 from martlet.convert.to_onnx import to_onnx
 
 

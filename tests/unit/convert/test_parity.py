@@ -19,10 +19,10 @@ from martlet.certificate import (
     read_certificates,
     write_certificates,
 )
-from martlet.convert import ordering
-from martlet.convert.parity import Rounding, certify, judged
-from martlet.convert.probes import Probe, probes_for
-from martlet.convert.ranges import domain_of
+from martlet.convert.asking.probes import Probe, probes_for
+from martlet.convert.asking.ranges import domain_of
+from martlet.convert.parity import ordering
+from martlet.convert.parity.compare import Rounding, certify, judged
 from martlet.errors import UnsupportedModel
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from martlet import formats
 from martlet.certificate import Limits
-from martlet.convert.converted import Renamed, converted
-from martlet.convert.judge import judging
+from martlet.convert.parity.converted import Renamed, converted
+from martlet.convert.parity.judge import judging
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.tensors import DType
 

@@ -10,8 +10,8 @@ import pytest
 
 from martlet import formats
 from martlet.certificate import Limits
-from martlet.convert.converted import Renamed
-from martlet.convert.judge import judging
+from martlet.convert.parity.converted import Renamed
+from martlet.convert.parity.judge import judging
 from martlet.errors import InvalidInput, UnsupportedModel
 
 onnx = pytest.importorskip("onnx", reason="the extra martlet[convert] is not installed")

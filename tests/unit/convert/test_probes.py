@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from martlet.convert.probes import probes_for
-from martlet.convert.ranges import domain_of
+from martlet.convert.asking.probes import probes_for
+from martlet.convert.asking.ranges import domain_of
 from martlet.tensors import DType, Signature, Spec
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from martlet.convert.constants import Constants, constants_of
-from martlet.convert.ranges import domain_of
+from martlet.convert.asking.constants import Constants, constants_of
+from martlet.convert.asking.ranges import domain_of
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.tensors import DType, Signature, Spec
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from martlet.convert.graph import answer, session
-from martlet.convert.rewrite import Rewritten, rewrite
+from martlet.convert.rewriting.graph import answer, session
+from martlet.convert.rewriting.rewrite import Rewritten, rewrite
 from martlet.errors import InvalidInput
 from martlet.formats.package.ids import MODULO, REFUSE, WRAP, ZERO
 from martlet.tensors import DType, Signature, Spec

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import martlet
 from martlet.certificate import Comparison
-from martlet.convert.probes import Probe
-from martlet.convert.shrink import ORIGINAL, Trial, allowing, chosen, trials
-from martlet.convert.shrinking import KINDS, USUAL, Method, shrunk
+from martlet.convert.asking.probes import Probe
+from martlet.convert.shrinking.shrink import ORIGINAL, Trial, allowing, chosen, trials
+from martlet.convert.shrinking.ways import KINDS, USUAL, Method, shrunk
 from martlet.errors import InvalidInput, UnsupportedModel
 
 WIDTH, HIDDEN = 12, 32
@@ -203,7 +203,7 @@ class TestTheTable:
         def fails(model, share):
             raise UnsupportedModel("no weights here")
 
-        monkeypatch.setattr("martlet.convert.pruning.without_weights", fails)
+        monkeypatch.setattr("martlet.convert.shrinking.pruning.without_weights", fails)
         found = self.tried(tmp_path, ["prune-weights:0.5", "fp16"])
         assert found[1].reason == "no weights here" and found[1].path is None
         assert found[2].reason == ""

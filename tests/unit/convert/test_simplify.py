@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from graphs import FLOAT, Build
 
-from martlet.convert.graph import Graph, answer, session
-from martlet.convert.simplify import simplify
+from martlet.convert.rewriting.graph import Graph, answer, session
+from martlet.convert.rewriting.simplify import simplify
 
 X = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
 X[0] = [0.0, -0.0, np.inf, -np.inf]

@@ -7,9 +7,9 @@ import pytest
 
 from martlet import formats
 from martlet.convert import to_onnx as converting
-from martlet.convert.parity import certify
-from martlet.convert.probes import probes_for
-from martlet.convert.ranges import domain_of
+from martlet.convert.asking.probes import probes_for
+from martlet.convert.asking.ranges import domain_of
+from martlet.convert.parity.compare import certify
 from martlet.convert.to_onnx import Bounds, to_onnx
 from martlet.errors import UnsupportedModel
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from martlet.certificate import Limits, read_certificates
-from martlet.convert.converted import converted
+from martlet.convert.parity.converted import converted
 
 ROWS, FEATURES = 400, 4
 

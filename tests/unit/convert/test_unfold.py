@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from graphs import FLOAT, INT64, TABLE, Build
 
-from martlet.convert.crossing import crossing
-from martlet.convert.graph import Graph
-from martlet.convert.sides import shapes_of
-from martlet.convert.split import split
-from martlet.convert.unfold import narrow, unfold
+from martlet.convert.rewriting.graph import Graph
+from martlet.convert.splitting.crossing import crossing
+from martlet.convert.splitting.sides import shapes_of
+from martlet.convert.splitting.split import split
+from martlet.convert.splitting.unfold import narrow, unfold
 
 LENGTH, HIDDEN = 5, 3
 ROWS = {

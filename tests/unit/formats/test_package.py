@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from martlet import certificate, formats
 from martlet.certificate import Certificate, Comparison, Limits
 from martlet.convert.package import write_package
-from martlet.convert.rewrite import rewrite
+from martlet.convert.rewriting.rewrite import rewrite
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.package.ids import MODULO, REFUSE, WRAP, ZERO, Ids
 from martlet.stores.embeddings import Embeddings

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.convert.ranges import declared_values
+from martlet.convert.asking.ranges import declared_values
 from martlet.errors import InvalidInput
 from martlet.formats.forest import Grown
 from martlet.servable import DEFAULT_SIGNATURE, Servable

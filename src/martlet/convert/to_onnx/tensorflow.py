@@ -9,7 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from martlet.convert.mend import mend
+from martlet.convert.rewriting.mend import mend
 from martlet.convert.to_onnx.fit import fitted
 from martlet.convert.to_onnx.task import Task
 from martlet.formats import LoadOptions

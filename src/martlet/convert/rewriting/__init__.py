@@ -1,0 +1,1 @@
+"""Graph to graph: lookups found and replaced, tables taken out, exporters' habits undone."""

@@ -1,0 +1,1 @@
+"""Smaller nets: the ways to make one, tried side by side."""
