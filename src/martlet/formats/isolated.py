@@ -73,7 +73,7 @@ class Isolated:
         opener: str,
         path: Path,
         options: LoadOptions,
-        timeout_s: float = 60.0,
+        timeout_s: float = 600.0,
         call_s: float = 60.0,
         format: str | None = None,
     ) -> None:

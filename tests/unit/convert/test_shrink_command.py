@@ -14,7 +14,8 @@ from martlet.cli import main
 
 
 def run(*arguments: object):
-    return CliRunner().invoke(main, ["shrink", *map(str, arguments)])
+    # A terminal so wide that no cell of a table is broken into lines.
+    return CliRunner(env={"COLUMNS": "200"}).invoke(main, ["shrink", *map(str, arguments)])
 
 
 def test_each_way_has_its_row_and_the_chosen_one_is_written(tmp_path):
