@@ -29,9 +29,12 @@ def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> No
       martlet inspect model.onnx --json
     """
     from martlet import formats
+    from martlet.formats.package.paired import Paired
 
     name = format_ or formats.sniff(path).name
     servable = formats.load(path, formats.LoadOptions(trusted=trusted), name)
+    if isinstance(servable, Paired):
+        servable = servable.original  # it takes and gives the same, and can say more of itself
     about = _about(servable)
     if as_json:
         print_json(

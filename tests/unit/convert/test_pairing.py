@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from martlet import formats
 from martlet.certificate import read_certificates
+from martlet.cli import main
 from martlet.convert import bring as bringing
 from martlet.convert.bring import Wanted, bring
 from martlet.errors import InvalidInput, UnsupportedModel
@@ -92,6 +94,13 @@ def test_its_certificates_say_that_graph_and_pair_were_compared(package):
     first, last = read_certificates(package / "certificate.json")
     assert (first.step, last.step) == ("convert", "pair") and first.passed and last.passed
     assert Manifest.read(package).beside == 1
+
+
+def test_inspecting_it_shows_what_its_original_is(package):
+    shown = CliRunner().invoke(main, ["inspect", str(package)])
+    assert shown.exit_code == 0, shown.output
+    assert "RegressionModel" in shown.output
+    assert "missingValueReplacement 40" in shown.output
 
 
 def test_a_model_that_is_no_faster_as_onnx_is_served_as_it_is(document, tmp_path, gain):

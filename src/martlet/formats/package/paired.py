@@ -30,8 +30,8 @@ class Paired:
     """
 
     def __init__(self, graph: Servable, original: Servable, name: str, rows: int) -> None:
+        self.original = original
         self._graph = graph
-        self._original = original
         self._name = name
         self._rows = rows
         self.signatures: Mapping[str, Signature] = original.signatures
@@ -52,11 +52,11 @@ class Paired:
     ) -> dict[str, Tensor]:
         """Answer by the graph where it may, else by the original. Raises what the original does."""
         if signature_name != self._name or not self._for_graph(inputs):
-            return self._original.predict(inputs, signature_name)
+            return self.original.predict(inputs, signature_name)
         try:
             found = self._graph.predict(inputs, signature_name)
         except InvalidInput:
-            return self._original.predict(inputs, signature_name)
+            return self.original.predict(inputs, signature_name)
         for name in self._blank:
             found[name] = np.full(len(inputs[self._inputs[0]]), None, object)
         return {name: found[name] for name in self._outputs}
@@ -76,4 +76,4 @@ class Paired:
     def close(self) -> None:
         """Close both."""
         self._graph.close()
-        self._original.close()
+        self.original.close()
