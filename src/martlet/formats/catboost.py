@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions, catboost_file
 from martlet.formats.catboost_forest import read, sum_of
+from martlet.formats.catboost_pool import Pools
 from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Link, sigmoid, softmax
@@ -30,6 +31,8 @@ _EXPONENTIAL = ("Poisson", "Tweedie")
 # A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
 # costs martlet's forest. Rows times trees up to here are the forest's.
 _FEW_WALKS = 10_000
+
+_SIGNS = np.array([-1.0, 1.0])  # of a raw value, for the first and the second of two classes
 
 
 class CatBoostServable:
@@ -60,7 +63,7 @@ class CatBoostServable:
             self._model.load_model(str(path), format=kind)
             self._read_inputs(path)
             self._read_objective()
-            self._raw(self._sample())  # a damaged model may load, and fail on its first row
+            self._raw(self._sample(), 1)  # a damaged model may load, and fail on its first row
             self._sum = self._proved(path)
         except (
             self._failed,
@@ -93,9 +96,10 @@ class CatBoostServable:
             raise UnsupportedModel(f"{path} has embedding features, which are not supported")
         texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()
         names = [name or str(i) for i, name in enumerate(self._model.feature_names_)]
-        self._texts = set(texts)
         named = not all(re.fullmatch(r"\d+", name) for name in names)
         self._rows = Rows(names, named=named, texts=[names[i] for i in texts], takes_numbers=True)
+        self._texts = frozenset(texts)
+        self._pools = Pools(self._model, names, self._threads) if texts else None
 
     def _read_objective(self) -> None:
         metadata = self._model.get_metadata()
@@ -139,10 +143,10 @@ class CatBoostServable:
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
         """Score the rows."""
-        rows = self._table(inputs, signature_name)
+        rows, count = self._table(inputs, signature_name)
         if signature_name.startswith("leaf"):
-            return {"leaf": self._leaves(rows)}
-        raw = self._raw(rows)
+            return {"leaf": self._leaves(rows, count)}
+        raw = self._raw(rows, count)
         if self._link is not None:
             return {PROBABILITY: self._link(raw), CLASS: self._class(raw), RAW: raw}
         if self._exponential:
@@ -152,23 +156,20 @@ class CatBoostServable:
             return {UNCERTAINTY: both, RAW: raw}
         return {RAW: raw}
 
-    def _table(self, inputs: Tensors, signature_name: str) -> Tensor:
-        if not self._texts:
-            return self._rows.matrix(inputs, signature_name)
+    def _table(self, inputs: Tensors, signature_name: str) -> tuple[Any, int]:
+        """Return the rows, as a matrix where all are numbers, else as a pool; and how many."""
+        if self._pools is None:
+            rows = self._rows.matrix(inputs, signature_name)
+            return rows, len(rows)
         columns = self._rows.columns(inputs, signature_name)
-        rows = np.empty((len(columns), len(columns[0])), object)
-        for at, column in enumerate(columns):
-            if at in self._texts and None in column.tolist():
-                raise InvalidInput(
-                    f"input {self._rows.names[at]!r} has a missing category: give the text that "
-                    "stood for it in training"
-                )
-            rows[at] = column
-        return rows.T
+        count = len(columns[0])
+        return self._pools.of(columns) if count else None, count
 
-    def _sample(self) -> Tensor:
+    def _sample(self) -> Any:
         row = ["" if at in self._texts else 0.0 for at in range(len(self._rows.names))]
-        return np.array([row], object if self._texts else np.float32)
+        if self._pools is None:
+            return np.array([row], np.float32)
+        return self._pools.of([np.array([cell], object) for cell in row])
 
     def _proved(self, path: Path) -> TreeSum | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
@@ -192,38 +193,36 @@ class CatBoostServable:
         raw += self._bias
         return raw[:, 0] if self._width == 1 else raw
 
-    def _raw(self, rows: Tensor) -> Tensor:
-        if self._sum is not None and len(rows) * self._sum.forest.trees <= _FEW_WALKS:
+    def _raw(self, rows: Any, count: int) -> Tensor:
+        if self._sum is not None and count * self._sum.forest.trees <= _FEW_WALKS:
             return self._added(self._sum, rows)
-        if not len(rows):
+        if not count:
             return np.empty((0,) if self._width == 1 else (0, self._width))
         return self._asked(rows)
 
-    def _asked(self, rows: Tensor) -> Tensor:
-        if not self._texts:  # by columns, as CatBoost keeps them: it takes them in half the time
+    def _asked(self, rows: Any) -> Tensor:
+        if (
+            self._pools is None
+        ):  # by columns, as CatBoost keeps them: it takes them in half the time
             rows = np.asarray(rows, np.float32, order="F")
         try:
             found = self._model.predict(rows, prediction_type=RAW, thread_count=self._threads)
         except self._failed as exc:
-            if "cat_feature" in str(exc):
-                raise InvalidInput(f"the model refuses these values: {exc}") from exc
             raise ServableFailed(f"CatBoost failed: {exc}") from exc
         return np.asarray(found)
 
     def _class(self, raw: Tensor) -> Tensor:
         two = raw.ndim == 1 or self._many
         which: Tensor = raw > self._threshold if two else np.argmax(raw, axis=1)
-        labels: Tensor = self._labels[which.astype(np.intp)]
+        labels: Tensor = self._labels.take(which)
         return labels
 
-    def _leaves(self, rows: Tensor) -> Tensor:
-        if not len(rows):
+    def _leaves(self, rows: Any, count: int) -> Tensor:
+        if not count:
             return np.empty((0, self._model.tree_count_), np.int32)
         import catboost
 
-        texts = self._model.get_text_feature_indices()
-        categories = self._model.get_cat_feature_indices()
-        pool = catboost.Pool(rows, cat_features=categories, text_features=texts)
+        pool = catboost.Pool(rows) if self._pools is None else rows
         found = self._model.calc_leaf_indexes(pool, thread_count=self._threads)
         return np.asarray(found).astype(np.int32)
 
@@ -233,10 +232,7 @@ class CatBoostServable:
 
 
 def _two(raw: Tensor) -> Tensor:
-    both = np.empty((len(raw), 2))
-    np.negative(raw, out=both[:, 0])
-    both[:, 1] = raw
-    return sigmoid(both)
+    return sigmoid(raw[:, np.newaxis], _SIGNS)
 
 
 def _head(path: Path) -> bytes:

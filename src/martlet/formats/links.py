@@ -16,8 +16,8 @@ def identity(raw: Tensor) -> Tensor:
     return raw
 
 
-def sigmoid(raw: Tensor, slope: float = 1.0) -> Tensor:
-    """Return 1 / (1 + exp(-slope * raw)), of the dtype of *raw*."""
+def sigmoid(raw: Tensor, slope: float | Tensor = 1.0) -> Tensor:
+    """Return 1 / (1 + exp(-slope * raw)), of the dtype of *raw*; of many slopes, for each."""
     found = np.multiply(raw, -slope)
     with np.errstate(over="ignore"):
         np.exp(found, out=found)
