@@ -94,8 +94,9 @@ static void score_block(const Plan *plan, const float **users, const float **ite
         }
         const Layer *last = &plan->layers[plan->count - 1];
         for (Py_ssize_t o = 0; o < last->outputs; o++) {
-            Py_ssize_t inputs = padded(last->inputs);
-            float sum = chosen->dot(in + r * plan->stride, last->weights + o * inputs, inputs);
+            /* Behind the inputs lies what other products left there. */
+            const float *weights = last->weights + o * padded(last->inputs);
+            float sum = chosen->dot(in + r * plan->stride, weights, last->inputs);
             out[r * plan->outputs + o] = sum + last->bias[o] + extra;
         }
     }

@@ -331,13 +331,18 @@ static uint8_t *codes_in(const Forest *f, void *row)
     return (uint8_t *)row + (size_t)f->features * sizeof(double);
 }
 
-/* Copies one row of *from* into the forest's own precision. */
-static void convert(const Forest *f, const void *from, int from_single, void *to)
+/* Copies one row of *from*, which may lie unaligned, into the forest's own precision. */
+static void convert(const Forest *f, const char *from, int from_single, void *to)
 {
-    const float *singles = from;
-    const double *doubles = from;
     for (int32_t i = 0; i < f->features; i++) {
-        const double v = from_single ? singles[i] : doubles[i];
+        float single;
+        double v;
+        if (from_single) {
+            memcpy(&single, from + (size_t)i * sizeof single, sizeof single);
+            v = single;
+        } else {
+            memcpy(&v, from + (size_t)i * sizeof v, sizeof v);
+        }
         if (f->narrow)
             ((float *)to)[i] = (float)v;
         else

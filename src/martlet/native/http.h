@@ -194,14 +194,14 @@ static inline int is_hex(const char *at, int length, int *all_zero) {
 /* The trace's id in a traceparent "00-<32 digits>-<16>-<2>"; its length is 0 where there is none.
    Only later versions than 00 may have more behind a dash; ff is none. */
 static inline Slice trace_of(Slice s) {
-    Slice none = {NULL, 0}, found = {s.at + 3, 32};
+    const Slice none = {NULL, 0};
     int first, no_trace, no_parent, ignored;
     if (s.length < 55 || s.at[2] != '-' || s.at[35] != '-' || s.at[52] != '-' ||
         !is_hex(s.at, 2, &first) || !is_hex(s.at + 3, 32, &no_trace) || no_trace ||
         !is_hex(s.at + 36, 16, &no_parent) || no_parent || !is_hex(s.at + 53, 2, &ignored) ||
         (s.length > 55 && (first || s.at[55] != '-')) || memcmp(s.at, "ff", 2) == 0)
         return none;
-    return found;
+    return (Slice){s.at + 3, 32};
 }
 
 /* ---- writing: the place behind what was put at *to* ---------------------------------------- */

@@ -124,7 +124,7 @@ TARGET static inline __attribute__((always_inline)) VEC NAME(sigmoid)(VEC x)
    Stegun's 7.1.26, off by 1.5e-7 at most. What lies below is computed, and from above taken off 1. */
 TARGET static inline __attribute__((always_inline)) VEC NAME(gelu)(VEC x)
 {
-    VEC size = MAX(MUL(x, SET1(-1.0f)), x);
+    VEC size = MIN(SET1(100.0f), MAX(MUL(x, SET1(-1.0f)), x));
     VEC t = INVERSE(FMA(size, SET1(0.3275911f * 0.70710678f), SET1(1.0f)));
     VEC p = FMA(t, SET1(1.061405429f), SET1(-1.453152027f));
     p = FMA(p, t, SET1(1.421413741f));
@@ -132,7 +132,7 @@ TARGET static inline __attribute__((always_inline)) VEC NAME(gelu)(VEC x)
     p = FMA(p, t, SET1(0.254829592f));
     VEC beyond = MUL(MUL(p, t), MUL(SET1(0.5f), NAME(exp)(MUL(MUL(x, x), SET1(-0.5f)))));
     /* x below 0: x beyond; above: x - x beyond, which is 0 long before 100. */
-    return FMA(MUL(MIN(SET1(100.0f), size), SET1(-1.0f)), beyond, MAX(SET1(0.0f), x));
+    return FMA(MUL(size, SET1(-1.0f)), beyond, MAX(SET1(0.0f), x));
 }
 
 /* Activates `count` numbers in place, a multiple of PAD. */

@@ -31,6 +31,14 @@ static uint32_t crc32_of(const unsigned char *bytes, Py_ssize_t length)
     return c ^ 0xFFFFFFFFu;
 }
 
+/* The key at *i*; a request's may lie unaligned. */
+static int64_t key_at(const Py_buffer *keys, int64_t i)
+{
+    int64_t key;
+    memcpy(&key, (const char *)keys->buf + i * (int64_t)sizeof key, sizeof key);
+    return key;
+}
+
 /* Slots that lie in *buffer*, which is released when they are done with. */
 static int get_slots(PyObject *object, Py_buffer *buffer, Slots *slots)
 {
@@ -38,7 +46,7 @@ static int get_slots(PyObject *object, Py_buffer *buffer, Slots *slots)
         return -1;
     slots->data = buffer->buf;
     slots->wide = buffer->itemsize == 8;
-    slots->count = buffer->len / buffer->itemsize;
+    slots->count = buffer->len / (slots->wide ? 8 : 4);
     if (slots->count < 2 || (slots->count & (slots->count - 1)) ||
         (buffer->itemsize != 4 && buffer->itemsize != 8)) {
         PyBuffer_Release(buffer);
@@ -79,13 +87,13 @@ static PyObject *find_integers(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "keys and rows differ in length");
         goto release_rows;
     }
-    const int64_t *key = keys.buf, *known = stored.buf;
+    const int64_t *known = stored.buf;
     const int64_t count = keys.len / 8, height = stored.len / 8;
     const int shift = shift_of(slots.count);
     int64_t *out = rows.buf;
     Py_BEGIN_ALLOW_THREADS
     for (int64_t i = 0; i < count; i++)
-        out[i] = find_hashed(&slots, shift, known, height, key[i]);
+        out[i] = find_hashed(&slots, shift, known, height, key_at(&keys, i));
     Py_END_ALLOW_THREADS
     answer = Py_None;
     Py_INCREF(answer);
@@ -118,10 +126,10 @@ static PyObject *find_dense(PyObject *self, PyObject *args)
         goto release_rows;
     }
     const Slots slots = {places.buf, places.len / places.itemsize, places.itemsize == 8};
-    const int64_t *key = keys.buf, count = keys.len / 8;
+    const int64_t count = keys.len / 8;
     int64_t *out = rows.buf;
     for (int64_t i = 0; i < count; i++)
-        out[i] = find_in_span(&slots, lowest, key[i]);
+        out[i] = find_in_span(&slots, lowest, key_at(&keys, i));
     answer = Py_None;
     Py_INCREF(answer);
 release_rows:

@@ -57,7 +57,7 @@ static int check_live(const Live *live, int64_t row_bytes)
         live->rows > (size - live->pointers) / 4 ||
         live->count > (size - live->records) / live->stride ||
         live->payload < PAYLOAD_HEAD + row_bytes ||
-        RECORD_HEAD + 2 * live->payload > live->stride) {
+        live->payload > (live->stride - RECORD_HEAD) / 2) {
         PyErr_SetString(PyExc_ValueError, "the layout does not fit the live file");
         return -1;
     }

@@ -94,6 +94,9 @@ class Net:
         )
 
 
+_BOUNDED = ("SIGMOID", "TANH")
+
+
 def features(seed, rows, width):
     return np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
 
@@ -148,6 +151,24 @@ class TestASplitNetScoresAsTheWholeOne:
         items[4, 0] = np.nan
         found = part.score(user_share(features(1, 1, 7)), items, np.arange(9))
         assert np.isnan(found[:, 0]).tolist() == [row == 4 for row in range(9)]
+
+    def test_nan_among_mixed_products_is_its_candidates_alone(self, kernel):
+        layer = Dense(np.ones((3, 1), np.float32), np.zeros(1, np.float32))
+        part = Cross(3, layers=(layer,), mixing=np.ones((2, 3), np.float32))
+        user, items = np.ones((1, 5), np.float32), np.ones((20, 5), np.float32)
+        items[0, 3] = np.nan
+        found = part.score(user, items, np.arange(20))
+        assert np.isnan(found[:, 0]).tolist() == [row == 0 for row in range(20)]
+
+    @pytest.mark.parametrize("first", [each for each in Activation if each.name not in _BOUNDED])
+    def test_a_sum_past_all_numbers_is_infinite(self, kernel, first):
+        """The layer above makes it minus infinity, of which RELU is 0."""
+        above = Dense(-np.ones((3, 2), np.float32), np.zeros(2, np.float32), Activation.RELU)
+        last = Dense(np.ones((2, 1), np.float32), np.full(1, 0.5, np.float32))
+        part = Cross(3, layers=(above, last), first=first)
+        user, items = np.full((1, 3), np.inf, np.float32), np.ones((4, 3), np.float32)
+        with np.errstate(invalid="ignore"):
+            assert part.score(user, items, np.arange(4)).tolist() == [[0.5]] * 4
 
 
 class TestWhatDoesNotFitIsRefused:

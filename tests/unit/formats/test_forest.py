@@ -98,6 +98,16 @@ class TestLeaves:
         x = rng.integers(0, 100, (20, 8))[::2, ::2]
         assert forest.leaves(x).tolist() == [[walk(s, row) for s in shapes] for row in x]
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_rows_may_lie_unaligned(self, dtype):
+        rng = np.random.default_rng(8)
+        forest, _, _ = random_forest(rng, 3, 4, 4)
+        x = table(rng, 20, 4).astype(dtype)
+        odd = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(dtype).reshape(x.shape)
+        assert not odd.flags.aligned
+        assert forest.leaves(odd).tolist() == forest.leaves(x).tolist()
+        assert forest.leaves_of(odd[3]) == forest.leaves_of(x[3])
+
     def test_a_forest_of_no_trees_and_a_tree_of_one_leaf(self):
         assert Trees(0).build().leaves(np.empty((2, 0))).shape == (2, 0)
         trees = Trees(0)

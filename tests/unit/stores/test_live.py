@@ -224,6 +224,17 @@ class TestRefusing:
         with pytest.raises(UnsupportedModel, match=r"t\.live"):
             Embeddings(found.path)
 
+    @pytest.mark.parametrize("payload", [2**62, 2**63 - 4])
+    def test_a_layout_past_all_sizes(self, lookup, tmp_path, payload):
+        if lookup == "pure":
+            pytest.skip("numpy lays it out once, and is not asked again")
+        found = table(tmp_path / "t", [5, 3, 9, 4])
+        found.put_many([5], [[1, 1, 1]])
+        slots = found.live.file.slots
+        slots.layout = slots.layout._replace(payload=payload)
+        with pytest.raises(ValueError, match="layout"):
+            found.get_many([5])
+
     @pytest.mark.parametrize("size", [0, 50, 4096, 9000])
     def test_a_file_that_was_cut_short(self, tmp_path, size):
         found = table(tmp_path / "t", [5, 3, 9, 4])

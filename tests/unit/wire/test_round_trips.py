@@ -64,7 +64,11 @@ def test_a_tensor_proto(array, as_content):
 @settings(max_examples=200)
 def test_raw_bytes(array):
     dtype = DType.of(array.dtype)
-    same(datatypes.from_raw("x", datatypes.to_raw(array), dtype, array.shape), array)
+    raw = datatypes.to_raw(array)
+    same(datatypes.from_raw("x", raw, dtype, array.shape), array)
+    odd = datatypes.from_raw("x", memoryview(b"{" + raw)[1:], dtype, array.shape)
+    same(odd, array)
+    assert odd.flags.aligned
 
 
 @given(tensor())

@@ -115,7 +115,7 @@ class UserShare:
         if self.compiled is None:
             return np.asarray(x @ self.weights + self.bias)
         out = np.empty((len(x), len(self.bias)), np.float32)
-        self.compiled.share(np.ascontiguousarray(x), out)
+        self.compiled.share(np.require(x, requirements=("C", "A")), out)
         return out
 
 

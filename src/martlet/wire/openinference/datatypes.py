@@ -105,7 +105,8 @@ def from_raw(name: str, raw: bytes | memoryview, dtype: DType, shape: Sequence[i
         if count and np.maximum.reduce(octets) > 1:
             raise InvalidInput(f"tensor {name!r}: a BOOL is one byte, 0 or 1")
         return octets.view(np.bool_).reshape(shape)
-    return np.frombuffer(raw, wanted).reshape(shape)
+    found = np.frombuffer(raw, wanted).reshape(shape)
+    return found if found.flags.aligned else found.copy()  # behind JSON of any length
 
 
 def _split(name: str, raw: bytes | memoryview, count: int) -> list[bytes]:
