@@ -282,9 +282,13 @@ class Signature:
         """Whether *tensors* need no ``check``: every input came, as it should, and no other."""
         if len(tensors) != len(self._quick) or type(tensors) is not dict:
             return False
+        get, ndarray = tensors.get, np.ndarray
         for name, dtype, rank, sizes in self._quick:
-            array = tensors.get(name)
-            if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != rank:
+            array = get(name)
+            if type(array) is not ndarray or array.ndim != rank:
+                return False
+            # That two are one object is told in less time than that two are equal.
+            if array.dtype is not dtype and array.dtype != dtype:
                 return False
             for axis, size in sizes:
                 if array.shape[axis] != size:
