@@ -78,7 +78,7 @@ def as_written(read: Callable[[], Any]) -> Any:
     return model
 
 
-_LATEST = (1 << 31,)  # of a file of the version that is installed, which says none
+_LATEST: tuple[int, ...] = (1 << 31,)  # of a file of the version that is installed, which says none
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ class OnnxServable:
         open_ = Opener(path, options)
         zip_maps = _zip_maps(file) if file is not None else {}
         self._session = open_(None)
-        renamed = {node.inputs[0]: name for name, node in zip_maps.items()}
+        renamed: dict[str, str] = {node.inputs[0]: name for name, node in zip_maps.items()}
         types = {each.name: narrow(each) for each in _ends(self._session)}
         if file is not None and zip_maps:
             outputs = _outputs_without(self._session, zip_maps)
@@ -54,9 +54,12 @@ class OnnxServable:
         self._names = [renamed.get(name, name) for name in self._fetch]
         optional = self._session.get_overridable_initializers()
         unranked = file.unranked if file is not None else set()
-        own = [(node, renamed.get(node.name, node.name)) for node in self._session.get_inputs()]
-        inputs = [_spec(path, node, name=name, told=types.get(name, "")) for node, name in own]
-        self._inner = {name: node.name for node, name in own if name != node.name}
+        asked = {str(node.name): node for node in self._session.get_inputs()}
+        own = {renamed.get(inner, inner): node for inner, node in asked.items()}
+        inputs = [
+            _spec(path, node, name=name, told=types.get(name, "")) for name, node in own.items()
+        ]
+        self._inner = {renamed[inner]: inner for inner in asked if inner in renamed}
         inputs += [_spec(path, node, required=False) for node in optional]
         specs = [
             _spec(path, node, name=name, told=types.get(name) or _classes(zip_maps.get(name)))

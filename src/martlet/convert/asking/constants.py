@@ -183,7 +183,8 @@ def _hdf5(file: Any) -> Iterator[Found]:
     found: list[Any] = []
 
     def look(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.size <= _MOST_MEANS and node.dtype.kind == "f":
+        small = isinstance(node, h5py.Dataset) and int(node.size or 0) <= _MOST_MEANS
+        if small and node.dtype.kind == "f":
             found.extend(node[()].ravel().tolist())
 
     with h5py.File(file) as opened:

@@ -173,7 +173,7 @@ class Ranking:
 
     def entity(self, rank: int) -> str | None:
         """Return the id of the *rank*-th entity (the first is 1)."""
-        return None if self.at(rank) is None else self.ids[self.places[rank - 1]]
+        return None if self.at(rank) is None else self.ids[int(self.places[rank - 1])]
 
     def at(self, rank: int) -> float | None:
         """Return the affinity of the *rank*-th entity."""
