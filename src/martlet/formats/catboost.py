@@ -17,7 +17,7 @@ from martlet.formats.catboost_forest import read, sum_of
 from martlet.formats.catboost_pool import Pools
 from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
-from martlet.formats.links import Link, sigmoid, softmax
+from martlet.formats.links import Chosen, Link, sigmoid, softmax, two_classes
 from martlet.formats.tabular import Rows
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Spec, Tensor, Tensors
@@ -31,8 +31,6 @@ _EXPONENTIAL = ("Poisson", "Tweedie")
 # A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
 # costs martlet's forest. Rows times trees up to here are the forest's.
 _FEW_WALKS = 10_000
-
-_SIGNS = np.array([-1.0, 1.0])  # of a raw value, for the first and the second of two classes
 
 
 class CatBoostServable:
@@ -117,7 +115,7 @@ class CatBoostServable:
             self._labels = np.array([0, 1])
         # Where the probability passes this, the answer is the second class.
         chance = float(told.get("binclass_probability_threshold", 0.5))
-        self._threshold = float(np.log(chance / (1 - chance))) if 0 < chance < 1 else 0.0
+        threshold = float(np.log(chance / (1 - chance))) if 0 < chance < 1 else 0.0
         self._exponential = loss in _EXPONENTIAL
         self._uncertain = loss == UNCERTAINTY
         self._link: Link | None = None
@@ -126,8 +124,10 @@ class CatBoostServable:
         elif len(self._labels) and self._width > 1:
             self._link = softmax
         elif len(self._labels) == 2 or loss in _BINARY:
-            self._link = _two
+            self._link = two_classes
             self._labels = self._labels if len(self._labels) == 2 else np.array([0, 1])
+        two = self._width == 1 or self._many
+        self._class = Chosen(self._labels, threshold if two else None)
 
     @property
     def grown(self) -> Grown | None:
@@ -211,12 +211,6 @@ class CatBoostServable:
             raise ServableFailed(f"CatBoost failed: {exc}") from exc
         return np.asarray(found)
 
-    def _class(self, raw: Tensor) -> Tensor:
-        two = raw.ndim == 1 or self._many
-        which: Tensor = raw > self._threshold if two else np.argmax(raw, axis=1)
-        labels: Tensor = self._labels.take(which)
-        return labels
-
     def _leaves(self, rows: Any, count: int) -> Tensor:
         if not count:
             return np.empty((0, self._model.tree_count_), np.int32)
@@ -229,10 +223,6 @@ class CatBoostServable:
     def close(self) -> None:
         """Free the trees."""
         del self._model, self._sum  # what is freed cannot be asked
-
-
-def _two(raw: Tensor) -> Tensor:
-    return sigmoid(raw[:, np.newaxis], _SIGNS)
 
 
 def _head(path: Path) -> bytes:

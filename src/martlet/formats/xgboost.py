@@ -13,7 +13,7 @@ from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
 from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
-from martlet.formats.links import Link, identity, sigmoid, softmax
+from martlet.formats.links import Chosen, Link, identity, likeliest, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
 from martlet.formats.xgboost_binary import is_binary
 from martlet.formats.xgboost_file import XGBoostFile
@@ -145,20 +145,11 @@ def _rows(file: XGBoostFile) -> Rows:
     return Rows(names, named=named, categories={names[i]: Categories(v) for i, v in known.items()})
 
 
-def _hinge(margin: Tensor) -> Tensor:
-    return (margin > 0).astype(np.float32)
-
-
-def _class(margin: Tensor) -> Tensor:
-    found: Tensor = np.argmax(margin, axis=-1).astype(np.float32)
-    return found
-
-
 _LINKS: dict[str, Link] = {
     "binary:logistic": sigmoid,
     "reg:logistic": sigmoid,
-    "binary:hinge": _hinge,
-    "multi:softmax": _class,
+    "binary:hinge": Chosen(np.array([0, 1], np.float32), 0.0),
+    "multi:softmax": likeliest,
     "multi:softprob": softmax,
     **dict.fromkeys(
         ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"), np.exp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import martlet
 from martlet.certificate import Limits, read_certificates
 from martlet.convert.parity.converted import converted
 
@@ -35,21 +36,47 @@ def test_lightgbm(tmp_path, data, objective):
     assert found.worst.absolute < 1e-14
 
 
-def test_xgboost(tmp_path, data):
+@pytest.mark.parametrize(
+    "objective", ["binary:logistic", "binary:hinge", "multi:softmax", "multi:softprob"]
+)
+def test_xgboost(tmp_path, data, objective):
     xgboost = pytest.importorskip("xgboost")
     x, y = data
-    labels = (y > 0.5).astype(int)
-    settings = {"objective": "binary:logistic", "max_depth": 4}
-    xgboost.train(settings, xgboost.DMatrix(x, labels), 10).save_model(tmp_path / "model.json")
+    classes = 3 if objective.startswith("multi") else 2
+    labels = np.clip(y * classes, 0, classes - 1).astype(int)
+    settings = {"objective": objective, "max_depth": 4}
+    settings |= {"num_class": 3} if classes == 3 else {}
+    booster = xgboost.train(settings, xgboost.DMatrix(x, labels), 10)
+    booster.save_model(tmp_path / "model.json")
     found = made(tmp_path, "xgboost", "model.json")
     assert found.passed, found.faults
 
 
-def test_catboost(tmp_path, data):
+@pytest.mark.parametrize("labels", [[0, 1], ["no", "yes"], [3, 5, 9], ["a", "b", "c"]], ids=str)
+@pytest.mark.parametrize("loss", ["", "MultiClassOneVsAll"])
+def test_a_classifier_of_catboost(tmp_path, data, labels, loss):
     catboost = pytest.importorskip("catboost")
     x, y = data
-    model = catboost.CatBoostRegressor(iterations=10, verbose=False, allow_writing_files=False)
-    model.fit(x, y).save_model(str(tmp_path / "model.cbm"))
+    classes = np.clip(y * len(labels), 0, len(labels) - 1).astype(int)
+    more = {"loss_function": loss} if loss else {}
+    model = catboost.CatBoostClassifier(
+        iterations=10, verbose=False, allow_writing_files=False, **more
+    )
+    model.fit(x, np.array(labels)[classes]).save_model(str(tmp_path / "model.cbm"))
+    assert made(tmp_path, "catboost", "model.cbm").passed
+    found = martlet.load(tmp_path / "made.onnx").predict({"X": x})
+    np.testing.assert_allclose(found["Probability"], model.predict_proba(x), rtol=1e-12)
+    assert found["Class"].astype(str).tolist() == model.predict(x).ravel().astype(str).tolist()
+
+
+@pytest.mark.parametrize("loss", ["RMSE", "Poisson", "Quantile"])
+def test_a_regression_of_catboost(tmp_path, data, loss):
+    catboost = pytest.importorskip("catboost")
+    x, y = data
+    model = catboost.CatBoostRegressor(
+        iterations=10, verbose=False, allow_writing_files=False, loss_function=loss
+    )
+    model.fit(x, np.abs(y)).save_model(str(tmp_path / "model.cbm"))
     found = made(tmp_path, "catboost", "model.cbm")
     assert found.passed, found.faults
 

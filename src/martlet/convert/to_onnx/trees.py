@@ -63,6 +63,14 @@ def _linked(graph: Graph, raw: Value, name: str, link: Callable[..., Any]) -> Va
     """Return the output *name*, made of the raw scores."""
     if isinstance(link, partial) and link.func is links.sigmoid:
         raw, link = raw * float(link.keywords["slope"]), links.sigmoid
+    if link is links.two_classes:
+        raw, link = raw * links.SIGNS, links.sigmoid
+    if isinstance(link, links.Chosen):
+        best = link.threshold is None
+        which = graph.call("ArgMax", raw, axis=1, keepdims=0) if best else raw > link.threshold
+        return graph.call("Gather", link.labels, which.cast(DType.INT64))
+    if link is links.likeliest:
+        return graph.call("ArgMax", raw, axis=1, keepdims=0).cast(DType.FLOAT32)
     operator = _OPERATORS.get(link)
     if operator is None:
         raise UnsupportedModel(f"what makes {name!r} of the sums has no operator in ONNX")
