@@ -1,6 +1,6 @@
-"""Rows that change while W1 is served: latency with and without, torn rows, freshness, memory.
+"""Rows that change while W1 is served: latency with and without, torn rows, freshness.
 
-python benchmarks/tables.py [--form package] [--updates 10000] [--rate 100] [--memory-mb 1024]
+python benchmarks/tables.py [--form package] [--updates 10000] [--rate 100]
 
 In the form ``joined``, W1's user and item vectors come from two tables of 100,000 rows that the
 server joins with what the request gives (the compact form: a user and 200 item keys); every fourth
@@ -312,47 +312,6 @@ def gathers() -> None:
         print(f"  setting, by thousands: {(time.process_time() - start) * 50:6.2f} us a row")
 
 
-def proportional_mb(pids: list[int]) -> float:
-    """Return what *pids* hold of memory together, what they share counted once (Pss)."""
-    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
-    return sum(int(text.split("Pss:")[1].split()[0]) for text in texts) / 1024
-
-
-def memory(megabytes: int, workers: int = 4) -> None:
-    """Print what *workers* hold once each has read all of a table of *megabytes*."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rows = (megabytes << 20) // 256
-        vectors = np.random.default_rng(0).standard_normal((rows, 64), dtype=np.float32)
-        write_embeddings(folder / "items.table", np.arange(rows), vectors)
-        write_embeddings(folder / "users.table", [0], np.ones((1, 64)))
-        (folder / "r.toml").write_text(
-            '[recommender]\n[tables]\nusers = "users.table"\nitems = "items.table"\n'
-            '[[candidates]]\nfrom = "neighbours"\nquery = "users"\nitems = "items"\n'
-        )
-        del vectors
-        command = [sys.executable, "-m", "martlet", "serve", f"--workers={workers}",
-                   f"--rest-port={PORT}", "--recommender", f"r={folder / 'r.toml'}"]  # fmt: skip
-        with server(command, f"{URL}/v1/recommenders") as pid:
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            pids = list(map(int, children.read_text().split()))
-            before = proportional_mb(pids)
-            whole: set[int] = set()
-            while len(whole) < workers:
-                request = urllib.request.Request(
-                    f"{URL}/v1/recommenders/r:recommend", b'{"unit": 0}'
-                )
-                urllib.request.urlopen(request).read()
-                for each in pids:
-                    text = Path(f"/proc/{each}/smaps_rollup").read_text()
-                    if int(text.split("Rss:")[1].split()[0]) > megabytes << 10:
-                        whole.add(each)
-            after = proportional_mb(pids)
-        print(f"\n{workers} workers and a table of {megabytes} MB: {before:.0f} MB together "
-              f"before it was read, {after:.0f} after, where copies would take "
-              f"{before + workers * megabytes:.0f}")  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--form", choices=["joined", "package"], default="joined")
@@ -361,7 +320,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--memory-mb", type=int, default=1024, help="0: not measured")
     parser.add_argument(
         "--first", action="store_true", help="come before other work of a shared machine (root)"
     )
@@ -394,8 +352,6 @@ def main() -> None:
     print(f"  a row that was set is seen over HTTP after {median(fresh):.1f} ms, "
           f"the latest after {fresh[-1]:.1f}")  # fmt: skip
     gathers()
-    if options.memory_mb:
-        memory(options.memory_mb)
 
 
 if __name__ == "__main__":

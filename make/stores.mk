@@ -5,3 +5,4 @@ bench-retrieval: $(VENV)/.test ## Measure nearest neighbours: recall, time, buil
 .PHONY: bench-tables
 bench-tables: $(VENV)/.test ## Measure rows that change while W1 is served, and what workers share (TABLES="--rate 200")
 	$(BIN)/python benchmarks/tables.py $(TABLES)
+	$(BIN)/python benchmarks/one_copy.py

@@ -201,9 +201,8 @@ class CatBoostServable:
         return self._asked(rows)
 
     def _asked(self, rows: Any) -> Tensor:
-        if (
-            self._pools is None
-        ):  # by columns, as CatBoost keeps them: it takes them in half the time
+        if self._pools is None:
+            # By columns, as CatBoost keeps them: it takes them in half the time.
             rows = np.asarray(rows, np.float32, order="F")
         try:
             found = self._model.predict(rows, prediction_type=RAW, thread_count=self._threads)

@@ -56,14 +56,12 @@ def _outer(node: Any) -> str:
 def _ends(known: dict[str, bytes], narrow_ones: Sequence[Any]) -> list[bytes]:
     found = dict(known)
     for node in narrow_ones:
-        sizes = [d if isinstance(d, int) else d or f"{node.name}/{i}" for i, d in _axes(node)]
+        sizes = [
+            d if isinstance(d, int) else d or f"{node.name}/{i}" for i, d in enumerate(node.shape)
+        ]
         wide = ELEMENT_TYPES[_WIDER[narrow(node)][1]]
         found[node.name] = value_info(_outer(node), wide, sizes)
     return list(found.values())
-
-
-def _axes(node: Any) -> Any:
-    return enumerate(node.shape)
 
 
 def _cast(source: str, target: str, to: int) -> bytes:
