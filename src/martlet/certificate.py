@@ -16,7 +16,7 @@ from typing import Any
 
 from martlet.errors import UnsupportedModel
 
-VERSION = 1
+VERSION = 2
 """Of the JSON below."""
 
 
@@ -207,13 +207,13 @@ class Certificate:
         Return the certificate that *document* is.
 
         Raises:
-            UnsupportedModel: it is none, or of a later martlet.
+            UnsupportedModel: it is none, of another version of martlet, or was edited.
         """
         try:
             if document["version"] != VERSION:
                 raise UnsupportedModel(
                     f"the certificate is of version {document['version']}; this martlet reads "
-                    f"{VERSION}"
+                    f"{VERSION}: import the original again"
                 )
             if document.get("seal") != _seal(document):
                 raise UnsupportedModel(

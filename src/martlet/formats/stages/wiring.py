@@ -22,6 +22,7 @@ _STRICTER = [
 
 
 def answers(stages: list[Stage]) -> list[Port]:
+    """Return what the pipeline is asked for: what its models give, and what is made after them."""
     first = next((i for i, stage in enumerate(stages) if stage.predicts), None)
     if first is not None:
         models = [p for stage in stages[first:] if stage.predicts for p in stage.outputs]
@@ -33,6 +34,7 @@ def answers(stages: list[Stage]) -> list[Port]:
 
 
 def needed(stages: list[Stage], answers: Iterable[Port]) -> list[Stage]:
+    """Return the stages that *answers* depend on, and those that let rows go, in their order."""
     wanted = {port.name for port in answers}
     found: list[Stage] = []
     for stage in reversed(stages):
@@ -43,6 +45,7 @@ def needed(stages: list[Stage], answers: Iterable[Port]) -> list[Stage]:
 
 
 def reachable(stages: list[Stage], known: set[str]) -> list[Port]:
+    """Return what can be made from the columns *known*, to which these are added."""
     found: list[Port] = []
     for stage in stages:
         if all(port.name in known for port in stage.inputs):
@@ -52,6 +55,7 @@ def reachable(stages: list[Stage], known: set[str]) -> list[Port]:
 
 
 def asked(stages: list[Stage]) -> dict[str, Port]:
+    """Return the raw columns by name, each as the strictest of those that ask for it takes it."""
     made: set[str] = set()
     asked: dict[str, Port] = {}
     for stage in stages:
