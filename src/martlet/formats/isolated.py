@@ -47,6 +47,9 @@ LEAVING_S = 0.2
 _LOOK_S = 0.01
 """How often at most it is looked how much a process has worked."""
 
+_ASKING_SPINS_S, _ANSWERED_SPINS_S = 1e-3, 100e-6
+"""How long who asked waits awake for the answer, and who answered for the next question."""
+
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -121,16 +124,22 @@ class Isolated:
             self._lock.release()
 
     def _ask(self, inputs: Tensors, signature_name: str, end: float) -> dict[str, Tensor]:
-        begun, worked = time.monotonic(), worked_s(self._pid)
+        begun = time.monotonic()
         # A caller in a hurry does not end a process that may be as quick as ever.
         limit = min(self._call_s, max(end - begun, patience_s(self._usual_s)))
-        most = worked + patience_s(self._usual_work_s)
+        watched = most = None
         try:
             self._channel.send({"signature": signature_name}, inputs)
-            told, outputs = self._answer(most, begun + limit)
+            try:
+                told, outputs = self._channel.receive(min(limit, _LOOK_S))
+            except TimeoutError:
+                # What a call works is asked from here on: most are answered by now.
+                watched = worked_s(self._pid)
+                most = watched + patience_s(self._usual_work_s)
+                told, outputs = self._answer(most, begun + limit)
         except TimeoutError as exc:
             # One that yields and had no core may be late for want of it.
-            if not self._priority.idle or worked_s(self._pid) >= most:
+            if not self._priority.idle or most is None or worked_s(self._pid) >= most:
                 self._troubles = [*self._troubles[-9:], time.monotonic()]
             self._end(0.0)
             self._start_soon()
@@ -146,7 +155,8 @@ class Isolated:
                 f"the model's process died while it answered: {how}; it is started anew"
             ) from exc
         self._usual_s = usual_after(self._usual_s, time.monotonic() - begun)
-        self._usual_work_s = usual_after(self._usual_work_s, worked_s(self._pid) - worked)
+        work = 0.0 if watched is None else worked_s(self._pid) - watched
+        self._usual_work_s = usual_after(self._usual_work_s, work)
         if "error" in told:
             raise _error(told)
         return {name: value.copy() for name, value in outputs.items()}
@@ -208,7 +218,7 @@ class Isolated:
             raise NotAvailable(f"{self._path}: no process can be started for it: {exc}") from exc
         finally:
             theirs.close()
-        self._channel = Channel(ours, given, taken)
+        self._channel = Channel(ours, given, taken, _ASKING_SPINS_S)
         self._priority = Priority(self._pid, idle)
         try:
             self._channel.tell(
@@ -319,7 +329,7 @@ def serve(other: int, given: int, taken: int) -> None:
     """Open a model and answer calls for it until the other process is gone: the child's life."""
     _confine()
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    channel = Channel(socket.socket(fileno=other), given, taken)
+    channel = Channel(socket.socket(fileno=other), given, taken, _ANSWERED_SPINS_S, answers=True)
     asked, _ = channel.receive()
     servable: Servable
     try:

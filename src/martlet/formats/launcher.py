@@ -21,7 +21,16 @@ import time
 
 from martlet.formats.priority import NICER, Priority, idling
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
+_KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "TZ",
+    "VIRTUAL_ENV",
+    "MARTLET_NATIVE",
+)
 _LONGEST = 64
 _DYING_S = 0.05
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,17 +17,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from martlet.formats.channel import Channel, memory
+from martlet.formats.channel import _NOTICE, Channel, cores_to_spare, memory
+from martlet.native import find
 
 Ends = tuple[Channel, Channel]
 
 
-@pytest.fixture
-def ends() -> Iterator[Ends]:
+def joined(spins_s: float = 1e-4) -> Ends:
+    """Return the two ends of a channel: who asks, who answers."""
     here, there = socket.socketpair()
     one, other = memory(), memory()
-    ours = Channel(here, one, other)
-    theirs = Channel(there, os.dup(other), os.dup(one))
+    ours = Channel(here, one, other, spins_s)
+    return ours, Channel(there, os.dup(other), os.dup(one), spins_s, answers=True)
+
+
+@pytest.fixture(params=["0", "1"], ids=["pure", "compiled"])
+def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    monkeypatch.setenv("MARTLET_NATIVE", request.param)
+    ours, theirs = joined()
     yield ours, theirs
     ours.close()
     theirs.close()
@@ -72,15 +82,79 @@ def test_memory_grows_and_layouts_are_forgotten(ends: Ends):
         assert theirs.receive(1)[1]["x"].tolist() == [1.5] * rows
 
 
-def test_silence_and_an_end_are_told_apart():
-    here, there = socket.socketpair()
-    ours = Channel(here, memory(), memory())
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_silence_and_an_end_are_told_apart(native: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MARTLET_NATIVE", native)
+    ours, theirs = joined()
     with pytest.raises(TimeoutError):
         ours.receive(0.001)
-    there.close()
+    theirs.tell({"last": "words"})
+    theirs.close()
+    assert ours.receive(1)[0] == {"last": "words"}
     with pytest.raises(EOFError):
         ours.receive(1)
     ours.close()
+
+
+@pytest.mark.skipif(find("bell") is None, reason="the compiled part is not built")
+class TestTheCompiledBell:
+    @pytest.mark.parametrize("spins_s", [0.0, 1e-4])
+    def test_no_message_is_slept_through(self, spins_s: float):
+        here, there = socket.socketpair()
+        one, other = memory(), memory()
+        child = os.fork()
+        if child == 0:
+            here.close()
+            theirs = Channel(there, other, one, spins_s, answers=True)
+            while True:
+                try:
+                    header, found = theirs.receive()
+                except BaseException:
+                    os._exit(0)
+                theirs.send(header, {"y": found["x"] + 1})
+        there.close()
+        ours, dice = Channel(here, one, other, spins_s), random.Random(0)
+        for turn in range(3000):
+            if dice.random() < 0.2:
+                time.sleep(dice.random() * 3e-4)
+            ours.send({}, {"x": np.full(3, turn)})
+            assert ours.receive(60)[1]["y"].tolist() == [turn + 1] * 3
+        spun, slept = ours._bell.counts()
+        assert spun + slept <= 3000
+        assert not spun or (spins_s and cores_to_spare())
+        os.kill(child, signal.SIGKILL)
+        with pytest.raises(EOFError):
+            ours.receive(60)
+        ours.close()
+        os.waitpid(child, 0)
+
+    def test_a_signal_is_heard_while_it_sleeps(self):
+        def heard(*_: object) -> None:
+            raise InterruptedError("heard")
+
+        ours, theirs = joined()
+        before = signal.signal(signal.SIGALRM, heard)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(InterruptedError, match="heard"):
+                ours.receive(60)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        theirs.tell({"still": "there"})
+        assert ours.receive(60)[0] == {"still": "there"}
+        ours.close()
+        theirs.close()
+
+    def test_who_rings_never_waits_for_who_sleeps(self):
+        ours, theirs = joined()
+        os.pwrite(theirs._given._descriptor, struct.pack("<I", 1), 4)  # it says that it sleeps
+        for _ in range(2000):  # more than the socket has room for
+            ours.tell({})
+        assert theirs.receive(1)[0] == {}
+        with pytest.raises(TimeoutError):
+            theirs.receive(0.01)
+        ours.close()
+        theirs.close()
 
 
 class TestAnotherSideThatCannotBeTrusted:
@@ -99,21 +173,18 @@ class TestAnotherSideThatCannotBeTrusted:
         ids=repr,
     )
     def test_a_tensor_that_is_none_is_refused(self, described: object):
-        here, there = socket.socketpair()
-        one, other = memory(), memory()
+        ours, theirs = joined()
         text = orjson.dumps([{}, [described]])
-        os.pwrite(other, text, 0)
-        there.sendall(struct.pack("<QQ", 1, len(text)))
-        ours = Channel(here, one, other)
-        with pytest.raises(OSError, match="no message"):
+        os.pwrite(theirs._given._descriptor, text, _NOTICE)
+        theirs._bell.ring(1, len(text))
+        with pytest.raises(OSError, match="what is no message"):
             ours.receive(1)
         ours.close()
 
     def test_a_layout_that_was_never_described_is_refused(self):
-        here, there = socket.socketpair()
-        ours = Channel(here, memory(), memory())
-        there.sendall(struct.pack("<QQ", 7, 0))
-        with pytest.raises(OSError, match="no message"):
+        ours, theirs = joined()
+        theirs._bell.ring(7, 0)
+        with pytest.raises(OSError, match="what is no message"):
             ours.receive(1)
         ours.close()
 
