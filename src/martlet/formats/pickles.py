@@ -40,7 +40,9 @@ def looks_like(head: bytes) -> bool:
 
 def _opened(path: Path, head: bytes) -> IO[bytes] | gzip.GzipFile:
     if head[:1] == b"\x78":
-        return io.BytesIO(zlib.decompressobj().decompress(path.read_bytes(), _MAX_BYTES))
+        with path.open("rb") as file:
+            packed = file.read(_MAX_BYTES)
+        return io.BytesIO(zlib.decompressobj().decompress(packed, _MAX_BYTES))
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(path, "rb")
     if head.startswith(b"BZ"):
@@ -64,4 +66,24 @@ def found_in(data: bytes) -> set[str]:
                 strings.append(argument)
     except Exception:  # an array between joblib's opcodes, or damage: what was read stands
         pass
+    return found
+
+
+# By these a pickle imports what its text does not name beside them: from its stack or a registry.
+_HIDING = frozenset({"INST", "OBJ", "STACK_GLOBAL", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"})
+
+
+def plainly_imported(data: bytes) -> set[str]:
+    """
+    Return the ``module.name`` that the opcodes in *data* would import, and all of them.
+
+    Raises:
+        ValueError: it is no whole pickle, or one of its imports is not named where it is made.
+    """
+    found: set[str] = set()
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in _HIDING:
+            raise ValueError(f"it imports by {opcode.name}")
+        if opcode.name == "GLOBAL":
+            found.add(str(argument).replace(" ", "."))
     return found

@@ -207,6 +207,11 @@ _DATA = re.compile(
     r"data/(weights/weight|constants/tensor)_\d+|archive_format|archive_version|byteorder"
     r"|version|\.data/\w+"
 )
+_SAVED = re.compile(r"\w+/(data\.pkl|data/\d+|byteorder|version|\.\w+|\.data/\w+)")
+_TENSOR = re.compile(
+    r"torch\._utils\._rebuild_(tensor_v2|parameter)|collections\.OrderedDict"
+    r"|torch\.(\w+Storage|device|Size|bool|(u?int|b?float|complex)\d+)"
+)
 # The layout of PyTorch 2.5 to 2.7.
 _OLDER_PROGRAM = "serialized_exported_program.json"
 _OLDER = tuple(f"serialized_{n}.pt" for n in ("state_dict", "constants", "example_inputs"))
@@ -258,15 +263,15 @@ def _check_member(name: str, archive: zipfile.ZipFile) -> None:
 
 
 def _tensors_alone(content: bytes) -> bool:
-    allowed = re.compile(
-        r"torch\._utils\._rebuild_(tensor_v2|parameter)|collections\.OrderedDict|torch\.\w*Storage"
-        r"|torch\.\w*[Tt]ensor\w*|torch\.(device|Size|int\w+|float\w+)|torch\.serialization\.\w+"
-    )
-    with zipfile.ZipFile(io.BytesIO(content)) as inner:
-        pickled = [n for n in inner.namelist() if n.endswith("data.pkl")]
-        return all(
-            allowed.fullmatch(each) for n in pickled for each in pickles.found_in(inner.read(n))
-        )
+    """Whether *content* is what torch.save writes of tensors: all that opening it would import."""
+    file = io.BytesIO(content)
+    archives.check_open(file, "a part of it")
+    with zipfile.ZipFile(file) as inner:
+        # With code among them PyTorch would open it as TorchScript.
+        if not all(_SAVED.fullmatch(name) for name in inner.namelist()):
+            return False
+        [pickled] = [name for name in inner.namelist() if name.endswith("/data.pkl")]
+        return all(map(_TENSOR.fullmatch, pickles.plainly_imported(inner.read(pickled))))
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,11 @@ from martlet.formats.torchscript_graph import arguments
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Shape, Signature, Spec, Tensor, Tensors
 
-_UNSAFE = ("aten::from_file", "aten::save", "prim::PythonOp")
+# What the code in a file may say of PyTorch, which is how PyTorch writes it: calls of operators
+# by their names. Two of these read and write files.
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_MENTION = re.compile(r"(?<![\w.])(?:torch|ops)\b(?:\.\w+)*\(?")
+_OPERATOR = re.compile(r"(?:torch|ops\.\w+)\.(?!(?:save|from_file)\b)\w+\(")
 
 
 class TorchScriptServable:
@@ -40,6 +47,7 @@ class TorchScriptServable:
                 f"{path} holds weights without a graph (a state_dict or a pickled module): save "
                 "torch.jit.script(model), torch.export or ONNX instead"
             )
+        _check_code(path)
         try:
             # Not by path: torch would map the file, and a file that changes later would crash us.
             with path.open("rb") as file:
@@ -51,7 +59,6 @@ class TorchScriptServable:
             graph = self._module.inlined_graph
         except (RuntimeError, ValueError, TypeError, OSError, IndexError) as exc:
             raise UnsupportedModel(f"{path} is not a TorchScript model that loads: {exc}") from exc
-        _refuse_unsafe(path, graph)
         try:
             self._arguments = list(arguments(self._module, graph))
         except UnsupportedModel as exc:
@@ -114,10 +121,31 @@ def _frozen(torch: Any, module: Any) -> Any:
         return module
 
 
-def _refuse_unsafe(path: Path, graph: Any) -> None:
-    for node in _nodes(graph):
-        if node.kind() in _UNSAFE:
-            raise UnsupportedModel(f"{path} uses {node.kind()}, which reaches outside the model")
+def _check_code(path: Path) -> None:
+    """
+    Check that no method in the archive at *path* reaches outside: loading it runs some.
+
+    Raises:
+        UnsupportedModel: one names what reads or writes files, or hides what it names.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".py"):
+                    _check_text(path, archive.read(name).decode("latin-1"))
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as exc:
+        raise UnsupportedModel(f"{path} is not a whole zip archive: {exc}") from exc
+
+
+def _check_text(path: Path, text: str) -> None:
+    bare = _STRING.sub("", text)
+    found = next((m for m in _MENTION.findall(bare) if not _OPERATOR.fullmatch(m)), None)
+    if found is not None:
+        raise UnsupportedModel(
+            f"{path} uses {found.rstrip('(')}, which may reach outside the model"
+        )
+    if '"' in bare or "'" in bare or '"""' in text:
+        raise UnsupportedModel(f"{path} has code that is not as PyTorch writes it")
 
 
 def _nodes(block: Any) -> Iterator[Any]:
