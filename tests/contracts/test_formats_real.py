@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,34 +33,56 @@ def test_an_onnx_graph_answers_as_onnxruntime_did(real: Real):
 
 def check_conformance(real: Real) -> None:
     """An operator of ONNX' own conformance suite: inputs and outputs are protobufs."""
-    if real.entry["id"] == "backend_sequence_insert_at_front":
-        with martlet.load(real.path) as model:
-            # Elements of different lengths are no tensor; what is one goes in.
-            same = np.arange(6).reshape(2, 3)
-            got = model.predict(
-                {"sequence": same, "tensor": np.array([7, 8, 9]), "position": np.array([0])}
-            )
-            assert got["output_sequence"].tolist() == [[7, 8, 9], [0, 1, 2], [3, 4, 5]]
-        return
     if not str(real.entry["ort_load"]).startswith("ok"):
         with pytest.raises(UnsupportedModel):
             martlet.load(real.path)
         return
     with martlet.load(real.path) as model:
-        signature = model.signatures["serving_default"]
-        given = dict(zip(signature.inputs, tensors(real.folder, "input"), strict=True))
-        found = model.predict(given)
-        for (name, got), wanted in zip(found.items(), tensors(real.folder, "output"), strict=True):
-            assert got.dtype == wanted.dtype and got.shape == wanted.shape, name
-            if wanted.dtype.kind == "f":
-                np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
-            else:
-                assert got.tolist() == wanted.tolist()
+        names = [n for n in model.signatures["serving_default"].inputs if not n.endswith("_shapes")]
+        given = dict(zip(names, tensors(real.folder, "input"), strict=True))
+        found = model.predict(dict(_padded(given)))
+        names = [name for name in found if not name.endswith("_shapes")]
+        for name, wanted in zip(names, tensors(real.folder, "output"), strict=True):
+            for got, each in _pairs(found, name, wanted):
+                assert got.dtype == each.dtype and got.shape == each.shape, name
+                if each.dtype.kind == "f":
+                    np.testing.assert_allclose(got, each, rtol=1e-5, atol=1e-6)
+                else:
+                    assert got.tolist() == each.tolist()
 
 
-def tensors(folder: Path, side: str) -> list[np.ndarray]:
+def _padded(given: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """The inputs, of which a list of lists of different lengths is a tensor and their lengths."""
+    for name, value in given.items():
+        if isinstance(value, list):
+            lengths = np.array([[len(each)] for each in value])
+            padded = np.zeros((len(value), lengths.max()), value[0].dtype)
+            for row, each in zip(padded, value, strict=True):
+                row[: len(each)] = each
+            yield from ((name, padded), (f"{name}_shapes", lengths))
+        else:
+            yield name, value
+
+
+def _pairs(found: dict[str, np.ndarray], name: str, wanted: Any) -> Iterator[Any]:
+    if isinstance(wanted, list):
+        assert len(found[name]) == len(wanted)
+        for row, shape, each in zip(found[name], found[f"{name}_shapes"], wanted, strict=True):
+            yield row[tuple(map(slice, shape))], each
+    else:
+        yield found[name], wanted
+
+
+def tensors(folder: Path, side: str) -> list[Any]:
     import onnx
     from onnx import numpy_helper
 
     files = sorted((folder / "test_data_set_0").glob(f"{side}_*.pb"))
-    return [numpy_helper.to_array(onnx.TensorProto.FromString(f.read_bytes())) for f in files]
+    signature = onnx.load(folder / "model.onnx").graph
+    ends = signature.input if side == "input" else signature.output
+    return [
+        numpy_helper.to_list(onnx.SequenceProto.FromString(file.read_bytes()))
+        if end.type.HasField("sequence_type")
+        else numpy_helper.to_array(onnx.TensorProto.FromString(file.read_bytes()))
+        for file, end in zip(files, ends, strict=True)
+    ]

@@ -12,16 +12,16 @@ import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.onnx_file import ELEMENT_TYPES, Node, OnnxFile, value_info
+from martlet.formats.onnx_file import ELEMENT_TYPES, Node, OnnxFile, node_of, value_info
 from martlet.formats.onnx_narrow import narrow, widened
+from martlet.formats.onnx_values import End
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
-_DTYPES = {"float": DType.FLOAT32, "double": DType.FLOAT64} | {
-    each.value: each for each in DType if each not in (DType.FLOAT32, DType.FLOAT64)
-}
-_TYPE = re.compile(r"(seq\()?tensor\((\w+)\)\)?")
+_TENSOR = re.compile(r"tensor\((\w+)\)")
+_OPERATOR = re.compile(r"(?:([\w.]+):)?\b(\w+)\(-?\d+\)")  # my.ops:Frob(1)
 _ORT_MAGIC = b"ORTM"
+_NO_MEMORY = ("bad_alloc", "bfcarena", "allocate")
 
 
 class OnnxServable:
@@ -29,57 +29,59 @@ class OnnxServable:
     One onnxruntime session.
 
     A ``ZipMap`` at the end (scikit-learn's converters put a dictionary a row there) gives the
-    tensor that it would have wrapped; its classes stand in the output's description. A sequence
-    of tensors is one tensor, its elements stacked. A graph whose inputs and outputs are all
-    fixed at one row takes any number of rows: in one run where that was found to change no
-    answer, else a run a row.
+    tensor that it would have wrapped; its classes stand in the output's description. Sequences,
+    maps and optionals are tensors as `End` says. A graph whose inputs and outputs are all fixed at
+    one row takes any number of rows: in one run where that was found to change no answer, else a
+    run a row.
     """
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         path = path / "model.onnx" if path.is_dir() else path
         file = None if _is_ort(path) else OnnxFile.read(path)
         open_ = Opener(path, options)
+        content: bytes | None = None
         zip_maps = _zip_maps(file) if file is not None else {}
-        self._session = open_(None)
-        renamed: dict[str, str] = {node.inputs[0]: name for name, node in zip_maps.items()}
-        types = {each.name: narrow(each) for each in _ends(self._session)}
         if file is not None and zip_maps:
-            outputs = _outputs_without(self._session, zip_maps)
-            self._session = open_(file.edited(drop=zip_maps.values(), outputs=outputs))
-        elif file is not None and any(types.values()):
+            content = _without(zip_maps, file)
+            file = OnnxFile.of(content)
+        self._session = open_(content)
+        told = {each.name: narrow(each) for each in _ends(self._session)}
+        renamed: dict[str, str] = {}
+        if file is not None and any(told.values()):
             content, renamed = widened(file, self._session)
             self._session = open_(content)
-        self._call = self._session.run
-        self._fetch: list[str] = [node.name for node in self._session.get_outputs()]
-        self._names = [renamed.get(name, name) for name in self._fetch]
+        told |= {name: _classes(node) for name, node in zip_maps.items()}
+
+        def end(node: Any, **more: bool) -> End:
+            name = renamed.get(node.name, node.name)
+            return End.read(path, node, name=name, told=told.get(name, ""), **more)
+
+        asked = {node.name: end(node, given=True) for node in self._session.get_inputs()}
         optional = self._session.get_overridable_initializers()
+        asked |= {node.name: end(node, given=True, required=False) for node in optional}
+        self._told = [end(node, given=False) for node in self._session.get_outputs()]
         unranked = file.unranked if file is not None else set()
-        asked = {str(node.name): node for node in self._session.get_inputs()}
-        own = {renamed.get(inner, inner): node for inner, node in asked.items()}
-        inputs = [
-            _spec(path, node, name=name, told=types.get(name, "")) for name, node in own.items()
+        inputs = [_as_told(s, unranked) for each in asked.values() for s in each.specs]
+        specs = [_as_told(s, unranked) for each in self._told for s in each.specs]
+        self._prepared = [
+            (inner, each)
+            for inner, each in asked.items()
+            if inner != each.name or not each.kind.plain or each.kind.dtype is DType.STRING
         ]
-        self._inner = {renamed[inner]: inner for inner in asked if inner in renamed}
-        inputs += [_spec(path, node, required=False) for node in optional]
-        specs = [
-            _spec(path, node, name=name, told=types.get(name) or _classes(zip_maps.get(name)))
-            for node, name in zip(self._session.get_outputs(), self._names, strict=True)
-        ]
-        inputs, specs = ([_as_told(s, unranked) for s in each] for each in (inputs, specs))
-        self._sequences = {n.name for n in self._session.get_inputs() if n.type[:4] == "seq("}
-        self._strings = [spec.name for spec in inputs if spec.dtype is DType.STRING]
         self._one_row = not optional and all(
             spec.shape is not None and spec.shape[:1] == (1,) for spec in [*inputs, *specs]
         )
         if self._one_row:
             inputs, specs = _free_rows(inputs), _free_rows(specs)
         self._outputs = specs
+        self._call = self._session.run
+        self._fetch: list[str] = [node.name for node in self._session.get_outputs()]
         if self._one_row and file is not None and not renamed:
             self._serve_batches(open_, file, inputs)
-        # Most models: tensors in, one tensor out, nothing to prepare.
-        plain = not (self._strings or self._sequences or self._one_row or self._inner)
-        plain = plain and self._session.get_outputs()[0].type.startswith("tensor")
-        self._only = self._names[0] if plain and len(self._names) == 1 else None
+        # Most models: tensors in, tensors out, nothing to prepare; or one tensor out, too.
+        self._plain = all(each.kind.plain for each in self._told)
+        straight = self._plain and not (self._prepared or self._one_row)
+        self._only = self._told[0].name if straight and len(self._told) == 1 else None
         # The session's own ``run`` checks names that the signature has checked, and asks for
         # settings that are not set: a third of a small model's call. What it wraps is private,
         # so a version that has no such thing is called the long way.
@@ -97,27 +99,28 @@ class OnnxServable:
             except Exception as exc:  # onnxruntime's errors share no base class
                 return {self._only: self._failed(inputs, exc)[0]}
         feed: dict[str, Any] = dict(inputs)
-        for name in self._strings:
-            if name in inputs:
-                feed[name] = text_for(name, inputs[name])
-        for name in self._sequences:
-            feed[name] = list(inputs[name])
-        for name, inner in self._inner.items():
-            feed[inner] = feed.pop(name)
+        for inner, end in self._prepared:
+            for spec in end.specs:
+                feed.pop(spec.name, None)
+            if end.name in inputs or end.kind.optional:
+                feed[inner] = end.value(inputs)
         found = self._run_rows(feed) if self._one_row else self._run(feed)
-        return dict(zip(self._names, found, strict=True))
+        if self._plain:
+            return {end.name: each for end, each in zip(self._told, found, strict=True)}
+        told = zip(self._told, found, strict=True)
+        return {name: each for end, value in told for name, each in end.tensors(value)}
 
-    def _run(self, feed: Mapping[str, Any]) -> list[Tensor]:
+    def _run(self, feed: Mapping[str, Any]) -> list[Any]:
         try:
-            found = self._call(self._fetch, feed, None)
+            found: list[Any] = self._call(self._fetch, feed, None)
         except Exception as exc:  # onnxruntime's errors share no base class
             return self._failed(feed, exc)
-        return [_stacked(each) if isinstance(each, list) else each for each in found]
+        return found
 
     def _failed(self, feed: Mapping[str, Any], exc: Exception) -> list[Tensor]:
         """Raise what *exc* is in our tree; or answer no rows with none, where that was it."""
         none = all(isinstance(v, np.ndarray) and v.shape[:1] == (0,) for v in feed.values())
-        if not none or not feed or self._sequences:
+        if not none or not feed:
             raise translated(exc) from exc
         # Some operators take no empty tensor: one row tells what the answers look like.
         one = {
@@ -151,7 +154,7 @@ class OnnxServable:
 
     def _serve_batches(self, open_: Opener, file: OnnxFile, inputs: list[Spec]) -> None:
         """Free the graph's first axis if a run over several rows answers as runs of one do."""
-        if self._strings:
+        if self._prepared:
             return  # no text is sure to be in the model's vocabulary: nothing to try it with
         content = file.edited(
             inputs=_value_infos(self._session.get_inputs()),
@@ -216,60 +219,74 @@ class Opener:
                 _ = node.shape  # text that is no UTF-8 is found when it is asked for
             return found
         except Exception as exc:  # onnxruntime's errors share no base class
-            raise UnsupportedModel(f"{self._path} is not an ONNX model that loads: {exc}") from exc
+            where = _where(self._path, str(exc))
+            raise UnsupportedModel(
+                f"{self._path} is not an ONNX model that loads: {exc}{where}"
+            ) from exc
 
 
 def _ends(session: Any) -> list[Any]:
     return [*session.get_inputs(), *session.get_outputs()]
 
 
-def _zip_maps(file: OnnxFile) -> dict[str, Node]:
-    return {node.outputs[0]: node for node in file.nodes if node.op_type == "ZipMap"}
-
-
-def _classes(node: Node | None) -> str:
-    if node is None:
+def _where(path: Path, text: str) -> str:
+    """Return which node is meant where onnxruntime names its operator alone; "" where none is."""
+    match = _OPERATOR.search(text)
+    if match is None or _is_ort(path):
         return ""
-    found = node.values("classlabels_int64s") or node.values("classlabels_strings")
-    return "columns are the classes " + ", ".join(found)
+    for at, node in enumerate(OnnxFile.read(path).nodes):
+        if node.op_type == match[2] and node.domain in (match[1] or "", "ai.onnx"):
+            return f" (node {at} of the graph, {node.name!r})"
+    return ""
 
 
-def _outputs_without(session: Any, zip_maps: Mapping[str, Node]) -> list[bytes]:
-    found = []
-    for node in session.get_outputs():
-        if node.name in zip_maps:
-            classes = len(_classes(zip_maps[node.name]).split(", "))
-            found.append(value_info(zip_maps[node.name].inputs[0], 1, ["rows", classes]))
-        else:
-            found += _value_infos([node], free=False)
-    return found
+def _zip_maps(file: OnnxFile) -> dict[str, Node]:
+    """Return the ZipMaps that give an output of the graph and nothing else, by its name."""
+    taken = {name for node in file.nodes for name in node.inputs}
+    return {
+        node.outputs[0]: node
+        for node in file.nodes
+        if node.op_type == "ZipMap"
+        and node.outputs[:1] != node.inputs
+        and node.outputs[0] in file.outputs.keys() - taken
+    }
 
 
-def _value_infos(nodes: Sequence[Any], free: bool = True) -> list[bytes]:
+def _classes(node: Node) -> str:
+    return "columns are the classes " + ", ".join(_labels(node))
+
+
+def _labels(node: Node) -> list[str]:
+    return node.values("classlabels_int64s") or node.values("classlabels_strings")
+
+
+def _without(zip_maps: Mapping[str, Node], file: OnnxFile) -> bytes:
+    """Return the graph with the tensors that its ZipMaps would wrap, under their names."""
+    outputs = {
+        name: value_info(name, 1, [f"{name}_rows", len(_labels(zip_maps[name]))])
+        if name in zip_maps
+        else told
+        for name, told in file.outputs.items()
+    }
+    tensors = [node_of("Identity", node.inputs, node.outputs, {}) for node in zip_maps.values()]
+    return file.edited(drop=zip_maps.values(), outputs=outputs.values(), after=tensors)
+
+
+def _value_infos(nodes: Sequence[Any]) -> list[bytes]:
+    """Return what the graph is to say of *nodes*, all tensors, whose first axis is any size."""
     found = []
     for node in nodes:
-        match = _TYPE.fullmatch(node.type)
-        if match is None or match[1]:
-            raise UnsupportedModel(f"{node.name!r} is a {node.type}, which is not supported here")
+        match = _TENSOR.fullmatch(node.type)
+        if match is None:
+            raise UnsupportedModel(f"{node.name!r} is a {node.type}, which has no rows")
         sizes = [d if isinstance(d, int) else d or f"{node.name}_{i}" for i, d in _each(node)]
-        if free:
-            sizes[0] = "martlet_rows"
-        found.append(value_info(node.name, ELEMENT_TYPES[match[2]], sizes))
+        sizes[0] = "martlet_rows"
+        found.append(value_info(node.name, ELEMENT_TYPES[match[1]], sizes))
     return found
 
 
 def _each(node: Any) -> Any:
     return enumerate(node.shape)
-
-
-def _spec(path: Path, node: Any, *, name: str = "", required: bool = True, told: str = "") -> Spec:
-    match = _TYPE.fullmatch(node.type)
-    if match is None or match[2] not in _DTYPES:
-        raise UnsupportedModel(f"{path}: {node.name!r} is a {node.type}, which is not supported")
-    shape = None
-    if not match[1]:
-        shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-    return Spec(name or node.name, _DTYPES[match[2]], shape, required, description=told)
 
 
 def _as_told(spec: Spec, unranked: set[str]) -> Spec:
@@ -299,37 +316,13 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     return bool(np.array_equal(found, expected))
 
 
-def _stacked(sequence: list[Any]) -> Tensor:
-    try:
-        return np.stack(sequence) if sequence else np.empty((0,))
-    except (ValueError, TypeError) as exc:
-        raise ServableFailed(
-            f"the model gave a sequence whose elements cannot be one tensor: {exc}"
-        ) from exc
-
-
-def text_for(name: str, values: Tensor) -> Tensor:
-    """
-    Return text as onnxruntime takes it: an array of ``str``.
-
-    Raises:
-        InvalidInput: a value is missing, or no UTF-8.
-    """
-    try:
-        flat = [v.decode() if isinstance(v, bytes) else v for v in values.ravel().tolist()]
-    except UnicodeDecodeError as exc:
-        raise InvalidInput(f"input {name!r} holds bytes that are not UTF-8: {exc}") from None
-    if None in flat:
-        raise InvalidInput(f"input {name!r} has a missing value, and ONNX has no missing text")
-    return np.array(flat, dtype=object).reshape(values.shape)
-
-
 def translated(exc: Exception) -> InvalidInput | ServableFailed:
     """Return what an error of onnxruntime is in our tree."""
     text = str(exc)
-    # onnxruntime says INVALID_ARGUMENT for what the caller sent; an index outside a table
-    # is found by the operator, and comes as a failure of the run.
-    if type(exc).__name__ == "InvalidArgument" or "out of data bounds" in text:
+    # The graph was checked when it was loaded: what an operator of it refuses is what came (an
+    # index outside a table, a width that fits no weight), unless memory ran out.
+    refused = "while running" in text and not any(each in text.lower() for each in _NO_MEMORY)
+    if type(exc).__name__ == "InvalidArgument" or refused:
         return InvalidInput(f"the model refuses these values: {text}")
     return ServableFailed(f"onnxruntime failed: {text}")
 

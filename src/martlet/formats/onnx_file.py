@@ -102,6 +102,7 @@ def _varint_bytes(value: int) -> bytes:
 class Node:
     """One operator of the top graph: its attributes are messages still to be read."""
 
+    name: str = ""
     op_type: str = ""
     domain: str = ""
     inputs: list[str] = field(default_factory=list)
@@ -117,6 +118,8 @@ class Node:
                 continue
             if number in (1, 2):
                 (node.inputs if number == 1 else node.outputs).append(_text(value))
+            elif number == 3:
+                node.name = _text(value)
             elif number == 4:
                 node.op_type = _text(value)
             elif number == 7:
@@ -172,7 +175,7 @@ class OnnxFile:
             UnsupportedModel: it is damaged, or points to a file outside its folder.
         """
         try:
-            found = cls._parse(memoryview(path.read_bytes()))
+            found = cls.of(path.read_bytes())
         except (ValueError, IndexError) as exc:
             raise UnsupportedModel(f"{path} is not a whole ONNX model: {exc}") from exc
         for location in sorted(found.external):
@@ -180,8 +183,14 @@ class OnnxFile:
         return found
 
     @classmethod
-    def _parse(cls, data: memoryview) -> OnnxFile:
-        model = list(fields(data))
+    def of(cls, content: bytes) -> OnnxFile:
+        """
+        Split *content*, a ModelProto.
+
+        Raises:
+            ValueError, IndexError: it is damaged.
+        """
+        model = list(fields(memoryview(content)))
         graphs = [v for n, _, v in model if n == _MODEL_GRAPH and isinstance(v, memoryview)]
         if len(graphs) != 1:
             raise ValueError(f"it has {len(graphs)} graphs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,3 +291,177 @@ class TestOnnx:
         )
         with pytest.raises(UnsupportedModel, match="Frobnicate"):
             martlet.load(path)
+
+    def test_a_dictionary_beside_its_tensor_leaves_the_tensor_there(self, info, tmp_path: Path):
+        from onnx import TensorProto, helper
+
+        kind = helper.make_sequence_type_proto(
+            helper.make_map_type_proto(
+                TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+            )
+        )
+        wraps: dict[str, Any] = {"domain": "ai.onnx.ml", "classlabels_int64s": [0, 1]}
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("Softmax", ["x"], ["p"]),
+                helper.make_node("ZipMap", ["p"], ["chances"], **wraps),
+                helper.make_node("ZipMap", ["p"], ["again"], **wraps),
+                helper.make_node("ZipMap", ["x"], ["scores"], **wraps),
+            ],
+            [info("x", ["n", 2])],
+            [
+                info("p", ["n", 2]),
+                *[helper.make_value_info(n, kind) for n in ("chances", "again", "scores")],
+            ],
+            domains=["ai.onnx.ml"],
+        )
+        rows = RNG.normal(size=(3, 2)).astype(np.float32)
+        with martlet.load(path) as model:
+            found = model.predict({"x": rows})
+        assert list(found) == ["p", "chances", "again", "scores"]
+        assert found["p"].tolist() == found["chances"].tolist() == found["again"].tolist()
+        np.testing.assert_allclose(found["p"].sum(axis=1), 1, rtol=1e-6)
+        assert found["scores"].tolist() == rows.tolist()
+
+    def test_maps_in_a_file_that_cannot_be_changed_are_values_and_keys(self, info, tmp_path: Path):
+        import onnxruntime as ort
+        from onnx import TensorProto, helper
+
+        kind = helper.make_sequence_type_proto(
+            helper.make_map_type_proto(
+                TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+            )
+        )
+        labels: dict[str, Any] = {"classlabels_strings": ["yes", "no"]}
+        path = onnx_model(
+            tmp_path / "m.onnx",
+            [helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", **labels)],
+            [info("x", ["n", 2])],
+            [helper.make_value_info("y", kind)],
+            domains=["ai.onnx.ml"],
+        )
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "m.ort")
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        ort.InferenceSession(str(path), options)
+        with martlet.load(tmp_path / "m.ort") as model:
+            found = model.predict({"x": np.array([[1, 2], [3, 4]], np.float32)})
+        assert found["y_keys"].tolist() == ["no", "yes"]
+        assert found["y"].tolist() == [[2, 1], [4, 3]]
+
+    @pytest.mark.parametrize("dtype", ["FLOAT", "STRING", "INT64"])
+    def test_elements_of_different_shapes_are_padded_beside_their_shapes(
+        self, info, dtype: str, tmp_path: Path
+    ):
+        from onnx import TensorProto, helper, numpy_helper
+
+        kind = helper.make_sequence_type_proto(
+            helper.make_tensor_type_proto(getattr(TensorProto, dtype), None)
+        )
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("SequenceInsert", ["xs", "x", "at"], ["ys"]),
+                helper.make_node("SequenceLength", ["xs"], ["count"]),
+            ],
+            [helper.make_value_info("xs", kind), info("x", ["n"], dtype)],
+            [helper.make_value_info("ys", kind), info("count", [], "INT64")],
+            initializers=[numpy_helper.from_array(np.array(0), "at")],
+        )
+        wanted = [[7, 8], [1, 2, 3], [4]]
+        if dtype == "STRING":
+            wanted = [list(map(str, each)) for each in wanted]
+        of = {"FLOAT": np.float32, "STRING": object, "INT64": np.int64}[dtype]
+        first, *others = (np.array(each, of) for each in wanted)
+        nothing = "" if of is object else 0
+        padded = np.array([[*others[0]], [*others[1], nothing, nothing]], of)
+        with martlet.load(path) as model:
+            given = {"x": first, "xs": padded}
+            found = model.predict(given | {"xs_shapes": np.array([[3], [1]])})
+            assert found["count"] == 2
+            assert found["ys_shapes"].tolist() == [[2], [3], [1]]
+            told = zip(found["ys"], found["ys_shapes"], strict=True)
+            assert [each[: shape[0]].tolist() for each, shape in told] == wanted
+            whole = model.predict(given)
+            assert whole["ys_shapes"].tolist() == [[2], [3], [3]]
+            empty = {"xs": np.empty((0,), of), "xs_shapes": np.empty((0, 0), np.int64)}
+            assert model.predict({"x": first} | empty)["ys"].tolist() == [wanted[0]]
+            for wrong in ([[3]], [[3], [4]], [[3], [-1]], [3, 1]):
+                with pytest.raises(InvalidInput, match="xs_shapes"):
+                    model.predict(given | {"xs_shapes": np.array(wrong)})
+
+    def test_a_map_goes_in_as_its_keys_and_values(self, info, tmp_path: Path):
+        from onnx import TensorProto, helper
+
+        kind = helper.make_map_type_proto(
+            TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        )
+        words: dict[str, Any] = {"string_vocabulary": ["a", "b", "c"]}
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", **words)],
+            [helper.make_value_info("x", kind)],
+            [info("y", [1, 3])],
+            domains=["ai.onnx.ml"],
+        )
+        values = np.array([1.5, 2.5], np.float32)
+        with martlet.load(path) as model:
+            keys = np.array(["c", b"a"], object)
+            assert model.predict({"x": values, "x_keys": keys})["y"].tolist() == [[2.5, 0, 1.5]]
+            with pytest.raises(InvalidInput, match="one length"):
+                model.predict({"x": values, "x_keys": keys[:1]})
+
+    def test_an_optional_input_may_be_left_out(self, info, tmp_path: Path):
+        from onnx import TensorProto, helper
+
+        kind = helper.make_optional_type_proto(
+            helper.make_tensor_type_proto(TensorProto.FLOAT, ["n"])
+        )
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("OptionalHasElement", ["x"], ["there"]),
+                helper.make_node("Identity", ["x"], ["y"]),
+            ],
+            [helper.make_value_info("x", kind)],
+            [info("there", [], "BOOL"), helper.make_value_info("y", kind)],
+            opset=18,
+        )
+        with martlet.load(path) as model:
+            found = model.predict({"x": np.ones(2, np.float32)})
+            assert found["there"]
+            assert found["y"].tolist() == [1, 1]
+            found = model.predict({})
+            assert not found["there"]
+            assert found["y"].shape == (0,)
+
+    def test_an_operator_of_another_domain_is_named_with_its_node(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("Neg", ["x"], ["z"]),
+                helper.make_node("Frob", ["z"], ["y"], domain="my.ops", name="layer_7"),
+            ],
+            [info("x", ["n"])],
+            [info("y", ["n"])],
+            domains=["my.ops"],
+        )
+        with pytest.raises(UnsupportedModel, match=r"my\.ops:Frob.*\(node 1 .*'layer_7'\)"):
+            martlet.load(path)
+
+    @pytest.mark.parametrize("shape", [(2, 5), (0, 5)])
+    def test_rows_that_fit_no_weight_are_the_callers_to_mend(self, info, shape, tmp_path: Path):
+        from onnx import helper, numpy_helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            [info("x", ["n", "m"])],
+            [info("y", ["n", 2])],
+            initializers=[numpy_helper.from_array(np.ones((4, 2), np.float32), "w")],
+        )
+        with martlet.load(path) as model, pytest.raises(InvalidInput, match="MatMul"):
+            model.predict({"x": np.ones(shape, np.float32)})
