@@ -8,6 +8,7 @@
 #define Py_LIMITED_API 0x030B0000
 #include "buffers.h"
 #include "kernels.h"
+#include "objects.h"
 
 #define MOST_LAYERS 16
 #define MOST_WIDTH 65536
@@ -261,8 +262,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     bytes += mixed * padded(hidden) * (Py_ssize_t)sizeof(float);
     widest = padded(mixed) > widest ? padded(mixed) : widest;
-    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    Plan *plan = (Plan *)allocate(type, 0);
+    Plan *plan = new_object(type);
     if (!plan)
         return NULL;
     plan->memory = PyMem_Calloc(1, bytes + ALIGNMENT);
@@ -310,11 +310,8 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static void plan_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     PyMem_Free(((Plan *)self)->memory);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyMethodDef plan_methods[] = {
@@ -335,25 +332,12 @@ static PyType_Spec plan_spec = {
     "martlet.native._cross.Plan", sizeof(Plan), 0, Py_TPFLAGS_DEFAULT, plan_slots,
 };
 
-static PyMethodDef module_methods[] = {
-    {"use", use, METH_VARARGS,
-     "use(name=None): compute by this kernel from now on (None: the machine's best); its name."},
-    {NULL, NULL, 0, NULL},
-};
-
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_cross", NULL, -1, module_methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_cross", NULL, -1, kernel_methods, NULL, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__cross(void)
 {
     choose(NULL);
-    PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&plan_spec);
-    if (!made || !type || PyModule_AddObjectRef(made, "Plan", type) < 0) {
-        Py_XDECREF(made);
-        Py_XDECREF(type);
-        return NULL;
-    }
-    Py_DECREF(type);
-    return made;
+    return module_with(&module, &plan_spec);
 }

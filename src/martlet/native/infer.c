@@ -7,7 +7,7 @@
  * accepted here that it would refuse, nor read otherwise.
  */
 #define BLOCK_NAME "martlet.native._infer.Block"
-#include "columns.h"
+#include "inputs.h"
 
 #define MOST_ELEMENTS 0x7fffffff
 #define LONGEST_ID 128 /* of one that is read here */
@@ -334,11 +334,9 @@ static PyObject *plan_decode(PyObject *self, PyObject *args)
 static void plan_dealloc(PyObject *self)
 {
     Plan *plan = (Plan *)self;
-    PyTypeObject *type = Py_TYPE(self);
     free_inputs(&plan->inputs);
     Py_XDECREF(plan->kept);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -347,7 +345,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     (void)kwargs;
     if (!PyArg_ParseTuple(args, "O!S", &PyTuple_Type, &inputs, &output))
         return NULL;
-    Plan *plan = (Plan *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    Plan *plan = new_object(type);
     if (!plan)
         return NULL;
     plan->kept = Py_NewRef(args);
@@ -376,12 +374,6 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__infer(void)
 {
-    PyObject *m = PyModule_Create(&module);
-    PyTypeObject *plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     block_type = (PyTypeObject *)PyType_FromSpec(&block_spec);
-    if (!m || !plan_type || !block_type || PyModule_AddType(m, plan_type) < 0) {
-        Py_XDECREF(m);
-        return NULL;
-    }
-    return m;
+    return block_type ? module_with(&module, &plan_spec) : NULL;
 }

@@ -164,7 +164,7 @@ static int choose(const char *name)
     return 0;
 }
 
-/* use(name=None) of a module. */
+/* use(name=None), of each module that computes by a kernel. */
 static PyObject *use(PyObject *module, PyObject *args)
 {
     const char *name = NULL;
@@ -177,6 +177,12 @@ static PyObject *use(PyObject *module, PyObject *args)
     }
     return PyUnicode_FromString(chosen_name);
 }
+
+static PyMethodDef kernel_methods[] = {
+    {"use", use, METH_VARARGS,
+     "use(name=None): compute by this kernel from now on (None: the machine's best); its name."},
+    {NULL, NULL, 0, NULL},
+};
 
 static Py_ssize_t padded(Py_ssize_t count)
 {

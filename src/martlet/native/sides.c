@@ -11,18 +11,9 @@
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
-#include <Python.h>
-#include "keys.h"
-#include <string.h>
-
-/* How a key becomes a row. */
-typedef struct {
-    Py_buffer slots_held, known_held;
-    Slots slots;
-    const int64_t *known; /* NULL: a slot for every key from *lowest* on */
-    int64_t height, lowest;
-    int shift;
-} Index;
+#include "input_rows.h"
+#include "objects.h"
+#include "row_index.h"
 
 /* What fills a stretch of x: an input, or the row of *table* that an input names. */
 typedef struct {
@@ -51,89 +42,6 @@ typedef struct {
     Column *columns;
     Py_ssize_t column_count;
 } Sides;
-
-/* ---- arrays ------------------------------------------------------------------------------- */
-
-/* Rows that may lie apart, each in one piece. */
-typedef struct {
-    Py_buffer held;
-    const char *data;
-    Py_ssize_t count, stride, bytes;
-    char kind;
-} Rows;
-
-/* Takes the rows of the input *name*: 1; 0 where it is absent or lies otherwise, without an error. */
-static int get_rows(PyObject *inputs, PyObject *name, Rows *rows)
-{
-    PyObject *array = PyDict_GetItemWithError(inputs, name);
-    if (!array || PyObject_GetBuffer(array, &rows->held, PyBUF_STRIDES | PyBUF_FORMAT) < 0) {
-        PyErr_Clear();
-        return 0;
-    }
-    const Py_buffer *held = &rows->held;
-    const char *format = held->format ? held->format : "";
-    rows->kind = strlen(format) == 1 ? *format : 0;
-    if (rows->kind == 'q')
-        rows->kind = 'l';
-    rows->bytes = held->itemsize;
-    int good = held->ndim >= 1 && rows->kind;
-    for (int axis = held->ndim - 1; good && axis > 0; axis--) {
-        good = held->shape[axis] == 1 || held->strides[axis] == rows->bytes;
-        rows->bytes *= held->shape[axis];
-    }
-    if (!good) {
-        PyBuffer_Release(&rows->held);
-        return 0;
-    }
-    rows->data = held->buf;
-    rows->count = held->shape[0];
-    rows->stride = held->strides[0];
-    return 1;
-}
-
-/* Whether each row is *width* values of *kind*. */
-static int are(const Rows *rows, char kind, Py_ssize_t width)
-{
-    return rows->kind == kind && rows->bytes == width * rows->held.itemsize;
-}
-
-/* Whether each row is one integer. */
-static int are_keys(const Rows *rows)
-{
-    return (rows->kind == 'l' || rows->kind == 'i') && rows->bytes == rows->held.itemsize;
-}
-
-static int64_t key_at(const Rows *rows, Py_ssize_t i)
-{
-    const char *at = rows->data + i * rows->stride;
-    int64_t wide;
-    int32_t narrow;
-    if (rows->bytes == sizeof wide) {
-        memcpy(&wide, at, sizeof wide);
-        return wide;
-    }
-    memcpy(&narrow, at, sizeof narrow);
-    return narrow;
-}
-
-static int are_one(const Rows *rows)
-{
-    if (rows->count < 1)
-        return 0;
-    for (Py_ssize_t i = 1; rows->stride && i < rows->count; i++)
-        if (memcmp(rows->data, rows->data + i * rows->stride, (size_t)rows->bytes))
-            return 0;
-    return 1;
-}
-
-static int64_t row_of(const Index *index, int64_t key)
-{
-    if (!index->known) {
-        const int64_t row = find_in_span(&index->slots, index->lowest, key);
-        return row < index->height ? row : -1;
-    }
-    return find_hashed(&index->slots, index->shift, index->known, index->height, key);
-}
 
 /* ---- the user's side ---------------------------------------------------------------------- */
 
@@ -290,52 +198,6 @@ static PyObject *sides_share(PyObject *self, PyObject *args)
 
 /* ---- Sides -------------------------------------------------------------------------------- */
 
-static int get_array(PyObject *object, Py_buffer *buffer, const char *kinds, int axes)
-{
-    if (PyObject_GetBuffer(object, buffer, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
-        return -1;
-    if (!buffer->format || strlen(buffer->format) != 1 || !strchr(kinds, *buffer->format) ||
-        (axes && buffer->ndim != axes) || buffer->ndim < 1 || buffer->shape[0] < 1) {
-        PyErr_SetString(PyExc_ValueError, "an array has another dtype or shape");
-        PyBuffer_Release(buffer);
-        buffer->obj = NULL;
-        return -1;
-    }
-    return 0;
-}
-
-/* Takes over (slots, keys by row or None, lowest), of a table of *height* rows. */
-static int read_index(PyObject *given, Py_ssize_t height, Index *index)
-{
-    PyObject *slots, *known;
-    long long lowest;
-    if (!PyTuple_Check(given)) {
-        PyErr_SetString(PyExc_TypeError, "a table needs its index");
-        return -1;
-    }
-    if (!PyArg_ParseTuple(given, "OOL", &slots, &known, &lowest) ||
-        get_array(slots, &index->slots_held, "ilq", 1) < 0)
-        return -1;
-    index->slots.data = index->slots_held.buf;
-    index->slots.count = index->slots_held.shape[0];
-    index->slots.wide = index->slots_held.itemsize == 8;
-    index->lowest = lowest;
-    index->height = height;
-    if (known == Py_None)
-        return 0;
-    if (get_array(known, &index->known_held, "lq", 1) < 0)
-        return -1;
-    const int64_t count = index->slots.count;
-    index->known = index->known_held.buf;
-    if (count >= 2 && !(count & (count - 1)) && index->known_held.shape[0] <= height) {
-        index->height = index->known_held.shape[0];
-        index->shift = shift_of(count);
-        return 0;
-    }
-    PyErr_SetString(PyExc_ValueError, "slots must be a power of two, and keys as many as rows");
-    return -1;
-}
-
 /* Takes over (name, index or None, table or None, width). */
 static int read_feed(PyObject *given, Feed *feed)
 {
@@ -412,32 +274,22 @@ static int read_items(Sides *sides, PyObject *given)
     return 0;
 }
 
-static void release(Py_buffer *buffer)
-{
-    if (buffer->obj)
-        PyBuffer_Release(buffer);
-}
-
 static void sides_dealloc(PyObject *self)
 {
     Sides *sides = (Sides *)self;
-    PyTypeObject *type = Py_TYPE(self);
     release(&sides->weights);
     release(&sides->bias);
-    release(&sides->index.slots_held);
-    release(&sides->index.known_held);
+    release_index(&sides->index);
     for (Py_ssize_t f = 0; f < sides->feed_count; f++) {
         release(&sides->feeds[f].table);
-        release(&sides->feeds[f].index.slots_held);
-        release(&sides->feeds[f].index.known_held);
+        release_index(&sides->feeds[f].index);
     }
     for (Py_ssize_t c = 0; c < sides->column_count; c++)
         release(&sides->columns[c].stored);
     PyMem_Free(sides->feeds);
     PyMem_Free(sides->columns);
     Py_XDECREF(sides->kept);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyObject *sides_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -447,7 +299,7 @@ static PyObject *sides_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "OOO!O!", &weights, &bias, &PyTuple_Type, &feeds, &PyTuple_Type,
                           &items))
         return NULL;
-    Sides *sides = (Sides *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    Sides *sides = new_object(type);
     if (!sides)
         return NULL;
     sides->kept = Py_NewRef(args);
@@ -478,12 +330,5 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_sides",
 
 PyMODINIT_FUNC PyInit__sides(void)
 {
-    PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&sides_spec);
-    if (!made || !type || PyModule_AddObjectRef(made, "Sides", type) < 0) {
-        Py_XDECREF(made);
-        Py_XDECREF(type);
-        return NULL;
-    }
-    Py_DECREF(type);
-    return made;
+    return module_with(&module, &sides_spec);
 }
