@@ -15,7 +15,8 @@ from typing import Any
 import click
 import orjson
 
-from martlet.cli.output import json_option, print_json, print_table
+from martlet.cli.options import json_option, trusted_option
+from martlet.cli.output import print_json, print_table
 from martlet.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -36,7 +37,7 @@ _ERRORS: dict[int, type[MartletError]] = {
 }
 
 server_option = click.option(
-    "--server", default=URL, envvar="MARTLET_SERVER", show_default=True, help="Whom to ask."
+    "--server", default=URL, envvar="MARTLET_SERVER", show_default=True, help="The server's URL."
 )
 
 
@@ -88,12 +89,15 @@ def _read(data: str) -> bytes:
 @click.argument("model")
 @click.argument("data")
 @server_option
-@click.option("--signature", default="serving_default", show_default=True)
-@click.option("--trusted", is_flag=True, help="With a file: it may run code that it contains.")
+@click.option(
+    "--signature", default="serving_default", show_default=True, help="The signature to call."
+)
+@trusted_option
 def predict(model: str, data: str, server: str, signature: str, trusted: bool) -> None:
-    """Predict DATA with MODEL: one that a server has, or a file.
+    """Predict with a model file, or with a model on a running server.
 
-    DATA is TensorFlow Serving's JSON ('instances' or 'inputs'), @FILE, or - for standard input.
+    MODEL is a file or folder; where there is none, the name of a model on the server. DATA is
+    TensorFlow Serving's JSON ('instances' or 'inputs'), @FILE, or - for standard input.
 
     \b
     Examples:
@@ -106,8 +110,10 @@ def predict(model: str, data: str, server: str, signature: str, trusted: bool) -
         print_json(_predict_file(Path(model), body, signature, trusted))
         return
     if signature != "serving_default":
-        document = json.loads(body)
-        body = orjson.dumps({**document, "signature_name": signature})
+        from martlet.wire.tfserving.requests import parse_object
+
+        # Not orjson: it writes NaN and the infinities as null.
+        body = json.dumps({**parse_object(body), "signature_name": signature}).encode()
     print_json(ask(server, f"/v1/models/{_path(model)}:predict", body))
 
 
@@ -131,10 +137,11 @@ def _predict_file(path: Path, body: bytes, signature_name: str, trusted: bool) -
 @server_option
 @json_option
 def rank(model: str, data: str, server: str, as_json: bool) -> None:
-    """Score many items for one user with MODEL, on a running server.
+    """Score many items for one user, on a running server.
 
-    DATA is JSON, @FILE, or - for standard input: what all items share in 'context', a column for
-    each input in 'items'; or a recommender that joins the features, and the items' keys.
+    DATA is JSON, @FILE, or - for standard input. Either 'context' holds what all items share, and
+    'items' a column for each other input; or 'recommender' names a recommender that joins the
+    features, and 'items' lists the items' keys.
 
     \b
     Examples:
@@ -153,11 +160,13 @@ def rank(model: str, data: str, server: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("recommender")
-@click.option("--user", "unit", help="Whom for: the unit's key.")
-@click.option("--text-key", is_flag=True, help="The key is text, though it looks like a number.")
-@click.option("--size", type=click.IntRange(1), help="Of the slate.")
-@click.option("--context", metavar="JSON", default="{}", help="Values the model takes from here.")
-@click.option("--history", metavar="ITEMS", help="Instead of the one on file: 318,50,7.")
+@click.option("--user", "unit", help="The user's key.")
+@click.option("--text-key", is_flag=True, help="The key is text, even if it looks like a number.")
+@click.option("--size", type=click.IntRange(1), help="How many items to recommend.")
+@click.option("--context", metavar="JSON", default="{}", help="Values for the model's inputs.")
+@click.option(
+    "--history", metavar="ITEMS", help="Items seen, instead of the stored ones: 318,50,7."
+)
 @server_option
 @json_option
 def recommend(
@@ -170,7 +179,7 @@ def recommend(
     server: str,
     as_json: bool,
 ) -> None:
-    """Ask RECOMMENDER on a running server for a slate.
+    """Ask a recommender on a running server for recommendations.
 
     \b
     Examples:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from martlet.cli.output import json_option, print_json, progress, root_option, size, stages
+from martlet.cli.options import format_option, json_option, root_option, trusted_option
+from martlet.cli.output import print_json, progress, size, stages
 from martlet.cli.registry import described
 from martlet.cli.report import print_report
 from martlet.cli.rows import limit_option, limits_of, logged_rows, rows_options
@@ -16,35 +17,42 @@ from martlet.names import ModelRef
 
 @click.command("import", context_settings={"show_default": True})
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="What it becomes a version of.")
+@click.option("--name", required=True, help="The name to register it under.")
 @root_option
-@click.option("--version", type=click.IntRange(0), help="Its number.  [default: the next]")
+@click.option("--version", type=click.IntRange(0), help="Its version number.  [default: the next]")
 @click.option("--label", "labels", multiple=True, help="Point this label at it; may be repeated.")
-@click.option("--format", "format_", help="The model's format.  [default: found by content]")
-@click.option("--generation", default="", help="The id of what was trained together.")
+@format_option
+@click.option(
+    "--generation",
+    default="",
+    help="The id that everything trained together shares.",
+    show_default=False,
+)
 @click.option("--note", "notes", metavar="KEY=VALUE", multiple=True, help="Kept with the version.")
-@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
-@click.option("--as-is", is_flag=True, help="Register the file and do nothing else to it.")
+@trusted_option
+@click.option("--as-is", is_flag=True, help="Register the file as it is, without converting it.")
 @click.option(
     "--user-input",
     "user_inputs",
     multiple=True,
-    help="An input that is the user's or the context's: the model is split; may be repeated.",
+    help="Split the model: this input belongs to the user or the context; may be repeated.",
 )
 @click.option(
-    "--live-tables", is_flag=True, help="Take tables out whatever that gains: rows can be set."
+    "--live-tables",
+    is_flag=True,
+    help="Take tables out of the model even if that is no faster, so that rows can be set.",
 )
 @click.option(
     "--items",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Every item (CSV, JSON lines, Parquet, a feature table): their part is computed now.",
+    help="All items, whose part is computed now (CSV, JSON lines, Parquet or a feature table).",
 )
 @rows_options
 @limit_option
 @click.option(
     "--original",
     type=click.Path(path_type=Path),
-    help="What PATH was converted from: it must answer the same, or is refused.",
+    help="The model that PATH was converted from; PATH is refused unless it answers the same.",
 )
 @json_option
 def import_(
@@ -69,12 +77,12 @@ def import_(
     original: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring PATH online as a version: a model, table or recommender.
+    """Bring a model, table or recommender online as a version.
 
-    What it is, is found by content. A model is audited, converted, its lookups rewritten, its
-    tables taken out, and each result compared with the original: what is proved equal and is
-    faster serves, else the file as it is, and the report says why. A table comes as .npz (keys,
-    vectors), .csv (features, the key first) or .json (lists by key).
+    What PATH is, is found by content. A model is audited and converted, its embedding lookups
+    become gathers, its tables leave the graph, and each step is compared with the original. The
+    fastest form that was proved equal serves; if none is faster, the file serves as it is. A table
+    comes as .npz (keys, vectors), .csv (features, the key first) or .json (lists by key).
 
     \b
     Examples:
@@ -157,7 +165,7 @@ def import_(
 @root_option
 @json_option
 def report(name: str, root: Path, as_json: bool) -> None:
-    """Show what bringing NAME online found and did.
+    """Show what importing a model found and did.
 
     NAME may say a version: ctr, ctr@3, ctr@stable.
 

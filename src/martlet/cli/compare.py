@@ -1,4 +1,4 @@
-"""``martlet audit``, ``convert`` and ``compare``: the steps of bringing a model online, alone."""
+"""``martlet audit``, ``convert`` and ``compare``: single steps of bringing a model online."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from martlet.cli.output import json_option, print_json, stages
+from martlet.cli.options import format_option, json_option, trusted_option
+from martlet.cli.output import print_json, stages
 from martlet.cli.report import print_audit, print_certificate
 from martlet.cli.rows import limit_option, limits_of, logged_rows, rows_options
 from martlet.errors import UnsupportedModel
@@ -14,8 +15,8 @@ from martlet.errors import UnsupportedModel
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "format_", help="The model's format.  [default: found by content]")
-@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@format_option
+@trusted_option
 @rows_options
 @json_option
 def audit(
@@ -28,9 +29,10 @@ def audit(
     segments: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show what the model at PATH ignores, demands, leaks and gives.
+    """Show which inputs of a model matter, and what it gives.
 
-    It is found by running the model.
+    Found by running the model at PATH: inputs that change nothing, inputs that a request must carry
+    all the same, inputs that give the label away, and the range of each output.
 
     \b
     Examples:
@@ -53,9 +55,9 @@ def audit(
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("made", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--signature", help="Which way to call it.  [default: serving_default]")
-@click.option("--format", "format_", help="The model's format.  [default: found by content]")
-@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@click.option("--signature", help="The signature to convert.  [default: serving_default]")
+@format_option
+@trusted_option
 @limit_option
 @json_option
 def convert(
@@ -67,10 +69,10 @@ def convert(
     limits: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Convert the model at PATH to ONNX (MADE), and compare the two.
+    """Convert a model to ONNX, and compare the two.
 
-    The certificate is written beside, as MADE.certificate.json. The command fails where a limit is
-    passed, and leaves the file for you to look at.
+    The model at PATH becomes the ONNX file MADE, and MADE.certificate.json beside it says how they
+    compare. If a limit is exceeded, the command fails and leaves the file for you to look at.
 
     \b
     Examples:
@@ -93,8 +95,8 @@ def convert(
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("candidate", type=click.Path(path_type=Path))
 @click.option("--original-format", help="The original's format.  [default: found by content]")
-@click.option("--format", "format_", help="The candidate's.  [default: found by content]")
-@click.option("--trusted", is_flag=True, help="The files may run code that they contain (pickle).")
+@click.option("--format", "format_", help="The candidate's format.  [default: found by content]")
+@trusted_option
 @rows_options
 @limit_option
 @json_option
@@ -111,10 +113,10 @@ def compare(
     limits: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say whether CANDIDATE answers as ORIGINAL does, and where not.
+    """Compare two models: do they answer the same, and if not, where.
 
-    Both are asked with random rows, rows at the edges, and logged ones if given. The command
-    fails where a limit is passed.
+    ORIGINAL and CANDIDATE are asked with random rows, rows at the edges of the inputs, and logged
+    rows if given. The command fails if a limit is exceeded.
 
     \b
     Examples:
@@ -132,4 +134,4 @@ def compare(
             found = compared(judge, candidate, format_, allowed)
     print_json(found.to_json()) if as_json else print_certificate(found)
     if not found.passed:
-        raise UnsupportedModel(f"{candidate} is past the limits")
+        raise UnsupportedModel(f"{candidate} differs from {original} by more than the limits")

@@ -44,21 +44,23 @@ console = Console()
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A MovieLens folder (ml-latest-small, ml-100k or ml-1m).  [default: data made here]",
+    help="A MovieLens folder (ml-latest-small, ml-100k or ml-1m).  [default: generated data]",
 )
-@click.option("--users", default=600, help="Of the data made here.")
-@click.option("--items", default=1000, help="Of the data made here.")
-@click.option("--ratings", default=60_000, help="Of the data made here.")
-@click.option("--seed", default=0, help="The same seed and sizes give the same data.")
+@click.option("--users", default=600, help="Users in the generated data.")
+@click.option("--items", default=1000, help="Items in the generated data.")
+@click.option("--ratings", default=60_000, help="Ratings in the generated data.")
+@click.option("--seed", default=0, help="The same seed and sizes generate the same data.")
 @click.option(
+    "--output",
     "--out",
+    "out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("run"),
-    help="Where the data, files and registry go.",
+    help="The folder for the data, files and registry.",
 )
-@click.option("--rest-port", default=8501, help="Of the server; another if it is taken.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Of the server.")
-@click.option("--once", is_flag=True, help="Stop when all is shown, instead of serving on.")
+@click.option("--rest-port", default=8501, help="The server's HTTP port; another if it is taken.")
+@click.option("--workers", type=click.IntRange(1, 256), help="The server's processes.")
+@click.option("--once", is_flag=True, help="Stop at the end instead of serving on.")
 def demo(
     data: Path | None,
     users: int,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table, print_tree
+from martlet.cli.options import format_option, json_option, trusted_option
+from martlet.cli.output import print_json, print_table, print_tree
 
 if TYPE_CHECKING:
     from martlet.servable import Servable
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "format_", help="The model's format.  [default: found by content]")
-@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@format_option
+@trusted_option
 @json_option
 def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> None:
-    """Show what the model at PATH takes and gives.
+    """Show the inputs and outputs of a model.
 
     \b
     Examples:
@@ -34,7 +35,7 @@ def inspect(path: Path, format_: str | None, trusted: bool, as_json: bool) -> No
     name = format_ or formats.sniff(path).name
     servable = formats.load(path, formats.LoadOptions(trusted=trusted), name)
     if isinstance(servable, Paired):
-        servable = servable.original  # it takes and gives the same, and can say more of itself
+        servable = servable.original  # the same signatures, and it can describe itself
     about = _about(servable)
     if as_json:
         print_json(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from textwrap import wrap
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import orjson
@@ -16,44 +15,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 _NO_TERMINAL = 500
 """Characters of a line that goes to a pipe or a file."""
-
-DEFAULT_ROOT = Path("martlet-registry")
-
-
-def json_option(function: Function) -> Function:
-    """Add ``--json``: what a script reads."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(
-        function
-    )
-
-
-def root_option(function: Function) -> Function:
-    """Add ``--root``: the registry's folder."""
-    return click.option(
-        "--root",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_ROOT,
-        envvar="MARTLET_ROOT",
-        show_default=True,
-        show_envvar=True,
-        help="The registry's folder.",
-    )(function)
-
-
-def redis_option(function: Function) -> Function:
-    """Add ``--redis``: where rows are shared by machines."""
-    return click.option(
-        "--redis",
-        metavar="URL",
-        default="",
-        envvar="MARTLET_REDIS",
-        show_envvar=True,
-        help="Tell all machines that share the table's rows here.",
-    )(function)
 
 
 def print_json(value: object) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table, progress, root_option, size
+from martlet.cli.options import json_option, root_option
+from martlet.cli.output import print_json, print_table, progress, size
 from martlet.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", required=False)
 @root_option
-@click.option("--all", "deleted", is_flag=True, help="Also versions whose files are gone.")
-@click.option("--verify", is_flag=True, help="Read every file and compare its digest.")
+@click.option("--all", "deleted", is_flag=True, help="Include deleted versions.")
+@click.option("--verify", is_flag=True, help="Read every file and check its digest.")
 @json_option
 def models(name: str | None, root: Path, deleted: bool, verify: bool, as_json: bool) -> None:
     """List what is registered: models, tables and recommenders.
@@ -74,12 +75,12 @@ def _verify(registry: Registry, found: list[Version]) -> None:
 @click.argument("version", type=int, required=False)
 @click.argument("label", required=False)
 @root_option
-@click.option("--remove", metavar="LABEL", help="Take this label away.")
+@click.option("--remove", metavar="LABEL", help="Remove this label.")
 @json_option
 def label(
     name: str, version: int | None, label: str | None, root: Path, remove: str | None, as_json: bool
 ) -> None:
-    """Point LABEL at VERSION of NAME, or show how labels moved.
+    """Point a label at a version, or show how labels moved.
 
     A server that serves the registry follows within about a second.
 
@@ -116,7 +117,7 @@ def label(
 @click.option("--restore", is_flag=True, help="Let it serve again.")
 @json_option
 def retire(reference: str, root: Path, restore: bool, as_json: bool) -> None:
-    """Keep a version, but let it serve no more.
+    """Keep a version, but stop serving it.
 
     A server that serves the registry follows within about a second. A version that a label names
     cannot be retired: move the label first.
@@ -140,8 +141,8 @@ def retire(reference: str, root: Path, restore: bool, as_json: bool) -> None:
 def delete(reference: str, root: Path, as_json: bool) -> None:
     """Remove the files of a version, for good.
 
-    What is known of it stays (``martlet models --all``), and its number stays taken. A version
-    that a label names cannot be deleted: move the label first.
+    Its record stays (``martlet models --all``), and its number is not used again. A version that a
+    label names cannot be deleted: move the label first.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Options that the commands which compare models share: logged rows, and limits."""
+"""Options of the commands that compare models: logged rows, and limits."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# A model is asked for what it refuses, on purpose: TensorFlow would log each refusal.
+# Models are asked on purpose what they refuse: TensorFlow would log each refusal.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def rows_options(function: Function) -> Function:
-    """Add the options of what logged rows are, and which of their columns say what."""
+    """Add the options for logged rows: the file, and what its columns mean."""
     for option in (
         click.option(
-            "--segment", "segments", multiple=True, help="A column to tell apart; may be repeated."
+            "--segment",
+            "segments",
+            multiple=True,
+            help="A column whose values are compared one by one; may be repeated.",
         ),
         click.option(
-            "--group", help="The column that says whose a row is: order is compared in it."
+            "--group", help="The column with the user of a row: order is compared within a user."
         ),
-        click.option("--label-column", help="The column with what came of a row, 0 or 1."),
+        click.option("--label-column", help="The column with the outcome of a row, 0 or 1."),
         click.option(
             "--rows",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Logged rows to ask with (CSV, JSON lines, Parquet).",
+            help="A file of logged requests to ask with (CSV, JSON lines or Parquet).",
         ),
     ):
         function = option(function)
@@ -45,7 +48,13 @@ def rows_options(function: Function) -> Function:
 def logged_rows(
     rows: Path | None, label: str | None, group: str | None, segments: tuple[str, ...]
 ) -> Logged | None:
-    """Return what those options say; None without ``--rows``."""
+    """
+    Return the rows that those options describe; None without ``--rows``.
+
+    Raises:
+        InvalidInput: columns are named, and no file; or the file does not have them.
+        ModelNotFound: there is no such file.
+    """
     from martlet.convert.asking.rows import read_rows
 
     if rows is None:
@@ -62,7 +71,7 @@ def limit_option(function: Function) -> Function:
         "limits",
         metavar="KEY=VALUE",
         multiple=True,
-        help="How far answers may be off, such as relative=1e-4 or auc=0.001; may be repeated.",
+        help="How far answers may differ, such as relative=1e-4 or auc=0.001; may be repeated.",
     )(function)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from martlet.fleet.scaling import Bounds
 
 _LEAST_HANG_S = 0.5
-"""A loop that is well says so four times a second."""
+"""A worker's loop beats four times a second: a shorter limit would replace healthy workers."""
 
 
 @click.command(context_settings={"show_default": True, "ignore_unknown_options": True})
@@ -45,101 +45,106 @@ _LEAST_HANG_S = 0.5
 @click.option(
     "--rest-port",
     type=int,
-    help="For HTTP; 0 picks a free one and prints it.  [default: 8501]",
+    help="The HTTP port; 0 picks a free one and prints it.  [default: 8501]",
 )
 @click.option(
     "--grpc-port",
     type=int,
-    help="For gRPC; 0 picks a free one.  [default: no gRPC; 8500 with tensorflow_model_server's "
-    "flags]",
+    help="The gRPC port; 0 picks a free one.  [default: no gRPC; 8500 with "
+    "tensorflow_model_server's flags]",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    help="Processes.  [default: one for each core; 1 with tensorflow_model_server's flags]",
+    help="Worker processes.  [default: one for each core; 1 with tensorflow_model_server's flags]",
 )
 @click.option(
     "--workers-min",
     type=click.IntRange(1, 256),
-    help="Fewest processes, where their number follows the load.  [default: 1]",
+    help="The fewest workers, if their number follows the load.  [default: 1]",
 )
 @click.option(
     "--workers-max",
     type=click.IntRange(1, 256),
-    help="Most processes: their number follows the load.  [default: it is fixed]",
+    help="The most workers: their number follows the load.  [default: it is fixed]",
 )
 @click.option(
     "--target-p95-ms",
     default=0.0,
-    help="Start another process while the p95 of the answers is above; 0: by queues and busy "
-    "processes alone.",
+    help="Start another worker while the p95 latency is above this; 0: go by queues and busy "
+    "workers alone.",
 )
 @click.option(
     "--shrink-s",
     default=30.0,
-    help="How long one process fewer must have sufficed before one leaves.",
+    help="How long one worker fewer must have been enough before one leaves.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), default=1, help="That one call of a model may use."
+    "--threads", type=click.IntRange(1), default=1, help="Threads that one call of a model may use."
 )
-@click.option("--trusted", is_flag=True, help="Model files may run code that they contain.")
+@click.option("--trusted", is_flag=True, help="Allow model files to run code that they contain.")
 @click.option(
     "--max-body-bytes",
     type=click.IntRange(1),
     default=64 << 20,
-    help="A larger request body is refused.",
+    help="Refuse larger request bodies.",
 )
 @click.option(
     "--drain-s",
     type=click.FloatRange(0),
     default=30.0,
-    help="How long requests may finish after SIGTERM.",
+    help="How long requests may take to finish after SIGTERM.",
 )
 @click.option(
     "--model-settings",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="How each model is run (a TOML file): isolation, queue, batches, deadline.",
+    help="A TOML file that says how each model is run: isolation, queue, batches, deadline.",
 )
 @click.option(
     "--memory-mb",
     type=click.IntRange(0),
     default=0,
-    help="Refuse a version that would take the workers past this together; 0: no limit.",
+    help="Memory that the workers together may hold; a version that needs more is refused; "
+    "0: no limit.",
 )
-@click.option("--fixed-tables", is_flag=True, help="Nobody may set rows of tables over HTTP.")
+@click.option("--fixed-tables", is_flag=True, help="Refuse changes of table rows over HTTP.")
 @click.option(
     "--on-demand",
     is_flag=True,
-    help="Open a model when it is asked for; where --memory-mb would be passed, close the longest "
-    "unused.",
+    help="Open a model when it is asked for; to stay within --memory-mb, close those unused the "
+    "longest.",
 )
 @click.option(
     "--transition",
     type=click.Choice(["availability", "resource"]),
     default="availability",
-    help="A new version is opened beside the old one, or after it has gone.",
+    help="Open a new version beside the old one (availability), or after closing it (resource).",
 )
 @click.option(
-    "--redis", metavar="URL", default="", help="Share the rows of tables with other machines here."
+    "--redis",
+    metavar="URL",
+    default="",
+    show_default=False,
+    help="Share the rows of tables with other machines through this Redis.",
 )
 @click.option(
     "--hang-s",
     type=click.FloatRange(_LEAST_HANG_S),
     default=30.0,
-    help="A worker that stands still longer is replaced.",
+    help="Replace a worker that hangs for longer.",
 )
 @click.option(
     "--load-s",
     type=click.FloatRange(0, min_open=True),
     default=600.0,
-    help="A version that takes longer to open has failed.",
+    help="Give up a version that takes longer to open.",
 )
 @click.option("--log-level", default="warning", help="debug, info, warning or error.")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="Lines for people, or a JSON object a line.",
+    help="Lines for people, or one JSON object a line.",
 )
 @click.argument("tensorflow_flags", nargs=-1, type=click.UNPROCESSED)
 def serve(
@@ -172,7 +177,7 @@ def serve(
 ) -> None:
     """Serve models and recommenders over HTTP and gRPC.
 
-    SIGTERM or Ctrl-C ends it, once what is under way is answered.
+    SIGTERM or Ctrl-C stops it once the requests under way are answered.
 
     The flags of tensorflow_model_server are taken under their own names (--port,
     --rest_api_port, --model_name, --model_base_path, --model_config_file, ...).

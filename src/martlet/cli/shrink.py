@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table, size, stages
+from martlet.cli.options import format_option, json_option, trusted_option
+from martlet.cli.output import print_json, print_table, size, stages
 from martlet.cli.rows import logged_rows, rows_options
 from martlet.errors import MissingExtra
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"show_default": True})
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "format_", help="The model's format.  [default: found by content]")
-@click.option("--trusted", is_flag=True, help="The file may run code that it contains (pickle).")
+@format_option
+@trusted_option
 @click.option(
     "--method",
     "methods",
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
     "  [default: all, with usual shares]",
 )
 @rows_options
-@click.option("--rank-correlation", default=0.999, help="The least that is allowed (Spearman's).")
+@click.option("--rank-correlation", default=0.999, help="The least allowed (Spearman's).")
 @click.option("--top-k-overlap", default=0.99, help="The least share of the ten best that stays.")
-@click.option("--auc", default=1e-3, help="The most that the AUC may change, where labels are.")
+@click.option("--auc", default=1e-3, help="The most the AUC may change, with labels.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the chosen one here."
+    "--output",
+    "--out",
+    "out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the chosen model here.",
 )
 @json_option
 def shrink(
@@ -57,13 +62,13 @@ def shrink(
 ) -> None:
     """Make a net smaller in several ways, and show what each costs.
 
-    The judge is the model at PATH in its own library, over logged rows, or random ones where none
-    are given. The fastest within the damage that is allowed is chosen.
+    Each is compared with the model at PATH in its own library, on logged rows, or on random ones if
+    none are given. The fastest that stays within the allowed damage is chosen.
 
     \b
     Examples:
       martlet shrink ranker.onnx --rows logged.csv --group userId
-      martlet shrink saved_model/ --method int8 --method prune-units:0.25 --out small.onnx
+      martlet shrink saved_model/ --method int8 --method prune-units:0.25 --output small.onnx
       martlet import small.onnx --name ctr --original saved_model/ --limit relative=inf ...
     """
     from martlet.convert.parity.judge import judging
@@ -110,7 +115,8 @@ def _tried(
         model = judge.to_onnx(model)
     else:
         say("converting it to ONNX")
-        # Converters lose assertions; what a graph may be asked is no size of it.
+        # Converters lose assertions, so the ranges of the inputs are the original's, not the
+        # graph's.
         found = conversion(judge, model, Limits(same_refusals=False))
         found.demand(f"its conversion from {judge.format}")
     # What is allowed is damage to what is asked in practice: edges are for exact steps.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table, redis_option, root_option
+from martlet.cli.options import json_option, redis_option, root_option
+from martlet.cli.output import print_json, print_table
 from martlet.cli.table_follow import follow
 from martlet.cli.table_opening import apply, key_of, open_file, open_table
 from martlet.cli.table_precision import precision
@@ -30,7 +31,7 @@ _NUMBERS = {"ignore_unknown_options": True}  # -0.5 is a component, and no optio
 def table() -> None:
     """Read and set rows of an embedding table while it is served.
 
-    NAME is a registered table (items, items@3, items@stable), a table within a registered package
+    NAME is a registered table (items, items@3, items@stable), a table in a registered package
     (ctr/item_id), or a table file.
     """
 
@@ -45,7 +46,7 @@ table.add_command(precision)
 @root_option
 @json_option
 def get(name: str, keys: tuple[str, ...], root: Path, as_json: bool) -> None:
-    """Show the vectors of KEYS as servers have them now.
+    """Show the vectors of keys as servers have them now.
 
     \b
     Examples:
@@ -67,12 +68,14 @@ def get(name: str, keys: tuple[str, ...], root: Path, as_json: bool) -> None:
 @table.command("rows")
 @click.argument("name")
 @click.option("--live", is_flag=True, help="Only rows that were set since the table was imported.")
-@click.option("--start", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--start", type=click.IntRange(0), default=0, show_default=True, help="Rows to skip.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows to show."
+)
 @root_option
 @json_option
 def rows(name: str, live: bool, start: int, limit: int, root: Path, as_json: bool) -> None:
-    """List keys and vectors.
+    """List keys and their vectors.
 
     \b
     Examples:
@@ -95,7 +98,7 @@ def rows(name: str, live: bool, start: int, limit: int, root: Path, as_json: boo
     metavar="FILE",
     help="Rows from .npz, .csv, .parquet or .jsonl; - reads JSON lines from standard input.",
 )
-@click.option("--generation", default="", help="Refuse if the table is of another generation.")
+@click.option("--generation", default="", help="Refuse unless the table is of this generation.")
 @redis_option
 @root_option
 @json_option
@@ -109,9 +112,9 @@ def set_(
     root: Path,
     as_json: bool,
 ) -> None:
-    """Set the vector of KEY to VALUES, or many rows from a file.
+    """Set the vector of a key, or many rows from a file.
 
-    Servers answer with it within a second. It is on disk when the command ends.
+    Servers use it within a second. It is on disk when the command ends.
 
     \b
     Examples:
@@ -136,14 +139,16 @@ def set_(
 @table.command("remove", context_settings=_NUMBERS)
 @click.argument("name")
 @click.argument("keys", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every row that was set.")
+@click.option("--all", "everything", is_flag=True, help="Take back every row that was set.")
 @redis_option
 @root_option
 @json_option
 def remove(
     name: str, keys: tuple[str, ...], everything: bool, redis: str, root: Path, as_json: bool
 ) -> None:
-    """Take rows back: KEYS are again as imported, or unknown.
+    """Take back rows that were set.
+
+    KEYS are again as imported, or unknown.
 
     \b
     Examples:
@@ -167,7 +172,7 @@ def remove(
 @root_option
 @json_option
 def stats(name: str, root: Path, as_json: bool) -> None:
-    """Show what a table holds, and how much of it was set since.
+    """Show what a table holds, and how many rows were set.
 
     \b
     Examples:
@@ -202,13 +207,13 @@ def stats(name: str, root: Path, as_json: bool) -> None:
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a table file here; needed where NAME is a file.",
+    help="Write a table file here; required if NAME is a file.",
 )
 @click.option(
     "--precision",
     "to_precision",
     type=click.Choice(["float32", "float16", "int8"]),
-    help="Of the new version's rows.  [default: as they are]",
+    help="How the new version stores vectors.  [default: as now]",
 )
 @root_option
 @json_option
@@ -217,7 +222,7 @@ def compact(
 ) -> None:
     """Fold the rows that were set into a new version of the table.
 
-    Servers turn to it as to any new version. The version before takes no more rows.
+    Servers switch to it as to any new version. The old version takes no more rows.
 
     \b
     Examples:

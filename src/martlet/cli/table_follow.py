@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.output import json_option, print_json, redis_option, root_option
+from martlet.cli.options import json_option, redis_option, root_option
+from martlet.cli.output import print_json
 from martlet.cli.table_opening import open_table, shared_rows
 from martlet.errors import InvalidInput
 
@@ -27,10 +28,10 @@ _TELL_S = 10.0
 @click.command("follow")
 @click.argument("name")
 @click.argument("source", required=False)
-@click.option("--listen", metavar="ADDRESS", help="Take lines from all who connect here.")
-@click.option("--once", is_flag=True, help="End at the end of the file.")
+@click.option("--listen", metavar="ADDRESS", help="Take lines from clients that connect here.")
+@click.option("--once", is_flag=True, help="Stop at the end of the file.")
 @redis_option
-@click.option("--sync-s", default=1.0, show_default=True, help="Bring rows to disk so often.")
+@click.option("--sync-s", default=1.0, show_default=True, help="How often rows are synced to disk.")
 @root_option
 @json_option
 def follow(
@@ -48,10 +49,10 @@ def follow(
     SOURCE is a file of JSON lines; - is standard input.
 
     A line is {"key": 42, "vector": [0.1, 0.2]} or {"key": 42, "remove": true}. A line that does
-    not fit is counted, told of, and passed over. A file is followed on from where it was left.
+    not fit is counted, reported and skipped. A file is followed from where the last run stopped.
 
-    With --redis what comes is told to all machines; without SOURCE and --listen, what they are told
-    is applied here, as a server with --redis does by itself.
+    With --redis, updates go to all machines. With --redis alone (no SOURCE, no --listen), updates
+    from other machines are applied here, as a server with --redis does by itself.
 
     \b
     Examples:

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import click
 
-from martlet.cli.output import json_option, print_json, print_table, root_option, size
+from martlet.cli.options import json_option, root_option
+from martlet.cli.output import print_json, print_table, size
 from martlet.cli.table_opening import open_table
 from martlet.errors import InvalidInput
 
 
 @click.command("precision")
 @click.argument("name")
-@click.option("--queries", metavar="TABLE", help="Whose rows ask.  [default: some of NAME's own]")
-@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Of queries.")
+@click.option("--queries", metavar="TABLE", help="The table of query vectors.  [default: NAME]")
 @click.option(
-    "-k", type=click.IntRange(1), default=10, show_default=True, help="The length of a list."
+    "--count", type=click.IntRange(1), default=200, show_default=True, help="How many queries."
+)
+@click.option(
+    "-k", type=click.IntRange(1), default=10, show_default=True, help="How many rows a list shows."
 )
 @root_option
 @json_option
@@ -26,9 +29,9 @@ def precision(
 ) -> None:
     """Measure what float16 and int8 rows would do to the ranking.
 
-    Each query ranks all rows, once by the vectors as they are and once as the precision keeps
-    them. Overlap: of the first k. NDCG: of the new list, where an item's worth is its place in
-    the old one. Spearman: of the old list's first thousand.
+    Each query ranks all rows twice: by the vectors as they are, and as the precision stores them.
+    Overlap: how much of the first k stays. NDCG: of the new list, with gains from the places in the
+    old one. Spearman: rank correlation over the old list's first thousand.
 
     \b
     Examples:
