@@ -1,4 +1,4 @@
-"""A few words of shared memory: which roster is in force, and how each worker fares."""
+"""The board: a few words of shared memory for the roster in force and the workers' heartbeats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MS = 1000.0
 
 
 class Word(IntEnum):
-    """What a worker tells of itself, one word each. Sums only rise: who reads takes differences."""
+    """What a worker writes about itself. Sums only rise: readers take differences."""
 
     BEATEN_MS = 0
     BEATS = 1
@@ -20,11 +20,11 @@ class Word(IntEnum):
     RESIDENT = 4
     """Versions opened on demand that are open now."""
     RESIDENT_BYTES = 5
-    """That they take."""
+    """Bytes that those take."""
     OPENED = 6
-    """Versions opened on demand so far, by this worker and those whose place it took."""
+    """Versions opened on demand so far, by this worker and by those that had its index before."""
     EVICTED = 7
-    """Versions closed for others so far, likewise."""
+    """Versions closed so far to make room for others; counted as OPENED is."""
 
 
 class Board:
@@ -34,7 +34,7 @@ class Board:
     Reads and writes of a word are whole. Times are time.monotonic(), which all processes share.
 
     Args:
-        workers: How many there may be.
+        workers: The most there may be at a time.
     """
 
     def __init__(self, workers: int) -> None:
@@ -60,7 +60,7 @@ class Board:
             self.write(index, word, self.read(index, word) + more)
 
     def gone(self, index: int) -> None:
-        """Note that worker *index* has ended: what it held is free, what it did stays counted."""
+        """Note that worker *index* has ended: it holds nothing now; its sums stay."""
         for word in (Word.RESIDENT, Word.RESIDENT_BYTES):
             self.write(index, word, 0)
 
@@ -69,9 +69,9 @@ class Board:
         return self.read(index, Word.BEATEN_MS) / _MS
 
     def read(self, index: int, word: Word) -> int:
-        """Return what worker *index* wrote there last."""
+        """Return the *word* that worker *index* wrote last."""
         return self._words[1 + index * len(Word) + word]
 
     def write(self, index: int, word: Word, value: int) -> None:
-        """Write *value*: worker *index* its own words alone."""
+        """Write a *word* of worker *index*, which alone may write it."""
         self._words[1 + index * len(Word) + word] = value

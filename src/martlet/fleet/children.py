@@ -16,7 +16,7 @@ from typing import NoReturn
 log = logging.getLogger(__name__)
 
 _OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-"""That the supervisor handles, and a child otherwise."""
+"""The supervisor's signals: a child starts with their default handlers."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Child:
 
 def start(body: Callable[[Connection], int], shut: Callable[[], None]) -> Child:
     """
-    Fork a child that runs *body* with its end of the pipe and exits with what that returns.
+    Fork a child that runs *body* with its end of the pipe, and exits with the status it returns.
 
     Args:
         shut: Closes, in the child, what belongs to the parent alone.
@@ -38,7 +38,7 @@ def start(body: Callable[[Connection], int], shut: Callable[[], None]) -> Child:
     sys.stderr.flush()
     ours, theirs = Pipe()
     parent = os.getpid()
-    # A signal that comes at once waits for the child: with our own handlers it would be lost there.
+    # Block signals until the child has its own handlers: ours, inherited, would swallow them.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
     try:
         pid = os.fork()
@@ -66,7 +66,7 @@ def _live(
         # Ctrl-C reaches the whole group: the supervisor alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        # A crash in native code, or our SIGABRT to one that hangs, leaves each thread's stack.
+        # A crash in native code, or our SIGABRT to a hung child, then logs every thread's stack.
         faulthandler.enable()
         shut()
         _die_with(parent)
@@ -82,7 +82,7 @@ def _live(
 
 
 def _die_with(parent: int) -> None:
-    """Have Linux end this process with its parent: no child outlives a killed supervisor."""
+    """Have Linux end this process when its parent dies: no child outlives a killed supervisor."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""What the workers did of late: from what they counted, their beats, and the system's clocks."""
+"""The gauge: how busy the workers were lately, from their counts, heartbeats and CPU times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from martlet.fleet.scaling import Sample
 from martlet.monitor.counts import Histogram, Totals
 
 WINDOW_S = 3.0
-"""Of which a sample tells."""
+"""The span that a sample describes, seconds."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -43,8 +43,8 @@ class Gauge:
     Takes samples: differences of sums that only rise.
 
     Args:
-        board: Where workers note how their lanes fare.
-        totals: What all of them counted.
+        board: Has the workers' heartbeats and how full their lanes were.
+        totals: Returns what all workers together have counted.
     """
 
     def __init__(self, board: Board, totals: Callable[[], Totals]) -> None:
@@ -53,11 +53,11 @@ class Gauge:
         self._readings: deque[_Reading] = deque()
 
     def forget(self) -> None:
-        """Begin again: the workers are not those of before."""
+        """Begin again, because the set of workers has changed."""
         self._readings.clear()
 
     def sample(self, workers: Mapping[int, int], now: float) -> Sample | None:
-        """Return what *workers* (process ids by number) did of late; None: it is too early."""
+        """Return a sample of *workers* (process ids by index); None: it is too early for one."""
         reading = self._read(workers, now)
         self._readings.append(reading)
         while len(self._readings) > 2 and self._readings[1].at <= now - WINDOW_S:
@@ -104,7 +104,7 @@ class Gauge:
 
 
 def _busy(old: _Worker, new: _Worker, passed_s: float) -> float:
-    """Return how busy a worker was: its loop and threads on the one core, or its fullest lane."""
+    """Return how busy a worker was, 0 to 1: its CPU time on one core, or its fullest lane."""
     cpu = min(1.0, (new.cpu_s - old.cpu_s) / passed_s)
     return max(cpu, _mean(old.full_permille, new.full_permille, old, new) / 1000)
 
@@ -114,11 +114,11 @@ def _mean(before: int, after: int, old: _Worker, new: _Worker) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return how long a process, all its threads together, has worked; 0: it is gone."""
+    """Return the CPU time of a process, all threads together; 0 if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0.0
-    # The name, in brackets, may hold anything: count from behind it (proc(5): utime, stime).
+    # The name, in brackets, may hold anything: count fields after it (proc(5): utime, stime).
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

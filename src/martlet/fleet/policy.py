@@ -1,4 +1,4 @@
-"""When a worker that ended is started again, and when one that is silent is ended: decisions."""
+"""When a worker that ended is restarted, and when a silent one is ended: pure decisions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Patience:
     How long the supervisor waits for a child.
 
     Args:
-        hang_s: For a worker's loop to turn: a model that computes on it blocks it.
-        load_s: For a version to open, on a worker or on trial. A load may hold a worker's
-            interpreter as long (a library's import), so its loop may stand still then.
+        hang_s: For a worker's loop to turn; a model that computes on the loop blocks it.
+        load_s: For a version to open, in a worker or on trial. A load may block a worker's
+            loop all that time, since importing a library holds the interpreter.
     """
 
     hang_s: float = 30.0
@@ -37,9 +37,9 @@ def respawn_at(life: Life, now: float, answered: bool = False) -> tuple[float, i
     """
     Return when to start the worker again, and its count of early ends from now on.
 
-    A worker that had run for a while comes back at once: whatever killed it is rare. One that
-    keeps ending early waits twice as long each time, so that a broken model does not burn a core;
-    but once the server has *answered*, a worker is missed, and waits half a second at most.
+    A worker that had run for a while is restarted at once: whatever killed it is rare. One that
+    keeps ending early waits twice as long each time, so that a broken model does not burn a core.
+    Once the server has *answered*, clients need the worker, so it waits half a second at most.
 
     >>> respawn_at(Life(started_at=0.0), now=60.0)
     (60.0, 0)

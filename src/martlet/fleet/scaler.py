@@ -1,4 +1,4 @@
-"""Keeps as many workers as are needed: measures, has it decided, says so."""
+"""The scaler: measures the load, and has ``scaling`` decide how many workers there should be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from martlet.fleet.scaling import MOST_PATIENCE, Bounds, Decision, Sample, decid
 log = logging.getLogger(__name__)
 
 FILE = "workers.json"
-"""In the folder of the workers' counts: what any of them tells whoever asks."""
+"""In the folder of the workers' counts: what ``GET /workers`` shows, whichever worker answers."""
 
 _REMEMBERED = 50
 _TOLD = 20
@@ -28,8 +28,8 @@ class Scaler:
 
     Args:
         bounds: What the operator asked for.
-        gauge: Measures.
-        folder: Where it writes what it knows, for the workers to tell.
+        gauge: Measures the load.
+        folder: Where it writes ``FILE``, for the workers to read.
     """
 
     def __init__(self, bounds: Bounds, gauge: Gauge, folder: Path) -> None:
@@ -48,11 +48,11 @@ class Scaler:
         Return how many workers there should be.
 
         Args:
-            ready: Process ids, by number, of those that answer.
-            workers: How many there are, those that are still starting too.
+            ready: The process ids, by index, of the workers that answer.
+            workers: How many there are, including those that are still starting.
         """
         if len(ready) != workers or workers != self._ready:
-            # What others measured, or fewer, says nothing of these.
+            # Samples of another set of workers say nothing about these.
             self._ready = len(ready)
             self._samples.clear()
             self._gauge.forget()

@@ -1,4 +1,4 @@
-"""How many workers there should be: decided from what was measured, with the reason."""
+"""How many workers there should be: a pure decision from samples, with its reason."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 BUSY = 0.85
-"""Workers that are busier than this are too few."""
+"""Busier than this: there are too few workers."""
 
 SPARE = 0.5
-"""Workers that would be less busy than this, were there one fewer, are one too many."""
+"""Less busy than this even with one worker fewer: there is one too many."""
 
 USEFUL = 0.3
-"""Workers that are less busy than this do not answer late for want of others."""
+"""Less busy than this: if answers are late all the same, more workers would not help."""
 
 EASY = 0.7
-"""Of the target p95: above it, nobody leaves."""
+"""Share of the target p95 above which no worker leaves."""
 
 FEWEST_ANSWERS = 20
-"""The p95 of fewer answers says nothing."""
+"""The p95 of fewer answers is not used."""
 
 MOST_PATIENCE = 64
 
@@ -30,9 +30,9 @@ class Bounds:
     What the operator asked for.
 
     Args:
-        least, most: Workers.
-        target_p95_ms: Of the answers; 0: none, so that only queues and busy workers count.
-        hot_s: How long there must have been too few before more come.
+        least, most: How many workers there may be.
+        target_p95_ms: The latency to keep; 0: none, so that only queues and busy workers count.
+        hot_s: How long there must have been too few workers before more are started.
         calm_s: How long there must have been too many before one leaves.
     """
 
@@ -46,15 +46,15 @@ class Bounds:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """
-    What the workers did of late.
+    What the workers did lately.
 
     Args:
-        at: Up to when, as time.monotonic().
-        answers, p95_ms: How many the p95 is of, and what it is.
-        busy: How much of what a worker can do it does, 0 to 1: of one core, or of the threads of
-            its fullest lane. The mean over the workers.
-        waiting: Calls that wait for a thread, in all workers.
-        refused: Calls that were refused since too many waited.
+        at: The end of the span, as time.monotonic().
+        answers, p95_ms: How many answers there were, and the p95 of their latency.
+        busy: How busy a worker was, 0 to 1: its share of one core, or of the threads of its
+            fullest lane, whichever is more. The mean over the workers.
+        waiting: Calls that wait for a thread, in all workers together.
+        refused: Calls that were refused because too many waited.
     """
 
     at: float
@@ -85,14 +85,14 @@ def decide(
     """
     Return the change to make, or None: there are as many workers as there should be.
 
-    They come fast: when every sample of the last ``hot_s`` says that there are too few, one more,
-    or twice as many where calls are refused or the p95 is twice the target. They leave slowly, one
-    at a time: when every sample of ``calm_s`` says that one fewer would do. Either way that much
-    time has passed since the last change. A worker that left and was missed within the same time
-    doubles it for those that leave after it.
+    Workers come fast: when every sample of the last ``hot_s`` shows too few, one is added, or as
+    many again where calls are refused or the p95 is twice the target. They leave slowly, one at a
+    time: when every sample of ``calm_s`` shows that one fewer would do. The same time must have
+    passed since the last change. If a worker that left has to be replaced within ``calm_s``, that
+    time doubles for those that leave after it.
 
-    Between "too few" and "too many" lies a wide band in which nothing happens, so that noise
-    moves nobody.
+    Between "too few" and "too many" lies a wide band in which nothing changes, so that noise
+    starts and stops no workers.
 
     Args:
         samples: Taken with *workers* workers, in their order.
@@ -128,7 +128,7 @@ def _last(samples: Sequence[Sample], span_s: float, now: float) -> Sequence[Samp
 def _too_few(sample: Sample, workers: int, bounds: Bounds) -> str:
     """Return why there are too few workers, or ""."""
     if sample.refused:
-        return f"{sample.refused} calls were refused, since too many waited"
+        return f"{sample.refused} calls were refused because too many waited"
     late = bounds.target_p95_ms and sample.p95_ms > bounds.target_p95_ms
     if late and sample.busy >= USEFUL and sample.answers >= FEWEST_ANSWERS:
         return f"the p95 is {sample.p95_ms:.0f} ms; the target is {bounds.target_p95_ms:g} ms"
@@ -146,7 +146,7 @@ def _urgent(sample: Sample, bounds: Bounds) -> bool:
 
 def _one_too_many(sample: Sample, workers: int, bounds: Bounds) -> bool:
     late = bounds.target_p95_ms and sample.p95_ms > EASY * bounds.target_p95_ms
-    # A p95 that is late where next to nobody is busy is the models' own.
+    # A late p95 while workers are all but idle is the models' own doing.
     if sample.refused or sample.waiting >= 1 or (late and sample.busy >= USEFUL):
         return False
     return workers > 1 and sample.busy * workers / (workers - 1) <= SPARE

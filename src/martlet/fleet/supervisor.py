@@ -26,12 +26,12 @@ from martlet.serving.versions import Desired
 log = logging.getLogger(__name__)
 
 MERCY_S = 0.5
-"""Between the signal that has a hung worker write its stacks, and the one that ends it."""
+"""Time between SIGABRT, at which a hung worker logs its stacks, and SIGKILL."""
 
 MOST_EARLY_ENDS = 5
 
 Work = Callable[[int, Connection], int]
-"""What a child does: its number, and the connection that brings orders and takes reports."""
+"""What a child runs, given its index and the connection for orders and reports."""
 
 
 class Supervisor:
@@ -39,19 +39,19 @@ class Supervisor:
     Keeps *count* workers alive, and what is wanted answering, until SIGTERM or SIGINT.
 
     Args:
-        count: How many workers to begin with; as many as there are ever, without *scaler*.
-        fleet: Decides what the workers hold and when they turn to it.
-        work: Run in each child; returns its exit status. It drains on SIGTERM.
-        attempt: Run in the child that tries a version before the workers open it.
-        board: Where each worker notes that its loop turns.
-        watch: Called about once a second: the new wish when it has changed, else None.
+        count: How many workers to begin with; without *scaler* that number stays.
+        fleet: Decides what the workers hold, and when they switch to it.
+        work: Runs in each child; returns its exit status. It drains on SIGTERM.
+        attempt: Runs in the child that tries a version before the workers open it.
+        board: Where the workers write their heartbeats.
+        watch: Called about once a second; returns what is wanted if that has changed, else None.
         on_ready: Called when the server answers for the first time.
         drain_s: How long workers may take to drain before they are killed.
-        strict: Whether a name with no version that answers stops the start.
-        asked: Called with what a client asked of the server, from a worker; *watch* comes next.
-        look: Called at SIGHUP: *watch*, which comes next, is to look at everything.
-        patience: How long it waits for a child.
-        scaler: Says how many workers there should be, up to as many as *board* has room for.
+        strict: Whether the server refuses to start when some name has no version that answers.
+        asked: Called with a client's request to load or unload; *watch* is called right after.
+        look: Called at SIGHUP, so that the next *watch* looks at everything again.
+        patience: How long to wait for a child.
+        scaler: Says how many workers there should be, up to the room that *board* has.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Supervisor:
         return Worker(index, child.pid, child.pipe, life, newcomer=before.newcomer)
 
     def _shut(self, index: int | None = None) -> None:
-        """Close, in a child, what is the supervisor's and the other children's."""
+        """Close, in a child, what belongs to the supervisor and to the other children."""
         self._selector.close()
         for end in (self._wake, self._woken):
             end.close()
@@ -246,7 +246,7 @@ class Supervisor:
                     "worker %d (pid %d) is ended: %s", worker.index, worker.pid, worker.doomed
                 )
                 worker.condemned = now
-                # Its handler writes every thread's stack: what hung is in the log.
+                # faulthandler then writes every thread's stack, so the log shows what hung.
                 os.kill(worker.pid, signal.SIGABRT)
             elif (worker.condemned and now - worker.condemned > MERCY_S) or (
                 worker.leaves_by and now > worker.leaves_by
@@ -272,7 +272,7 @@ class Supervisor:
                 log.info("worker %d (pid %d) left: %s", worker.index, pid, how_it_ended(status))
                 self._workers[worker.index] = Worker.absent(worker.index)
             elif self._stops:
-                # One that was never asked to open its doors has cut nobody off.
+                # A worker that was never told to listen has cut off no client.
                 self._clean = self._clean and (status == 0 or not worker.invited)
             else:
                 log.warning(
@@ -284,7 +284,7 @@ class Supervisor:
 
     @property
     def _staff(self) -> list[Worker]:
-        """The workers that there should be, those that are being started again too."""
+        """The workers that there should be, including those that wait to be restarted."""
         return [each for each in self._workers if each.due < Worker.NEVER and not each.leaves_by]
 
     def _scale(self, now: float) -> None:
@@ -302,7 +302,7 @@ class Supervisor:
         for worker in absent[: max(0, count - len(staff))]:
             worker.due, worker.newcomer = 0.0, self._ready
         for worker in staff[count:]:
-            # A second more than its own deadline: it leaves by itself.
+            # One second after its own deadline, in case it does not leave by itself.
             worker.leaves_by = time.monotonic() + self._drain_s + 1.0
             if worker.pid:
                 os.kill(worker.pid, signal.SIGTERM)
@@ -310,7 +310,7 @@ class Supervisor:
                 self._workers[worker.index] = Worker.absent(worker.index)
 
     def _make_room_for(self, newcomer: Worker) -> None:
-        """Have clients open some of their connections anew: they would stay where they are."""
+        """Have the others' clients reconnect, a share of them: else the newcomer would get none."""
         others = [each for each in self._staff if each.listening and each is not newcomer]
         for worker in others:
             worker.order(PartOrder(1 / (len(others) + 1)))
@@ -328,7 +328,7 @@ class Supervisor:
         self._stops = max(1, self._stops)
         self._end_trial()
         self._signal(signal.SIGTERM)
-        # A worker's own deadline is drain_s; the second more is for it to leave by itself.
+        # A worker's own deadline is drain_s; one second more lets it leave by itself.
         end = time.monotonic() + self._drain_s + 1.0
         killed = False
         while any(worker.pid for worker in self._workers):

@@ -1,8 +1,8 @@
-"""One swap for all workers: what each holds, and the shared word that turns them together.
+"""The fleet: what each worker holds, and the shared word that switches all of them at once.
 
-A version goes live in three moves. Every worker opens it; every worker readies the table that
-names it; then one word in shared memory takes the new number, and each worker's next request
-reads it. So no client that keeps asking sees the new version, then the old one again.
+A version goes live in three moves. Every worker opens it; every worker prepares the table that
+names it; then the number in shared memory changes, and each worker's next request reads it. So no
+client that keeps asking sees the new version and then the old one again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Key = tuple[str, int]
 
 
 MOST_ORDERS = 8
-"""Loads that a worker is told of before it has reported: a full pipe would block who sends."""
+"""Most load orders that a worker has not reported yet: a full pipe would block the supervisor."""
 
 
 @dataclass(slots=True)
@@ -49,17 +49,17 @@ class Worker:
 
     Args:
         pid: 0 while it waits, until *due*, to be started (again).
-        told: Versions that it was ordered to load and not to unload, in that order.
+        told: Versions that it was ordered to load, and not since to unload, in that order.
         holds: Versions that it reported loaded.
-        leaving: Versions that it was ordered to unload and still holds.
-        busy_since: When it began on the first load that it has not reported.
-        sent, prepared: The last roster it was sent, and the last it has ready.
-        invited, listening: It was told to open its doors; it said that it did.
-        doomed: Why it is to be started again: it hangs, or cannot hold what it should.
-        condemned: When it was told so by a signal.
-        said: Its last words, when it could not go on.
-        newcomer: It is one more, or takes the place of one that was.
-        leaves_by: It was told to drain and leave, by that time; 0: it stays.
+        leaving: Versions that it was ordered to unload and has not yet closed.
+        busy_since: When it began the first load that it has not reported.
+        sent, prepared: The number of the last roster sent to it; of the last that it has ready.
+        invited, listening: Whether it was told to listen; whether it reported that it does.
+        doomed: Why it must be restarted: it hangs, or cannot hold what it should; "": it need not.
+        condemned: When it was sent SIGABRT for that; 0: not yet.
+        said: The error that it reported before it ended.
+        newcomer: Whether it started while the server was answering.
+        leaves_by: When it must have drained and left; 0: it stays.
     """
 
     NEVER: ClassVar[float] = float("inf")
@@ -85,16 +85,16 @@ class Worker:
 
     @classmethod
     def absent(cls, index: int) -> Worker:
-        """Return the place of a worker that nobody needs now."""
+        """Return an empty place, for a worker that is not needed now."""
         return cls(index, 0, cast(Connection, None), Life(0.0), due=cls.NEVER)
 
     @property
     def loading(self) -> list[Key]:
-        """What it was told to load and has not reported: the first is under way."""
+        """The load orders that it has not reported, in order: the first is under way."""
         return [key for key in self.told if key not in self.holds]
 
     def order(self, order: Order) -> None:
-        """Send *order*; a worker that has died meanwhile is noticed elsewhere."""
+        """Send *order*. If the worker has died, that is noticed elsewhere."""
         try:
             self.pipe.send(order)
         except (OSError, ValueError):
@@ -105,12 +105,11 @@ class Fleet:
     """
     Brings every worker to what is wanted.
 
-    The supervisor calls ``turn`` whenever something may have changed, with the workers there
-    are. Workers that die are left out of what is waited for; those that start catch up before
-    they open their doors.
+    The supervisor calls ``turn`` with its workers whenever something may have changed. A swap does
+    not wait for workers that die; those that start catch up before they listen.
 
-    Once somebody answers, a version is tried in a process of its own before the workers open it
-    (``to_try``, ``tried``): a file that crashes or hangs its reader takes nobody with it.
+    Once a worker listens, a new version is first tried in a process of its own (``to_try``,
+    ``tried``): a file that crashes or hangs its reader then harms no worker.
 
     Args:
         word: The number in force, in shared memory.
@@ -179,7 +178,7 @@ class Fleet:
                 worker.listening = True
 
     def _learn(self, report: Loaded) -> None:
-        """Remember what is known of a version that is opened on demand, for who joins later."""
+        """Remember what was learnt of a version that is opened on demand, for later workers."""
         key = (report.name, report.version)
         if report.facts is not None and key not in self._facts:
             self._facts[key] = self._reconciler.source(*key), report.facts
@@ -193,13 +192,13 @@ class Fleet:
         if key in self._loading:
             self._failed.setdefault(key, report)
         elif key in _named(self._roster):
-            # It answers elsewhere: this worker cannot catch up, so it begins again.
+            # Other workers have it open: this one cannot catch up, so it is restarted.
             worker.doomed = why
 
     def lost(self, worker: Worker, how: str) -> None:
         """Note that a worker has ended, and *how*: nothing waits for it."""
         for key in worker.loading[:1]:
-            # Once is an accident of the worker; twice in the same place is the version's doing.
+            # Dying once while it opens a version is an accident; twice is the version's fault.
             self._deaths[key] = self._deaths.get(key, 0) + 1
             if self._deaths[key] > 1 and key in self._loading:
                 name, version = key
@@ -259,7 +258,7 @@ class Fleet:
     def _refused(self, order: LoadOrder, alive: list[Worker], now: float) -> bool:
         """Fail a version that there is no room for, before anybody opens it."""
         if not self._memory_bytes or order.source.settings.on_demand:
-            # What is opened on demand the worker makes room for, or refuses.
+            # For a version on demand the worker itself makes room, or refuses it.
             return False
         coming = sum(
             memory.size_of(each.source.path)
@@ -306,7 +305,7 @@ class Fleet:
 
     @staticmethod
     def _counts(worker: Worker, alive: list[Worker]) -> bool:
-        """A worker that is still starting catches up; it is waited for only when all are."""
+        """Whether a load waits for *worker*: not if it is still starting while others listen."""
         return worker.invited or not any(each.invited for each in alive)
 
     def _send(self, worker: Worker, now: float) -> None:
@@ -322,7 +321,7 @@ class Fleet:
             source = self._reconciler.source(name, version)
             worker.order(LoadOrder(name, version, source, self._known(key, source)))
         ready = all(key in worker.holds for key in answering)
-        # One roster at a time: a worker that is busy would let them pile up in its pipe.
+        # One roster at a time: in the pipe of a busy worker they would pile up.
         if ready and worker.sent == worker.prepared != self._number:
             worker.sent = self._number
             worker.order(RosterOrder(self._number, self._roster))

@@ -19,7 +19,7 @@ _NICER = 5
 
 class Trial:
     """
-    A version on trial. The process ends when the trial does; what it learnt is its report.
+    A version on trial. Its process ends when the trial does, and leaves only its report.
 
     Args:
         shut: Closes, in the child, what belongs to the supervisor alone.
@@ -33,7 +33,7 @@ class Trial:
         self._until = until
 
         def body(pipe: Connection) -> int:
-            # The workers answer meanwhile: their requests come first.
+            # The workers answer requests meanwhile: those come first.
             os.nice(_NICER)
             return attempt(order, pipe)
 

@@ -1,4 +1,4 @@
-"""A step that is late again and again is passed over for a while."""
+"""A circuit breaker: a ranking step that is late again and again is skipped for a while."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
 
 class Breaker:
     """
-    Counts how often in a row a step was late, and says when it is tried again.
+    Counts how often in a row a step was late, and says when to try it again.
 
-    Who waits in vain for a model that hangs is late with everything below it too. So after a few
-    such waits the step rests; then one call tries it, and each further rest is twice as long.
-    Any thread may call it: what a race costs is one call that waits in vain.
+    Waiting in vain for a model that hangs uses up the time of the steps below it. So after a few
+    such waits the step rests; then one call tries it, and each further rest is twice as long. Any
+    thread may call it: a race costs at most one more call that waits in vain.
 
     Source:
         M. Nygard, "Release It!", the circuit breaker: closed, open, half-open.
@@ -25,7 +25,7 @@ class Breaker:
         self._until = 0.0
 
     def allows(self, now: float) -> bool:
-        """Return whether the step is to be tried; of those who come after a rest, the first."""
+        """Return whether to try the step; after a rest, True for the first call only."""
         if self._late < FORGIVEN:
             return True
         if now < self._until:

@@ -21,7 +21,7 @@ Test = Callable[[Rows], Mask]
 
 class Filters:
     """
-    What a declaration rules out.
+    The filters of a declaration, over open tables.
 
     Raises:
         UnsupportedModel: a table holds something else than is wanted of it, or a rule compares
@@ -32,21 +32,21 @@ class Filters:
         self._histories = [
             tables.lists(each.history) for each in declared if isinstance(each, DropSeen)
         ]
-        # Better something seen than nothing; what the owner ruled out goes after that, and what
-        # no table describes last.
+        # Showing something seen is better than showing nothing; the owner's rules are given up
+        # after that, and what no table describes is let in last.
         given_up_in_order = sorted(declared, key=lambda each: _PATIENCE[type(each)])
         self._tests = [(_named(each), _test(each, tables)) for each in given_up_in_order]
 
     def seen(self, subject: Subject) -> Keys:
-        """Return what sources need not bring, because it would be dropped as seen."""
+        """Return the items that sources should leave out, because they would be dropped as seen."""
         found = [subject.seen(histories) for histories in self._histories]
         return together(found)
 
     def passing(self, rows: Rows, exclude: Keys | None) -> tuple[Mask, tuple[str, ...]]:
         """
-        Return which items pass, and the filters that were given up so that one does.
+        Return which items pass, and which filters were given up so that at least one does.
 
-        *exclude* is never given up: it is what the client asked.
+        *exclude* is never given up: the client asked for it.
         """
         allowed = np.ones(len(rows.items), dtype=bool)
         if exclude is not None and len(exclude):

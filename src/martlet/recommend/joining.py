@@ -36,7 +36,7 @@ class Rows:
 
 
 class Unfit(InvalidInput):
-    """Values that came from our own tables do not fit the model: the caller cannot mend them."""
+    """Values from our own tables do not fit the model: the client cannot mend that."""
 
 
 Fill = Callable[[Rows], Tensor]
@@ -47,14 +47,16 @@ class Join:
     """
     Fills a signature's inputs for one subject and many items.
 
-    Made once for a version of a model: every input has its place by then, or it is refused.
+    Made once for each version of a model. Where each input comes from is settled here.
 
     Args:
-        step: What the declaration says of the model.
-        name: The model's, for messages.
+        step: What the declaration says about the model.
+        name: The model's name, for messages.
+        signature: Its inputs.
+        tables: The declaration's.
 
     Raises:
-        UnsupportedModel: an input is found nowhere, or what is found cannot fill it.
+        UnsupportedModel: an input's source is missing, or cannot fill it.
     """
 
     def __init__(self, step: ByModel, name: str, signature: Signature, tables: Tables) -> None:
@@ -122,7 +124,7 @@ class Join:
         table = self._column(self._units, spec, name)
 
         def fill(rows: Rows) -> Tensor:
-            # What the request says of the unit is newer than what the table holds.
+            # What the request says about the unit is newer than the table.
             if name in rows.subject.context:
                 return _one(spec, rows.subject.context[name])
             return table.take(np.array([rows.subject.row(table)]), (name,))[name]
@@ -176,9 +178,9 @@ class Join:
 
 def inner(tables: Tables, query: str, items: str) -> Callable[[Rows], Floats]:
     """
-    Return a function to the inner products of the subject's and each item's vector. Shape [n].
+    Return a function from rows to the inner products of the subject's and each item's vector, [n].
 
-    An unknown subject or item has 0 with everybody.
+    For an unknown subject or item they are 0.
 
     Raises:
         UnsupportedModel: the two tables have vectors of different lengths.

@@ -34,7 +34,7 @@ from martlet.tensors import Tensors
 log = logging.getLogger(__name__)
 
 SHARE = 0.75
-"""Of the time that the request has left: what one step may take, so that others have some too."""
+"""The share of the request's remaining time that one step may take: the rest is for those below."""
 
 
 class Ranked(NamedTuple):
@@ -45,7 +45,7 @@ class Ranked(NamedTuple):
     scores: Floats
     """[n], higher is better."""
     versions: Mapping[str, int]
-    """Of the model that answered, by name."""
+    """The version of the model that answered, by its name."""
 
 
 class Ladder:
@@ -53,8 +53,11 @@ class Ladder:
     The ranking steps of a declaration, over open tables.
 
     Args:
-        pinned: The version of each model that belongs with the tables; a model that is not
-            there takes the version its reference names.
+        steps: Best first.
+        tables: The declaration's.
+        engine: Where the models answer.
+        pinned: The version of each model that was trained with the tables; for a model that is
+            not named, its reference decides.
 
     Raises:
         UnsupportedModel: a table holds something else than is wanted of it.
@@ -76,10 +79,10 @@ class Ladder:
 
     def rank(self, rows: Rows, apart: bool = False) -> Ranked | None:
         """
-        Return what the highest step that can answer makes of *rows*; None if no step can.
+        Return the ranking of *rows* by the highest step that can answer; None if no step can.
 
         Args:
-            apart: Ask each model in its own lane, and step down when it is late. Else models
+            apart: Ask each model in its own lane, and step down when it is late. Otherwise models
                 answer in the caller's thread, however long that takes.
 
         Raises:
@@ -93,7 +96,7 @@ class Ladder:
                 scores, version = ask(step, self.pin(step.model), rows)
                 return Ranked(step.model.name, scores, {step.model.name: version})
             except MartletError as exc:
-                # What the client can mend, it is told; all else is for the step below.
+                # An error that the client can mend goes to the client; else the next step answers.
                 if isinstance(exc, InvalidInput) and not isinstance(exc, Unfit):
                     raise
                 log.warning("ranking by %s steps down: %s", _named(step), exc)
@@ -102,7 +105,7 @@ class Ladder:
     def _in_time(self, step: ByModel, ref: ModelRef, rows: Rows) -> tuple[Floats, int]:
         breaker = self._breakers[step.model.name]
         if not breaker.allows(time.monotonic()):
-            raise DeadlineExceeded("it was late too often of late, and is passed over for a while")
+            raise DeadlineExceeded("it was late several times in a row, and is skipped for a while")
         try:
             found = self._apart(step, ref, rows)
         except DeadlineExceeded:
@@ -123,13 +126,13 @@ class Ladder:
         except BaseException:
             variant.release()
             raise
-        # The lease lasts as long as the call, which may outlive our patience.
+        # The lease is released when the call ends, which may be after we stopped waiting.
         outputs = variant.lane.ask(lambda: _predicted(variant, inputs), limit_s, variant.release)
         return _score(step, outputs, len(rows.items)), variant.version
 
     @property
     def models(self) -> list[ModelRef]:
-        """The models that rank, each at the version that belongs with the tables."""
+        """The models that rank, each at its pinned version."""
         return [self.pin(step.model) for step in self._steps if isinstance(step, ByModel)]
 
     def step_of(self, model: str) -> ByModel:
@@ -148,7 +151,7 @@ class Ladder:
         )
 
     def pin(self, model: ModelRef) -> ModelRef:
-        """Return *model* at the version that belongs with the tables."""
+        """Return *model* at its pinned version, or as it is if it has none."""
         pinned = self._pinned.get(model.name)
         return model if pinned is None else ModelRef(model.name, version=pinned)
 
@@ -180,12 +183,12 @@ def _predicted(variant: Variant[Servable], inputs: Tensors) -> Mapping[str, NDAr
     try:
         return variant.servable.predict(inputs)
     except InvalidInput as exc:
-        # The values came from our tables: the caller cannot mend them.
+        # The values came from our tables: the client cannot mend them.
         raise Unfit(str(exc)) from exc
 
 
 def _unit_tables(step: Step, tables: Tables) -> list[Table[Any]]:
-    """Return the tables that *step* asks for the unit; all that it names are what they should."""
+    """Return the tables that *step* looks the unit up in; all tables it names are checked."""
     if isinstance(step, ByDot):
         return [tables.embeddings(step.query)]
     found: list[Table[Any]] = [tables.features(step.units)] if step.units else []
@@ -211,7 +214,7 @@ def _score(step: ByModel, outputs: Mapping[str, NDArray[Any]], n: int) -> Floats
         raise ServableFailed(f"model {step.model} has no output {name!r}; its outputs are: {known}")
     values = outputs[name]
     if values.ndim == 2 and values.shape[1] in (1, 2):
-        # Of two classes the second is the one that is scored: the click, the like.
+        # Of two classes' probabilities the second counts: the click, the like.
         values = values[:, -1]
     if values.shape != (n,) or values.dtype.kind not in "fiu":
         raise ServableFailed(

@@ -1,4 +1,4 @@
-"""A recommender from its file and what it refers to."""
+"""Opens a recommender: its declaration, and the tables and models that it refers to."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from martlet.recommend.declaration import Scalar
 
 
 class Part:
-    """One TOML table that is read key by key; what nobody read is a mistake of the writer."""
+    """One TOML table, read key by key; ``finish`` then refuses keys that were not read."""
 
     def __init__(self, content: object, where: str) -> None:
         if not isinstance(content, dict):
@@ -96,7 +96,7 @@ class Part:
         return self._content.get(key)
 
     def finish(self) -> None:
-        """Refuse a key that nobody has read: it is misspelt, or in the wrong part."""
+        """Refuse a key that has not been read: it is misspelt, or in the wrong table."""
         unknown = [key for key in self._content if key not in self._read]
         if unknown:
             known = ", ".join(sorted(self._read))

@@ -37,7 +37,7 @@ from martlet.serving.engine import Engine
 from martlet.stores import Embeddings, Table
 
 FILL = -1
-"""The source of an item that came to fill the slate: from a popular list, past its count."""
+"""The source of an item that fills up the slate: from a popular list, beyond its ``count``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class Ask:
     One request.
 
     Args:
-        unit: Whom for; None for somebody unknown.
-        size: Of the slate; None takes the declaration's.
-        context: Values for the model's inputs that come from the request.
-        history: Items the unit had to do with, oldest first; None takes those on file.
+        unit: Whom the slate is for; None for somebody unknown.
+        size: Items in the slate; None: the declaration's size.
+        context: Values for the model inputs that come from the request.
+        history: Items the unit has interacted with, oldest first; None: those in the tables.
         exclude: Items that must not be shown.
     """
 
@@ -66,13 +66,14 @@ class Slate:
     What is shown, best first.
 
     Args:
-        items, scores: Shape [n]. A score is comparable within one slate alone.
-        sources: Which source brought each: its name.
+        items, scores: Shape [n]. Scores are comparable within one slate only.
+        sources: The name of the source that brought each item.
         features: The declaration's ``reply`` columns, each [n].
-        step: What put them in order: a ranking step's name, ``order`` (that of the sources), or
-            ``popular`` (nothing is known of the unit).
-        versions: Of all that took part, by name.
-        relaxed: Filters that were given up so as not to answer empty.
+        step: What ordered them: a ranking step's name, ``order`` (that of the sources), or
+            ``popular`` (nothing is known about the unit).
+        versions: The version of everything that took part, by name.
+        generation: Of the tables; "" where they have none.
+        relaxed: Filters that were given up so that the slate is not empty.
     """
 
     items: Keys
@@ -90,11 +91,13 @@ class Recommender:
     A declaration with its tables open. Threads may call it at once; it keeps nothing of a request.
 
     Args:
-        tables: Open, under the declaration's names.
+        declared: What it does.
+        tables: Open, by the declaration's names.
+        open_index: Opens the index of a table of embeddings.
         versions: Of the recommender and its tables, by registered name.
         engine: Where its ranking models answer.
-        pinned: The version of each ranking model that belongs with the tables; a model that is
-            not there takes the version its reference names.
+        pinned: The version of each ranking model that was trained with the tables; for a model
+            that is not named, its reference decides.
         embeddings: Its embedding tables and their versions, by registered name.
 
     Raises:
@@ -132,11 +135,11 @@ class Recommender:
     def close(self) -> None:
         """Let go of the tables."""
 
-    # -- the doors' two questions ----------------------------------------------------------
+    # -- what the doors call ---------------------------------------------------------------
 
     @property
     def ranked_by(self) -> list[ModelRef]:
-        """The models that rank, each at the version that belongs with the tables."""
+        """The models that rank, each at its pinned version."""
         return self._ladder.models
 
     def recommend(self, ask: Ask, apart: bool = False) -> Slate:
@@ -230,7 +233,7 @@ class Recommender:
         subject.hidden = together([self._filters.seen(subject), excluded])
         pool, relaxed = self._passing(subject, exclude, size)
         if len(pool) == 0 and len(subject.hidden) > len(excluded):
-            # Sources pass over what was seen. Nothing else is left: that is asked for too.
+            # The sources left out what was seen, and nothing else is left: ask for that too.
             subject.hidden = excluded
             pool, relaxed = self._passing(subject, exclude, size)
         return pool, relaxed
@@ -250,7 +253,7 @@ class Recommender:
         return whole.take(np.concatenate([brought, filling])), relaxed
 
     def _filler(self, open_index: OpenIndex) -> tuple[Keys, Floats]:
-        """Return the popular lists past their counts: they fill a slate that came out short."""
+        """Return the popular list beyond its count, which fills up a slate that is too short."""
         for each in self.declared.candidates:
             if isinstance(each, Popular):
                 longest = Popular(each.name, each.lists, each.key, 10 * self.declared.max_size)
@@ -267,14 +270,14 @@ class Recommender:
                 return stages.cap(order, self._column(rows, feature), most, size)
             case Diversity(vectors, weight):
                 table = self._tables.embeddings(vectors)
-                # Only the best have a chance: the rest cost time and change nothing seen.
+                # Only the best can get into the slate: diversifying the rest would cost time.
                 head, tail = order[: 10 * size], order[10 * size :]
                 found = table.take(rows.of(table))
                 best = stages.diversify(head, scores, found, weight, size)
                 return np.concatenate([best, tail])
 
     def _check_columns(self) -> None:
-        """Refuse a column that is asked of the items' table and is not there, or not of use."""
+        """Refuse columns of 'reply' and [[rerank]] that the items' table lacks or cannot serve."""
         single = [r.feature for r in self.declared.rerank if isinstance(r, (Dedupe, Cap))]
         for each in self.declared.rerank:
             if isinstance(each, Diversity):
@@ -301,7 +304,7 @@ class Recommender:
 
 
 def _unit_tables(declared: Candidates, tables: Tables) -> list[Table[Any]]:
-    """Return the tables that a source asks for the unit."""
+    """Return the tables in which a source looks the unit up."""
     match declared:
         case Neighbours():
             return [tables.embeddings(declared.query)]

@@ -23,10 +23,10 @@ NOTHING: Found = (np.empty(0, np.int64), np.empty(0))
 
 def make(declared: Candidates, tables: Tables, open_index: OpenIndex) -> Source:
     """
-    Return what *declared* says as a function of the subject.
+    Return the source that *declared* describes: a function of the subject.
 
-    It returns keys, best first, and their scores; nothing for a subject that it does not know.
-    What the subject must not be shown does not count towards a source's share.
+    It returns item keys, best first, and their scores; nothing for a subject that it does not know.
+    Hidden items are left out, and do not count towards the source's ``count``.
 
     Raises:
         UnsupportedModel: a table holds something else than is wanted of it.
@@ -103,7 +103,7 @@ def _popular(declared: Popular, tables: Tables) -> Source:
     lists = tables.lists(declared.lists)
     key = declared.key
     found = None
-    # A key of the wrong kind is as absent as one that nobody has.
+    # A key of the wrong kind is treated as one that is absent.
     if isinstance(key, str) if lists.text_keys else type(key) is int:
         found = lists.get(key)  # type: ignore[arg-type]  # it is str or int: see above
     if found is None:
@@ -116,7 +116,7 @@ def _popular(declared: Popular, tables: Tables) -> Source:
 
 def _first(subject: Subject, items: Keys, scores: Floats, count: int) -> Found:
     """Return the first *count* of *items* that may be shown."""
-    # However many are hidden, this many more than *count* are enough.
+    # Even if all hidden items come first, so many are enough.
     reach = count + len(subject.hidden)
     items, scores = items[:reach], scores[:reach]
     shown = _shown(subject, items)

@@ -57,7 +57,7 @@ def merge(found: Sequence[tuple[Keys, Floats]]) -> Pool:
     """
     Return one pool of what the sources found; of an item that several found, the first counts.
 
-    Sources keep their order, so what nobody ranks comes out as it was declared.
+    Sources keep their order, so candidates that no step ranks come out in the declared order.
     """
     filled = [(index, each) for index, each in enumerate(found) if len(each[0])]
     if not filled:
@@ -118,7 +118,7 @@ def cap(order: Order, values: NDArray[Any], most: int, size: int) -> Order:
     """
     Return *order* with at most *most* of one value among its first *size*.
 
-    What a cap holds back comes after them, in order: a slate is filled before it is pure.
+    Items that the cap holds back follow them, in order: a full slate matters more than the cap.
     """
     counts: dict[str, int] = {}
     kept: list[int] = []

@@ -1,4 +1,4 @@
-"""Whom one request is for, and what the tables know of it: each is asked at most once."""
+"""The subject: whom one request is for, and its rows in the tables, each looked up at most once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Subject:
 
     Args:
         unit: Its key; None for somebody unknown.
-        context: What the request says of it and of the moment.
-        history: Items that it had to do with, oldest first, as the request gives them; None
-            takes those in the history tables.
-        hidden: Items that sources should not spend their share on: seen, or excluded.
+        context: What the request says about it and about the moment.
+        history: Items it has interacted with, oldest first, as the request gives them; None: those
+            in the history tables.
+        hidden: Items that sources should leave out: seen, or excluded.
     """
 
     unit: Unit | None
@@ -51,7 +51,7 @@ class Subject:
             except InvalidInput:
                 wanted = "whole numbers" if isinstance(self.unit, str) else "text"
                 raise InvalidInput(
-                    f"nobody here has a key like {self.unit!r}: keys are {wanted}"
+                    f"the key {self.unit!r} cannot be in the tables: their keys are {wanted}"
                 ) from None
         return found
 

@@ -1,4 +1,4 @@
-"""Which index a table gets: by its size, and by what lies beside it."""
+"""Which index a table gets: by its size, and by the index file beside it."""
 
 from __future__ import annotations
 

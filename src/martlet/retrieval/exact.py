@@ -1,4 +1,4 @@
-"""The exact search: every row is compared. Right for small tables, and what others answer to."""
+"""The exact search: every row is compared. For small tables; the reference of other indexes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from martlet.retrieval.index import (
 )
 from martlet.stores import Embeddings
 
-# As many scores as are held at once: queries x rows of one block. 4 MiB of float32.
+# Scores held at a time, queries x rows of one block: 4 MiB of float32.
 _BLOCK_SCORES = 1 << 20
 _LENGTHS_ROWS = 1 << 14
 
@@ -127,8 +127,8 @@ def _top(scores: Floats, k: int, start: int) -> Found:
     if k >= scores.shape[1]:
         rows = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
         return ranked(rows + start, scores, k)
-    # A partition alone would keep whichever of equal scores it came upon: so the k-th best score
-    # is found first, and where it comes more than once, the lowest rows that have it.
+    # Of equal scores argpartition would keep any; Found promises the lowest rows. So find the k-th
+    # best score first, and then all rows that reach it.
     last = scores.shape[1] - k
     kth = np.partition(scores, last, axis=1)[:, last, None]
     _, rows = np.nonzero(scores >= kth)

@@ -1,4 +1,4 @@
-"""What finds the nearest vectors of a table, and what it owes to its callers."""
+"""The index protocol: finds the nearest vectors of a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     """The nearest rows of each query, nearest first; of equal ones the lower row comes first."""
 
     rows: Rows
-    """[queries, k]; -1 behind the last where fewer than k rows may be found."""
+    """[queries, k]; -1 after the last where fewer than k rows may be found."""
     scores: Floats
     """[queries, k]; -inf where the row is -1."""
 
@@ -61,13 +61,13 @@ class Index(Protocol):
         """
         Return the *k* nearest rows of each query.
 
-        All k are found as long as k rows may be, however many of the nearest are excluded.
+        k rows are found whenever k rows may be, however many of the nearest are excluded.
 
         Args:
             queries: float32 [q, dim], finite.
             k: At least 1. More than there are rows is no error: the rest is -1.
-            exclude: For each query the rows it must not find (seen items); -1 among them is
-                passed over, so that ``rows_of`` of unknown keys may be given as it is.
+            exclude: For each query the rows it must not find (seen items). -1 is ignored, so that
+                the ``rows_of`` of unknown keys can be passed as it is.
             allowed: bool [rows]: the rows that any query may find.
 
         Raises:

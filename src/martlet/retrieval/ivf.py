@@ -1,4 +1,4 @@
-"""An inverted file (faiss): the rows in cells, of which a search visits the nearest."""
+"""An inverted file (faiss): rows lie in cells, and a search visits the nearest cells."""
 
 from __future__ import annotations
 
@@ -42,11 +42,10 @@ _FEW_ALLOWED = 0.05
 
 class Ivf:
     """
-    Searches the cells nearest to a query; how many was settled by measurement when it was built.
+    Searches the cells nearest to a query; how many was chosen by measurement when it was built.
 
-    Nearest by dot product is nearest by distance once each vector has one more component, which
-    brings all of them to one length, so that cells are cut by k-means whatever the lengths are.
-    The scores of what is found are computed again from the table.
+    One more component brings all vectors to one length. Then the nearest by dot product are the
+    nearest by distance, and k-means can form the cells. Scores are computed from the table itself.
 
     Args:
         table: The vectors that it was built over.
@@ -78,7 +77,8 @@ class Ivf:
         self._faiss = faiss
         try:
             self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
-            # Or each search starts 32 threads to read ahead, which cost more than it does.
+            # Otherwise each search starts 32 threads to read ahead, which cost more than the
+            # search.
             faiss.downcast_InvertedLists(self._index.invlists).prefetch_nthread = 0
         except RuntimeError as exc:
             raise UnsupportedModel(f"the index {path} cannot be opened: {exc}") from exc
@@ -124,8 +124,8 @@ class Ivf:
 
     def _search(self, query: Floats, k: int, exclude: Rows | None, allowed: Mask | None) -> Found:
         refused = 0 if exclude is None else len(exclude)
-        # More than asked for, by as many as may be refused. Beyond a quarter of all rows the
-        # exact search is no slower.
+        # Fetch k more than may be refused. Beyond a quarter of all rows the exact search is no
+        # slower.
         fetch = k + refused
         # The cells were counted for the nearest 100; what lies deeper is spread over more.
         probes = min(self._index.nlist, self._probes * -(-fetch // _TUNING_K))
@@ -137,7 +137,7 @@ class Ivf:
                 return ranked(rows[None], self._exact.score(query, rows)[None], k)
             if probes == self._index.nlist:
                 break
-            # The visited cells held too few: more of them.
+            # The visited cells held too few rows: visit more.
             probes = min(probes * 4, self._index.nlist)
         exclusions = None if exclude is None else [exclude]
         return self._exact.search(query[None], k, exclude=exclusions, allowed=allowed)
@@ -165,14 +165,14 @@ def build_ivf(
     seed: int = 0,
 ) -> None:
     """
-    Build an index over *table* and write it; who opens *path* finds the old or the whole new one.
+    Build an index over *table* and write it at once: *path* is the old index or the whole new one.
 
     Args:
         table: The vectors.
         path: Where it will be.
         metric: What it ranks by.
-        recall: The share of the true nearest 100 that a search must find. As few cells are
-            visited as reach it on *queries*.
+        recall: The share of the true nearest 100 that a search must find. Searches will visit the
+            fewest cells that reach it on *queries*.
         queries: float32 [n, dim], like those that will come (user vectors). None: a sample of
             the table's own vectors, which fall short where queries lie elsewhere.
         seed: Of the sample and of k-means.

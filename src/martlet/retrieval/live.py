@@ -15,16 +15,16 @@ from martlet.stores import Embeddings
 from martlet.stores.live import Live
 
 FRESH_S: Final = 0.1
-"""How old the vectors may be that a search compares with."""
+"""A search sees rows as they were at most this long ago, seconds."""
 
 
 class LiveIndex:
     """
     Finds what *inner* finds over the table's file, and the rows that were set since.
 
-    A row that was set is found by its new vector and no longer by its old one. What was set is
-    compared exactly: an index over the file stays useful as long as that is the smaller part.
-    ``allowed`` speaks of the file's rows: with it, keys that the file does not have are not found.
+    A row that was set is found by its new vector and no longer by its old one. Rows that were set
+    are compared one by one, so the index over the file pays while they are the smaller part.
+    ``allowed`` is about the file's rows: with it, keys that the file does not have are not found.
 
     Args:
         inner: Over *table*'s own file.
@@ -90,7 +90,7 @@ class LiveIndex:
                 (enough | (found.rows[:, -1] < 0)).all()
             ):
                 return Found(np.where(kept, found.rows, -1), np.where(kept, found.scores, -np.inf))
-            # Many of the nearest were set since: as many more as could ever be needed, in the end.
+            # Many of the nearest were set since: fetch more, up to as many as can ever be needed.
             fetch = min(fetch * 4, k + some)
 
 
@@ -110,9 +110,10 @@ class _Side:
 
     def scores(self, queries: Floats, now: float) -> tuple[Rows, Floats, Mask]:
         """
-        Return the rows that are live, the metric of each query with each, and which of the file's.
+        Return the live rows [n], their scores [queries, n], and which of the file's rows they
+        replace.
 
-        The last has one entry more than the file has rows, False: for -1.
+        The last has one entry more than the file has rows, which is False: for row -1.
         """
         with self._lock:
             if now > self._fresh_until:

@@ -1,4 +1,4 @@
-"""What fewer bits a row do to the ranking by inner product, measured on the table itself."""
+"""What storing a table in fewer bits does to its rankings, measured on the table itself."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ _TIMED_ROWS, _TIMED = 200, 50_000
 @dataclass(frozen=True, slots=True)
 class Damage:
     """
-    A precision beside the vectors as they are.
+    What one precision does, beside the vectors as they are.
 
     Args:
-        bytes: Of all rows, scales too.
-        largest_error: Of a component.
+        precision: One of PRECISIONS.
+        bytes: Of all rows, scales included.
+        largest_error: The largest of a component.
         score_error: The largest of an inner product with a query.
         overlap: The share of the first k that stay among the first k, 0 to 1.
-        ndcg: Of the new order, where an item is worth its place in the old one, 0 to 1.
-        spearman: Of the scores of the old list's first thousand, -1 to 1.
+        ndcg: Of the new order, with gains from the place in the old one, 0 to 1.
+        spearman: Rank correlation over the old order's first thousand, -1 to 1.
         gather_us: Microseconds of CPU to gather 200 rows.
     """
 
@@ -53,8 +54,8 @@ def compare_precisions(table: Embeddings, queries: Floats, *, k: int = 10) -> li
     """
     Return what each of PRECISIONS would do to the rankings that *queries* ask for.
 
-    What is compared with is the table as it is read now, live rows too; the vectors are held in
-    memory twice meanwhile.
+    They are compared with the table as it is read now, live rows included. This takes memory for
+    the vectors twice.
 
     Args:
         queries: float32 [q, dim], as user vectors are.

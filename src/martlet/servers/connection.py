@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         try:
             self._feed(data)
         except httptools.HttpParserError as exc:
-            # What comes after the last request of a connection is nobody's: some send a newline.
+            # Some clients send a newline after their last request; there is nobody to answer.
             if not self._ended:
                 self._refuse(400, f"this is not HTTP/1.1 that can be read: {exc}")
             return
@@ -146,9 +146,9 @@ class Connection(asyncio.Protocol):
                     data = self._without_offer() + data
 
     def _without_offer(self) -> bytes:
-        """Return the head that was read, less its offer to upgrade, for a parser that is new."""
-        # The parser takes the body of such a request for another protocol. Java's HttpClient
-        # makes that offer with every first request, whatever its method.
+        """Start a new parser; return the head that was read, less its Upgrade field, to feed it."""
+        # After an Upgrade field the old parser would take the body for another protocol. Java's
+        # HttpClient sends that field with the first request of a connection, whatever its method.
         method, target, headers = self._parser.get_method(), self._target, self._headers
         self._parser = httptools.HttpRequestParser(self)
         self._begin()
@@ -156,8 +156,8 @@ class Connection(asyncio.Protocol):
         return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(fields))
 
     def eof_received(self) -> bool:
-        # A client may half-close after its last request: finish what is under way. One that is
-        # gone looks the same, until something is sent to it.
+        # A client may half-close after its last request, so what is under way is finished. A client
+        # that has gone looks the same until something is sent to it.
         self.closing = True
         under_way = self._busy or bool(self._waiting)
         if under_way and self._parser.get_http_version() != "1.0":
@@ -166,8 +166,11 @@ class Connection(asyncio.Protocol):
 
     def _sound(self, more: int) -> None:
         """
-        Send interim responses while the answer is awaited: who reads skips them (RFC 9110,
-        15.2); of who is gone the first resets the connection, and the next finds that out.
+        Send interim responses while the answer is being made, to find out whether the client is
+        there.
+
+        A client that still reads skips them (RFC 9110, 15.2). If it has gone, its machine resets
+        the connection at the first, and writing the next fails: the call is then cancelled.
         """
         if self._busy and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -215,7 +218,7 @@ class Connection(asyncio.Protocol):
             self._continue()
 
     def _head_size(self) -> int:
-        # What was read at once may hold a body too: only now is it known where the head ends.
+        # The first read may have held part of the body too; only now is the head's end known.
         fields = sum(len(name) + len(value) + 4 for name, value in self._headers.items())
         return len(self._target) + fields
 

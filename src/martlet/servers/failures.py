@@ -19,7 +19,7 @@ def failed(exc: MartletError) -> Response:
 
 
 def crashed(request: Request) -> Response:
-    """Return the response to an error that is nobody's but ours, and log it."""
+    """Return the response to an unexpected error, which is a fault of ours, and log it."""
     log.exception("%s %s failed", request.method, request.target)
-    told = f"the server failed on this request; its log says why, under {id_of(request).decode()}"
-    return failure(500, told)
+    request_id = id_of(request).decode()
+    return failure(500, f"the server failed on this request; its log says why, under {request_id}")

@@ -21,17 +21,16 @@ from martlet.servers.routes import Router
 from martlet.servers.shortcut import NONE, Shortcuts
 
 _HIGHEST_FD = (1 << 16) - 1
-"""Of descriptors the kernel keeps a table as long as the highest: this one is half a megabyte."""
-
+"""The kernel keeps a table as long as the highest descriptor of a process: half a megabyte here."""
 
 TURN_S = 0.01
-"""How often a drain looks who is still there."""
+"""How often a drain looks for connections that are still open, seconds."""
 
 QUIET_S = 1.0
-"""How long a drain keeps connections that idle: that of a client which is slow to ask again too."""
+"""How long a drain keeps idle connections, seconds: their clients may be about to ask again."""
 
 HANDSHAKE_S = 0.01
-"""How long connections that are half open when a server begins to drain have to be opened."""
+"""How long a drain waits for handshakes that had begun before it, seconds."""
 
 
 class HttpServer:
@@ -41,8 +40,8 @@ class HttpServer:
     Args:
         router: Answers the requests.
         host, port: Where to listen; the workers share the port (see ``bound``).
-        limits: Of every connection.
-        shortcuts: Of paths that have one; the router answers all others.
+        limits: What a client may ask of one connection.
+        shortcuts: Answer the paths that they know; the router answers all others.
     """
 
     def __init__(
@@ -98,8 +97,8 @@ class HttpServer:
         """
         Stop listening, finish what is under way, close; True if nothing was cut off.
 
-        Connections that idle are kept *quiet_s* longer: a request may be on its way on one,
-        and closing under it would lose it. It is answered with ``Connection: close``.
+        Idle connections are kept *quiet_s* longer: a request may be on its way, and would be lost
+        if the connection were closed. Such a request is answered with ``Connection: close``.
         """
         self.draining = True
         if self._server is not None:
@@ -108,7 +107,7 @@ class HttpServer:
             self._server.close()
             await self._accept_pending()
         end = self.loop.time() + timeout_s
-        # In turns, not by the clock: while a machine stands still its clients cannot ask either.
+        # Counted in turns, not by the clock: while the machine stalls, its clients stall too.
         turns = round(min(quiet_s, timeout_s) / TURN_S)
         while self.connections and self.loop.time() < end:
             if turns <= 0:
@@ -124,7 +123,7 @@ class HttpServer:
         return clean
 
     async def _accept_pending(self) -> None:
-        # Clients whose handshake is done wait in the queue; closing the socket would reset them.
+        # The queue holds clients whose handshake is done; closing the socket would reset them.
         if self._socket is None:
             return
         self._socket.setblocking(False)
@@ -141,10 +140,10 @@ class HttpServer:
 
 def turn_away(sock: socket.socket) -> bool:
     """
-    Have the kernel drop what would open another connection to *sock*; False: it cannot.
+    Have the kernel ignore new connections to *sock*; return False where it cannot.
 
-    Who is dropped tries again after a second, and is given to another worker. Without it a client
-    that connects between our last accept and the close is reset, on its first request.
+    A client that is ignored tries again after a second and reaches another worker. Without this, a
+    client that connects between our last accept and the close is reset at its first request.
 
     Source:
         socket(7), SO_ATTACH_FILTER; the kernel's networking/filter.rst. A filter of a TCP socket
@@ -172,8 +171,9 @@ def bound(host: str, port: int) -> socket.socket:
     """
     Return a bound socket that shares its port with the other workers' (SO_REUSEPORT).
 
-    The kernel spreads connections over the workers' own queues; on one shared queue they would
-    be uneven. Bound but not listening, it takes no connections: so the supervisor holds the port.
+    The kernel spreads connections over the workers' own queues; from one shared queue some workers
+    would take more than others. A bound socket that does not listen takes no connections: that is
+    how the supervisor holds the port.
     """
     sock = _socket(host)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -183,11 +183,11 @@ def bound(host: str, port: int) -> socket.socket:
 
 def _last_of_all(sock: socket.socket) -> socket.socket:
     """
-    Return *sock* again, under a descriptor above those of all connections.
+    Return *sock* under a second descriptor, above those of all connections.
 
-    When a process dies Linux lets go of its files in the order of their last descriptors, the
-    highest first. A listening socket that went after the connections would be met once more by
-    the clients that were cut off, and cut them off twice.
+    When a process dies, Linux closes its files by their descriptors, the highest first. The
+    listening socket must go before the connections: else the clients that are cut off connect to it
+    again, and are cut off twice.
 
     Source:
         fs/file.c (close_files) and kernel/task_work.c (task_work_run: last in, first out).
@@ -202,8 +202,8 @@ def reserve(host: str, port: int) -> socket.socket:
     Return a socket that holds *port* (0: a free one) for the workers to come.
 
     Raises:
-        NotAvailable: somebody else listens there. SO_REUSEPORT alone would not say so: two
-            servers of one user would share the port, each with half of the requests.
+        NotAvailable: another process listens there. SO_REUSEPORT alone would not reveal it: two
+            servers of one user would share the port, and each get half of the requests.
     """
     sock = _socket(host)
     try:
@@ -211,8 +211,8 @@ def reserve(host: str, port: int) -> socket.socket:
     except OSError as exc:
         sock.close()
         raise NotAvailable(f"cannot listen on {host}:{port}: {exc.strerror}") from None
-    # Bound alone, it now lets in who shares the port, and no more who only may reuse an old one:
-    # a second server that starts before this one's workers listen is told so.
+    # From here on only sockets with SO_REUSEPORT (our workers') may bind the port. Another server's
+    # ``reserve`` binds without it first, so it fails even before our workers listen.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return sock

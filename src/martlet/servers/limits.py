@@ -11,7 +11,7 @@ class Limits:
     What one connection may ask of us.
 
     Args:
-        body_bytes: Of one request, after chunked framing. More is 413.
+        body_bytes: Of one request's body, chunked framing undone. More is 413.
         header_bytes: Request line and headers together. More is 431.
         idle_s: A connection with no request under way is closed after this.
         request_s: A request must have arrived whole after this, however slowly it drips.

@@ -29,8 +29,8 @@ def written(
 
     Args:
         keep_alive: Whether the client asked for the connection to be kept. A client of HTTP/1.0
-            takes its end for the end of the answer, unless it is told so.
-        last: Whether the connection ends with this.
+            waits for the connection's end unless the answer says that it is kept.
+        last: Whether the connection ends with this answer.
     """
     if response.status == 500:
         log.error("%s %s: %s", method, target, response.body.decode()[:2000])

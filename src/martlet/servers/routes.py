@@ -29,7 +29,7 @@ class Request:
         target: Path and query as they came, not decoded.
         headers: Names in lower case; of repeated ones the last.
         body: After any chunked framing; the router undoes its Content-Encoding.
-        id: As ``identity.id_of`` has told it; empty before.
+        id: Set by ``identity.id_of``; empty before its first call.
     """
 
     method: str
@@ -56,16 +56,18 @@ Handler = Callable[[Request], Response | Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    *pattern* matches a whole path (no query); its named groups, percent-decoded, are keyword
-    arguments of *make*, which returns the handler. A handler is made once a path and kept, so
-    what depends on the path alone is done in *make*; it must not hold a version.
+    The paths that one handler answers.
+
+    *pattern* matches a whole path (without the query). Its named groups, percent-decoded, are the
+    keyword arguments of *make*, which returns the handler. A handler is made once for each path and
+    kept, so *make* does what depends on the path alone; it must not hold on to a version.
     """
 
     method: str
     pattern: re.Pattern[str]
     make: Callable[..., Handler]
     query: bool = True
-    """Whether a path with a query is this route's too."""
+    """Whether the route also answers paths with a query."""
 
 
 class Dialect(Protocol):
@@ -99,7 +101,7 @@ class Router:
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """
-        Return the response, or the coroutine of it, from whoever has the path.
+        Return the response, or a coroutine of it, from the handler of the path.
 
         Raises:
             MartletError: what the handler raised.

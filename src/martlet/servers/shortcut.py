@@ -1,11 +1,11 @@
-"""The common call of a model, answered in one compiled call: from the bytes that came to those
-that go.
+"""The shortcut: one compiled call from the bytes of a model's common request to those of its reply.
 
-Who answers a path the long way says what a call of it needs, once for each table in force; then
-``native/shortcut.c`` walks through it without a frame between. It declines whatever is not common
-before anything has happened, and the long way answers that. What is not common about the outcome
-(the model raised, it was slow, its outputs are unusual) it hands to who answers the long way. So
-this knows no error, and without the compiled part there is no shortcut.
+The handler that answers a path the long way registers a ``Short`` for it: all that a call needs
+while one table is in force. ``native/shortcut.c`` then answers without a Python frame except the
+model's own. It declines any request of another form before anything has happened, and the long way
+answers it. If the outcome is unusual (the model raised, was slow, or gave other outputs), it calls
+``Short.finish``. So no error is worded here; and where the compiled part is missing, there is no
+shortcut.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Layout(IntEnum):
 
 class Reply(NamedTuple):
     """
-    The body of a reply whose only output is an array of floats, in its parts.
+    The JSON of a reply whose only output is an array of floats, cut where the answer goes in.
 
     Args:
-        begin: Then comes what the reader of the body said, if anything.
-        shape: What stands before the output's shape; None: it is not told.
-        numbers: What stands before the numbers (of RAW: before their size in bytes).
+        begin: Up to where the third part of a ``Reading``, if any, is put in.
+        shape: What stands before the output's shape; None: the reply does not tell the shape.
+        numbers: What stands before the numbers (for RAW: before their size in bytes).
         end: The rest of the JSON.
-        layout: Of the numbers.
-        kind: The buffer format of the output, where only that is told rightly; b"": any float's.
+        layout: How the numbers are written.
+        kind: The only buffer format (``f``, ``d``) that this text describes; b"": any float.
     """
 
     begin: bytes
@@ -61,7 +61,7 @@ class Reply(NamedTuple):
 
 
 Reading = tuple[dict[str, Tensor], bool] | tuple[dict[str, Tensor], bool, bytes]
-"""Inputs that need no check, which of two replies is wanted, and what follows its ``begin``."""
+"""Inputs that need no check; which of the two replies is wanted; what follows its ``begin``."""
 
 
 class Form(NamedTuple):
@@ -69,14 +69,14 @@ class Form(NamedTuple):
     How a dialect reads and writes the common calls of one signature.
 
     Args:
-        signature_name: That is called.
-        decode: Reads a body; None: it is not a common one. It gets *length_field* too, where
-            that came.
-        replies: By what *decode* said.
-        write: Writes the reply to any outputs of a call that *decode* has read.
+        signature_name: The signature that is called.
+        decode: Reads a body, and returns None where it is not a common one. Its second argument is
+            the value of *length_field*, where the request has it.
+        replies: The reply for False, and for True, as the second part of a ``Reading`` says.
+        write: Writes the reply where the outputs do not fit *replies*.
         fields: More lines of the reply's head.
-        apart: Requests with one of these fields are answered the long way.
-        length_field: In lower case; b"": none.
+        apart: Requests with one of these header fields are answered the long way.
+        length_field: The header field that tells the length of the JSON, in lower case; b"": none.
     """
 
     signature_name: str
@@ -93,15 +93,15 @@ class Short(NamedTuple):
     What the compiled call needs to answer one path. Its order is known to ``native/shortcut.c``.
 
     Args:
-        force, number: The shortcut holds while ``force[0] == number``: a table is in force.
-        variant: Who answers the path in that table. Its servable is asked for at each call, so
-            that a version which has left is not kept in memory.
-        note: Hears rows, and nanoseconds in all and in the model, of each answer.
-        slow_ns: What took longer is not common.
+        force, number: The shortcut holds while ``force[0] == number``: while its table is in force.
+        variant: Answers the path in that table. Its servable is looked up at each call, so that a
+            version which has been unloaded is not kept in memory.
+        note: ``note(rows, took_ns, model_ns)``, called for each answer.
+        slow_ns: A call that took longer is not common.
         finish: Makes the whole response of an outcome that is not common: ``finish(outputs or
-            exception, reading, rows, took_ns, model_ns, id, whether to say keep-alive)``.
+            exception, reading, rows, took_ns, model_ns, request_id, keep_alive)``.
 
-    The rest is of the ``Form``.
+    The rest is the ``Form``'s.
     """
 
     force: Sequence[int] | memoryview
@@ -119,7 +119,7 @@ class Short(NamedTuple):
 
 
 class Shortcuts:
-    """The paths of one process that have one."""
+    """The shortcuts of one process, by path."""
 
     def __init__(self) -> None:
         self._native: Any = find("shortcut")
@@ -140,16 +140,16 @@ class Shortcuts:
 
     def answering(self, header_bytes: int, body_bytes: int) -> Callable[[bytes], bytes | None]:
         """
-        Return what answers one request, given as it came.
+        Return the function that answers one request, given the bytes that came.
 
         It returns the whole response, or None: the long way must answer.
         """
         if self._native is None:
             return lambda _: None
-        # Of its own: the ids made there are counted there.
+        # Another prefix than ``identity`` has: the C counts the ids that it makes by itself.
         prefix = os.urandom(4).hex().encode()
         return partial(self._native.answer, self._known, current, prefix, header_bytes, body_bytes)
 
 
 NONE = Shortcuts()
-"""To which nobody adds."""
+"""For servers without shortcuts; nothing is added to it."""

@@ -1,4 +1,4 @@
-"""Calls of a model behind a REST path: timed, told of, and dropped when their time has passed."""
+"""Calls of a model behind a REST path: timed, counted, and given up at their deadline."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Timed:
     Makes handlers of calls.
 
     Args:
-        engine: Whose models are known by name.
-        sink: Hears of every answer.
-        timeout_s: An answer that takes longer is DeadlineExceeded.
-        shortcuts: Where paths whose calls are quick and common are added.
+        engine: Knows which version answers.
+        sink: Is told of every answer.
+        timeout_s: An answer that takes longer becomes DeadlineExceeded.
+        shortcuts: Gets the paths whose calls are quick and of the common form.
     """
 
     def __init__(
@@ -58,10 +58,14 @@ class Timed:
         form: Callable[[Variant[Servable]], Form | None] = lambda _: None,
     ) -> Handler:
         """
-        Return the handler that answers by *call*: here, or in the lane of a slow version.
+        Return the handler that answers by *call*: on the loop, or in the lane of a slow version.
 
         Args:
-            form: Tells how the calls that a variant mostly gets are read and written.
+            call: Answers one request.
+            api: The method, as events name it.
+            ref: The model that the path names.
+            form: Returns how the common call of a variant is read and written; None: it has no
+                common form, and so no shortcut.
         """
         pace, model, engine = Pace(), ref.name, self._engine
         answered = self._sink.answered
@@ -75,7 +79,7 @@ class Timed:
                 here = lane is None or lane.on_loop
             if lane is not None and (pace.slow or not here):
                 if lane.full:
-                    # At once, and before the body is read: in an overload most go this way.
+                    # Before the body is read: in an overload most requests end here.
                     refused = lane.overloaded()
                     self._failed(api, model, refused, 0)
                     raise refused
@@ -113,9 +117,9 @@ class Timed:
         forget: Callable[[], None],
         form: Callable[[Variant[Servable]], Form | None],
     ) -> None:
-        """Have *target*, whose calls work here, answered by a shortcut while *table* holds."""
+        """Have a shortcut answer *target*, whose calls run on the loop, while *table* holds."""
         shortcuts, engine, number = self._shortcuts, self._engine, self._engine.number
-        # Where the table is still in force, the number read before is its number.
+        # The number is read first: if the table is still in force afterwards, it is its number.
         if shortcuts is NONE or engine.table is not table:
             return
         variant = table.variant(ref)
@@ -195,7 +199,7 @@ class Timed:
             try:
                 return await run(lane, work, limit_s)
             except LaneClosed:
-                # It was replaced between the two lines: the table names the next one.
+                # The version was replaced between the two lines: the table names its successor.
                 if last:
                     raise
         raise AssertionError
@@ -213,6 +217,6 @@ class Timed:
         return response
 
     def _failed(self, api: str, model: str, exc: MartletError, took_ns: int) -> None:
-        # A name that is no model's would be a counter for every typo of every client.
+        # Counting unknown names would make a counter of every typo of every client.
         if model in self._engine.table.models:
             self._sink.answered("REST", api, model, 0, exc.code, 0, took_ns, 0)

@@ -1,8 +1,8 @@
-"""Calls of one version that wait together go as one batch.
+"""Batching: calls of one version that wait at the same time go to the model as one.
 
-Nobody waits for a batch to fill unless a linger is set: a batch is what queued up while the model
-was busy. There is no thread of its own: who finds the model free carries the batch, and who ends
-one wakes the first that waits.
+No call waits for a batch to fill unless a linger is set: a batch is what queued up while the model
+was busy. There is no batching thread. A call that finds the model free leads: it carries the batch
+in its own thread, and when that is done it wakes the first waiting call to lead the next.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from martlet.tensors import Signature, Tensor, Tensors
 log = logging.getLogger(__name__)
 
 Key = tuple[Any, ...]
-"""What calls that may share a batch have in common: signature, names, dtypes, inner shapes."""
+"""What calls must have in common to share a batch: signature, names, dtypes, inner shapes."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call that waits."""
+    """One call that waits for the model, or leads a batch."""
 
     key: Key
     inputs: Tensors
@@ -47,8 +47,8 @@ def take_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
     """
     Return the calls that go next: the first, and those behind it that share its key and fit.
 
-    Rows are counted, not calls. One of its kind that no longer fits ends the batch: nobody
-    overtakes it.
+    Rows are counted, not calls. The first call of that key that does not fit ends the batch, so
+    that later ones do not overtake it.
 
     >>> a, b, c = (Call(("k",), {}, rows, 0.0) for rows in (2, 3, 4))
     >>> [call.rows for call in take_batch([a, b, c], max_rows=5)]
@@ -81,11 +81,13 @@ class Batched:
     """
     The servable within, called with batches.
 
-    An answer equals the one that the call would have had alone: where a batch fails, or its
-    outputs do not have its rows, each call is made by itself, and only the poisoned one fails.
+    Each answer equals the one that the call would have had alone. Where a batch fails, or its
+    outputs have another number of rows, each call is made by itself, and only a bad one fails.
 
     Args:
-        servable: Whose signatures take any number of rows; others are called as they come.
+        servable: Its signatures that take any number of rows are batched; calls of others pass
+            through.
+        settings: How large a batch may be, how many go at once, and how long one lingers.
     """
 
     def __init__(self, servable: Servable, settings: ModelSettings) -> None:
@@ -104,7 +106,7 @@ class Batched:
         self._waiting: list[Call] = []
         self._leaders = 0
         self.batches = 0
-        """How many batches went, those of one call too."""
+        """How many batches have gone to the model, those of one call included."""
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -120,7 +122,7 @@ class Batched:
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
         """
-        Predict, with others where others wait.
+        Predict, in one batch with other calls where others wait.
 
         Raises:
             DeadlineExceeded: its time passed while it waited.
@@ -149,7 +151,7 @@ class Batched:
         if call.woken.wait(deadline.remaining()):
             return
         with self._lock:
-            # Between the two lines somebody may have taken it, or handed it the lead.
+            # Before the lock was taken, a leader may have taken the call, or handed it the lead.
             if not call.leads and call in self._waiting:
                 self._waiting.remove(call)
                 raise DeadlineExceeded("the deadline passed while the call waited for the model")
@@ -159,14 +161,14 @@ class Batched:
         """Take a batch, which begins with the leader's own call, and answer all of it."""
         with self._lock:
             self._linger(leader)
-            # Who was woken to lead carries a batch of its own.
+            # A call that was woken to lead carries a batch of its own.
             free = [call for call in self._waiting if not call.leads]
             batch = take_batch([leader, *free], self._max_rows)
             taken = set(map(id, batch))
             self._waiting = [call for call in self._waiting if id(call) not in taken]
             self.batches += 1
         try:
-            # The leader's own deadline is not the others'.
+            # The batch works for all of them: the latest deadline counts, not the leader's.
             untils = [call.until for call in batch if call.until is not None]
             with deadline.anew(max(untils) if len(untils) == len(batch) else None):
                 self._answer(batch, signature_name)
@@ -195,7 +197,7 @@ class Batched:
                 if self._together(batch, signature_name):
                     return
             except DeadlineExceeded as exc:
-                # Their time has gone too.
+                # It is the latest of their deadlines: that of every call has passed.
                 for call in batch:
                     call.error = exc
                 return
@@ -203,7 +205,7 @@ class Batched:
                 log.debug("a batch of %d calls failed; each is made by itself: %s", len(batch), exc)
         for call in batch:
             try:
-                # Alone it is padded too: there may be no other sizes that the model takes.
+                # A call alone is padded too: the model may take the allowed sizes only.
                 if not (self._allowed and self._together([call], signature_name)):
                     call.outputs = self._servable.predict(call.inputs, signature_name)
             except BaseException as exc:
@@ -218,7 +220,8 @@ class Batched:
         }
         outputs = self._servable.predict(joined, signature_name)
         if any(value.ndim == 0 or len(value) != size for value in outputs.values()):
-            # It says one thing of its rows and does another: it is never batched again.
+            # Its signature promises a row for each row and its outputs differ: never batch it
+            # again.
             self._by_row.pop(signature_name, None)
             return False
         at = 0
@@ -243,7 +246,7 @@ def takes_rows(signature: Signature) -> bool:
 def rows_of(inputs: Tensors) -> int | None:
     """Return how many rows every one of *inputs* has; None: they differ, or there are none."""
     sizes = {len(value) if value.ndim else 0 for value in inputs.values()}
-    # No rows is a batch of nothing, which some models refuse: it goes as it came.
+    # An empty call goes as it came: some models refuse it, and that is the model's own answer.
     return (sizes.pop() or None) if len(sizes) == 1 else None
 
 
@@ -256,6 +259,6 @@ def _key(signature_name: str, inputs: Tensors) -> Key:
 
 def _stacked(parts: list[Tensor], padding: int) -> Tensor:
     if padding:
-        # Rows that are known to be sound: the last one again.
+        # The last row again: the model is sure to take it.
         parts = [*parts, np.repeat(parts[-1][-1:], padding, axis=0)]
     return np.concatenate(parts)

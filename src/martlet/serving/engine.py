@@ -56,7 +56,7 @@ class Engine:
 
     @property
     def force(self) -> MutableSequence[int] | memoryview:
-        """The word: what was made for the table of one number holds while the word is that."""
+        """The word: what was made for the table of one number is valid while the word is that."""
         return self._force
 
     @property
@@ -74,16 +74,17 @@ class Engine:
     def _turn(self) -> None:
         with self._lock:
             number = self._force[0]
-            # A process that is starting may lag: it keeps its doors shut until it has prepared.
+            # A worker that is starting may lag behind: it listens only once it has prepared.
             if number in self._prepared:
-                # In this order: who reads the number without the lock must not find the old table.
+                # In this order: a reader without the lock must not get the new number and the old
+                # table.
                 self._table = self._prepared[number]
                 self._number = number
                 for old in [each for each in self._prepared if each < number]:
                     del self._prepared[old]
 
     def lane(self, ref: ModelRef) -> Lane | None:
-        """Return where calls of the variant that *ref* names work; None: nothing answers to it."""
+        """Return the lane of the variant that *ref* names; None: no variant answers to it."""
         try:
             return self.table.variant(ref).lane
         except MartletError:
@@ -123,7 +124,7 @@ class Engine:
     def _next(
         variant: Variant[Content], find: Callable[[ModelRef], Variant[Content]], ref: ModelRef
     ) -> Variant[Content]:
-        """Take a lease on who came after *variant*, which began to drain between two lines."""
+        """Lease the successor of *variant*, which began to drain after the table was read."""
         while (following := find(ref)) is not variant:
             if following.acquire():
                 return following
@@ -165,7 +166,7 @@ def score(
 def outputs_of(
     servable: Servable, inputs: Mapping[str, ArrayLike], signature_name: str
 ) -> dict[str, Tensor]:
-    """Check *inputs* and predict; the caller holds a lease on whose *servable* it is."""
+    """Check *inputs* and predict; the caller holds a lease on the variant of *servable*."""
     signature = servable.signatures.get(signature_name)
     if signature is not None and signature.fits(inputs):
         return servable.predict(inputs, signature_name)

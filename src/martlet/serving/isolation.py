@@ -11,10 +11,10 @@ from martlet.tensors import Signature, Tensor, Tensors
 
 class Pool:
     """
-    Servables that are the same, of which each call takes one that is free.
+    Equal servables; each call takes one that is free.
 
     Args:
-        open_one: Opens one. Each is opened at once: a version is ready when all are.
+        open_one: Opens one. All are opened now: a version is ready when all of them are.
         count: How many.
     """
 
@@ -26,20 +26,20 @@ class Pool:
         except BaseException:
             self.close()
             raise
-        # The last one used is the one whose caches are warm.
+        # Last in, first out: the one used last has warm caches.
         self._free: LifoQueue[Servable] = LifoQueue()
         for each in self._all:
             self._free.put(each)
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """Those of each."""
+        """Those of the servables, which are equal."""
         return self._all[0].signatures
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
-        """Predict with one that is free, once there is one."""
+        """Predict with a free one; wait until one is."""
         chosen = self._free.get()
         try:
             return chosen.predict(inputs, signature_name)

@@ -1,4 +1,4 @@
-"""Where one version's calls work when not with the request that asks: threads of its own."""
+"""A lane: the threads and the bounded queue of one version, for calls that leave the loop."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MOST_TOGETHER = 64
 
 
 GRACE_S = 0.1
-"""How much later than its limit a call is given up from outside: a process that is ended at the
-deadline says more than the caller's clock, so it speaks first."""
+"""How long after its limit a waiting caller gives a call up. A model's process that is killed at
+the deadline raises an error that says more, so it gets the time to do so."""
 
 
 class LaneClosed(NotAvailable):
@@ -32,11 +32,11 @@ class Lane:
     """
     Threads and a bounded queue that one version has to itself.
 
-    A version that is slow or stuck fills its own lane, and nobody else's.
+    A version that is slow or stuck fills its own lane and no other.
 
     Args:
         name: For messages and thread names.
-        settings: How many work and wait.
+        settings: How many calls work at once, and how many may wait.
     """
 
     def __init__(self, name: str, settings: ModelSettings = DEFAULT) -> None:
@@ -52,9 +52,9 @@ class Lane:
 
     def submit(self, work: Callable[[], Result], timeout_s: float) -> Future[Result]:
         """
-        Have a thread do *work*, which knows that its caller waits *timeout_s*.
+        Have a thread do *work*, whose ``deadline`` is *timeout_s* from now.
 
-        Work whose caller has stopped waiting, or that was cancelled, is not begun.
+        Work is not begun once its deadline has passed or it was cancelled.
 
         Raises:
             Overloaded: too much waits already.
@@ -108,7 +108,7 @@ class Lane:
         return future.result()
 
     def here(self, work: Callable[[], Result]) -> Result:
-        """Do *work* in the caller's thread, and have it count among what works in this lane."""
+        """Do *work* in the caller's thread, and count it among the calls that work in this lane."""
         thread = threading.get_ident()
         self._working[thread] = time.monotonic()
         try:
@@ -117,7 +117,7 @@ class Lane:
             self._working.pop(thread, None)
 
     def limit_s(self, timeout_s: float) -> float:
-        """Return how long a call may take whose caller waits *timeout_s*."""
+        """Return how long a call may take: *timeout_s*, or the model's own limit where shorter."""
         return min(timeout_s, self.settings.deadline_ms / 1000 or timeout_s)
 
     def _done(self, _: object) -> None:
@@ -130,7 +130,7 @@ class Lane:
         return self._room <= 0
 
     def overloaded(self) -> Overloaded:
-        """Return what is said of a call when it is full."""
+        """Return the error of a call that comes when the lane is full."""
         return Overloaded(
             f"{self._name!r} has {self.settings.max_queue} calls waiting, which is its limit"
         )
@@ -149,13 +149,13 @@ class Lane:
 
     def close(self) -> None:
         """
-        Take nothing more.
+        Take no more calls.
 
-        What waits here still begins: it asks the table for its version, and finds the next one.
+        Those that wait still begin: they ask the table for their version, and find the next one.
         """
         self._pool.shutdown(wait=False)
 
 
 def late(limit_s: float) -> DeadlineExceeded:
-    """Return what is said of a call that has been given up from outside."""
+    """Return the error of a call that its caller has given up."""
     return DeadlineExceeded(f"no answer after {limit_s * 1000:g} ms, which is the limit")

@@ -1,4 +1,4 @@
-"""A count of who holds one thing, and word when the last has let go of what is to leave."""
+"""A lease: a count of the requests that hold one thing, which tells when a draining one is free."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Lease(Protocol):
         ...
 
     def drain(self) -> object:
-        """Refuse from now on who would hold it."""
+        """Refuse new holders from now on."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Acts in one process: opens versions, readies tables, and frees what no table names any more."""
+"""The manager of one process: opens versions, readies tables, frees what no table names."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Closable(Protocol):
 
 class Manager:
     """
-    Holds the versions of one process.
+    Holds the versions of one process, and carries out the orders of its supervisor.
 
-    One thread calls it. What it readies, *engine* puts in force.
+    One thread calls it. The tables that it readies answer once *engine* puts them in force.
 
     Args:
         engine: Answers from the tables made here.
-        openers: How a source of each kind is opened. What one raises is the reason of a failure.
-        ours: Whether the process serves models and nothing else, so that its collector may be
-            told what lives long.
-        residents: Those that are opened on demand; None: in as much memory as they like.
-        settings_of: Gives the settings of a version.
+        openers: By a source's kind, what opens it. An error that one raises is the reported reason.
+        ours: Whether the process serves models and nothing else: then objects that live long are
+            frozen out of the garbage collector's walks.
+        residents: The versions that are opened on demand; None: their memory is not limited.
+        settings_of: Returns the settings of a version.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Manager:
         if isinstance(content, OnDemand):
             return Loaded(name, version, facts=content.facts)
         if self._ours:
-            # What was just loaded lives long: keep the collector from walking it at every full
-            # collection, which would make the tail of the answers.
+            # What was just loaded lives long. If every full collection walked it, the slowest
+            # answers would be slower.
             gc.collect()
             gc.freeze()
         return Loaded(name, version)
@@ -97,7 +97,7 @@ class Manager:
             return report
         before = memory.held_with_children(os.getpid())
         held.servable.close()
-        # What closing it gives back is its own; what opening it took may be a library's too.
+        # Opening may also have loaded a library, which stays; closing gives back the version's own.
         given_back = before - memory.held_with_children(os.getpid())
         size = max(memory.size_of(order.source.path), given_back)
         return replace(report, facts=replace(report.facts, size=size))
@@ -114,7 +114,7 @@ class Manager:
         if order.facts is None:
             entry.admit(self._residents.open_s)
         elif self._is_open(order.name):
-            # Its elder is asked for: the swap is not to be felt.
+            # The version before it is in use: open this one now, so that no request waits for it.
             entry.ready(self._residents.open_s)
         return entry
 
@@ -145,13 +145,13 @@ class Manager:
         return Table(models=by_kind["model"], recommenders=by_kind["recommender"])
 
     def let_go(self, order: UnloadOrder) -> Variant[Any]:
-        """Hold a version no longer, and begin to drain it; ``free`` it from any thread."""
+        """Forget a version and begin to drain it; ``free`` may then be called from any thread."""
         variant = self._held.pop((order.name, order.version))
         variant.drain()
         return variant
 
     def free(self, variant: Variant[Any]) -> None:
-        """Close a version that was let go, once nobody holds it. Waits, up to DRAIN_S."""
+        """Close a version that was let go, once nobody holds it. Waits for that, up to DRAIN_S."""
         if not variant.drained.wait(DRAIN_S):
             log.error(
                 "version %d of %r is still held after %g s; it is left to its holders",
@@ -164,11 +164,11 @@ class Manager:
         memory.collect(self._ours)
 
     def stuck(self, longest_s: float, now: float) -> str:
-        """Return which version has a call that works for more than *longest_s*, or ""."""
+        """Say which version has a call that has worked for more than *longest_s*; "": none."""
         for (name, version), variant in list(self._held.items()):
             content = variant.servable
             if isinstance(content, OnDemand) and content.opening_since:
-                # Its calls wait for that.
+                # Its calls wait until it is open: judge the opening, not them.
                 if now - content.opening_since > self._residents.open_s:
                     return f"opening version {version} of {name!r} has taken too long"
             elif variant.lane.longest_s(now) > longest_s:

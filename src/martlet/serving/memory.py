@@ -1,4 +1,4 @@
-"""How much memory there is for versions: what they take, what a process holds, what must leave."""
+"""Memory of versions: what one takes, what a process holds, which to close for more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = TypeVar("Key")
 
 def refusal(limit: int, held: Sequence[int], need: int) -> str:
     """
-    Return why a version may not be opened, or "": there is room.
+    Return why a version may not be opened; "" where there is room for it.
 
     Args:
         limit: Bytes that the workers may hold together; 0: as many as they like.
@@ -44,7 +44,7 @@ def leavers(unused: Sequence[tuple[Key, float, int]], need: int) -> list[Key]:
     """
     Return which of *unused* are closed for *need* more bytes: the longest unused first.
 
-    All of them, where they do not suffice.
+    All of them are returned where even they are not enough.
 
     Args:
         unused: Of each its key, when it was last used, and the bytes that closing it gives back.
@@ -91,7 +91,7 @@ def held_with_children(pid: int) -> int:
 
 
 def _has_children() -> bool:
-    # One call of the system; to list them reads a file for each thread.
+    # One system call, where listing them reads a file for each thread.
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

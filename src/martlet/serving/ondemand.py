@@ -1,7 +1,7 @@
 """A version that is opened when it is asked for, and closed when another needs its memory.
 
-Which version answers is the table's affair, the same in every worker. Whether it is open is each
-worker's own: a request that finds it closed opens it, or waits for who does.
+Which version answers is in the table, the same in every worker. Whether it is open differs by
+worker: a request that finds it closed has it opened, or waits for the opening that is under way.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from martlet.tensors import Signature, Tensor, Tensors
 log = logging.getLogger(__name__)
 
 _ROOM_S = 0.5
-"""A swap does not wait longer for room to open its new version ahead."""
+"""How long a swap waits for room to open its new version ahead of the first request."""
 
 
 class Opener(Protocol):
-    """Who opens and closes them: the residents of a process."""
+    """What opens and closes them: the ``Residents`` of a process."""
 
     def enter(self, entry: OnDemand, wait_s: float = ..., room_s: float = ...) -> Servable:
         """Return the servable within *entry*, which stays open until ``leave``."""
@@ -55,10 +55,10 @@ class OnDemand:
 
     Args:
         residents: Open and close it.
-        label: For messages.
-        open_it: Opens the one within, checked and warm.
-        size: Bytes of its files: what it is thought to take, until more is known.
-        facts: As learnt before; None: nobody has opened it, and ``admit`` comes next.
+        label: How messages name it.
+        open_it: Opens the servable within, checked and warm.
+        size: Bytes of its files: the estimate of its memory until it has been opened.
+        facts: What another process learnt by opening it; None: no one has, and ``admit`` is next.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class OnDemand:
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """Those of the one within, which they are known of without opening it."""
+        """Those of the servable within; known while it is closed, too."""
         return self.known
 
     def status(self, version: int) -> VersionStatus:
-        """Return the state of *version*, which this is: what answers to it here, and now."""
+        """Return the status of *version*, which this is, in this process now."""
         failure = self.failure
         if failure is not None:
             return VersionStatus(version, State.END, failure.code, failure.message)
@@ -104,12 +104,12 @@ class OnDemand:
 
     @property
     def facts(self) -> Facts:
-        """What is known of it, for workers to come."""
+        """What is known of it, for workers that start later."""
         return Facts(self.known, self.size)
 
     def admit(self, wait_s: float) -> None:
         """
-        Open it for the first time, which may take *wait_s*, and learn what it is.
+        Open it for the first time, which may take *wait_s*, and learn its signatures and size.
 
         Raises:
             MartletError: it cannot be opened, answers an example wrongly, or does not fit.
@@ -118,7 +118,7 @@ class OnDemand:
         self._residents.leave(self)
 
     def ready(self, wait_s: float) -> None:
-        """Open it, which may take *wait_s*, before anybody asks; not where there is no room now."""
+        """Open it ahead of the first request, which may take *wait_s*; not if there is no room."""
         try:
             self._residents.enter(self, wait_s, room_s=_ROOM_S)
         except (NotAvailable, Overloaded) as exc:

@@ -1,4 +1,4 @@
-"""From what is wanted to what answers, one order at a time. Holds no thread, clock or file."""
+"""The reconciler: from what is wanted to what answers, by orders. No thread, clock or file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Reconciler:
         self._names: dict[str, _Name] = {}
 
     def want(self, desired: Desired) -> None:
-        """From now on, make exactly *desired* true; what it does not name is drained."""
+        """From now on aim at exactly *desired*; versions that it does not name are drained."""
         self._desired = desired
         for name, wanted in desired.items():
             for version, source in wanted.versions.items():

@@ -1,4 +1,4 @@
-"""Which of the versions that are opened on demand are open, in how much memory."""
+"""Residents: the versions of a process that are opened on demand, and the memory they share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from martlet.serving.versions import MAX_RETRIES, retry_at
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 60.0
-"""Of a call that has no deadline."""
+"""How long a call without a deadline waits for its version to open."""
 
 _EARLY_S, _EARLY = 0.02, 0.1
-"""Before its deadline, this long and this share of the time that is left at least, a call that
-waits is told to come again: later, nobody would hear it."""
+"""A waiting call is told to come again this long, and this share of its remaining time, before its
+deadline (whichever is more): at the deadline itself its client has gone."""
 
 _MB = 1 << 20
 
@@ -33,13 +33,13 @@ class Residents:
     """
     The versions of one process that are opened on demand.
 
-    Any thread may ask. One thread opens a version, however many ask for it; those who ask wait.
-    One that is in use is never closed.
+    Any thread may call. A version is opened by one thread, however many calls wait for it, and is
+    never closed while a call uses it.
 
     Args:
-        limit: Bytes that the process may hold; 0: as many as it likes, and nothing is closed.
-        held: Returns what it holds now.
-        frozen: Whether what lives long was put out of the collector's sight.
+        limit: Bytes that the process may hold; 0: no limit, and nothing is closed.
+        held: Returns the bytes that the process holds now.
+        frozen: Whether the manager freezes what lives long (``gc.freeze``).
         open_s: How long opening may take.
     """
 
@@ -68,7 +68,7 @@ class Residents:
 
     @property
     def size(self) -> int:
-        """Bytes that those that are open are thought to take."""
+        """Bytes that the open versions are estimated to take."""
         with self._changed:
             return sum(each.size for each in self._open)
 
@@ -81,8 +81,8 @@ class Residents:
         Return the servable within *entry*, which stays open until ``leave``.
 
         Args:
-            wait_s: How long a caller that has no deadline waits for it.
-            room_s: How long others, which are in use, are waited for to leave it their room.
+            wait_s: How long a caller without a deadline waits for it to open.
+            room_s: How long to wait for others, which are in use, to make room for it.
 
         Raises:
             NotAvailable: it is not open by the caller's deadline, or cannot be opened.
@@ -90,7 +90,7 @@ class Residents:
         """
         until = time.monotonic() + min(wait_s, _heard_s(deadline.remaining()))
         with self._changed:
-            # Who waits for it holds it too: it is not closed before they have had it.
+            # A caller that waits counts as a user: it is not closed again before that call.
             entry.users += 1
             try:
                 while entry.within is None:
@@ -130,15 +130,15 @@ class Residents:
         ):
             raise NotAvailable(f"{entry.label} is still being opened; try again")
         if entry.within is None and entry.error is not None:
-            # Each who waited raises its own.
+            # An exception of its own for each caller: they are raised in several threads.
             raise type(entry.error)(str(entry.error)) if entry.known else entry.error
 
     # -- opening ---------------------------------------------------------------------------
 
     def _begin(self, entry: OnDemand, room_s: float) -> None:
-        """Have a thread open *entry*: who asked may have less time than that takes."""
+        """Have a thread open *entry*: the caller's time may be up before it is open."""
         thread = threading.Thread(
-            # Who logs there names the request, and has no deadline.
+            # In a copy of the context: what is logged there names the request.
             target=copy_context().run,
             args=(self._open_one, entry, room_s),
             name=f"opens {entry.label}",
@@ -160,15 +160,15 @@ class Residents:
                     within = entry.open_it()
                 except Exception as exc:
                     error, failure = _failed(entry, exc)
-                # What opening it needed for a moment is not its own.
+                # Count what it keeps, not what opening it needed for a moment.
                 memory.give_back()
                 grown = self._held() - before
             except (NotAvailable, Overloaded) as exc:
-                # There is no room now: nothing is wrong with it.
+                # There is no room now: not a fault of the version, so no failure is remembered.
                 error = exc
         with self._changed:
             if within is not None and self._moves == moves:
-                # Nobody else opened or closed anything meanwhile: all of it is this one's.
+                # Nothing else was opened or closed meanwhile: the growth is this version's.
                 entry.size = max(grown, entry.least)
             self._moves += 1
             self._reserved -= reserved
@@ -177,7 +177,7 @@ class Residents:
                 entry.within, within = within, None
                 self._open.add(entry)
                 self.opened += 1
-        # Who waits for it holds it: others leave, before it is given out.
+        # Its waiting callers keep it open, so this closes others, before the callers go on.
         self._trim()
         with self._changed:
             entry.opening_since = 0.0
@@ -221,7 +221,7 @@ class Residents:
         return need
 
     def _choose(self, label: str, need: int, until: float) -> list[OnDemand] | None:
-        """Take out what to close for *need* bytes; None: there is room, and it is reserved."""
+        """Return what to close for *need* bytes; None: there is room, and it is now reserved."""
         with self._changed:
             while True:
                 held = self._held()
@@ -246,7 +246,7 @@ class Residents:
         return [(each, each.used_at, each.size) for each in self._open if not each.users]
 
     def _take(self, leaving: list[OnDemand]) -> list[OnDemand]:
-        """Take *leaving* out: nobody can enter them any more, without opening them again."""
+        """Mark *leaving* as closed: the next caller opens them again."""
         for entry in leaving:
             if entry.within is not None:
                 entry.parting, entry.within = entry.within, None
@@ -254,7 +254,7 @@ class Residents:
         return leaving
 
     def _trim(self) -> None:
-        """Close what is unused while more is held than may be: something took more than thought."""
+        """Close unused versions while the process is over its limit: an estimate was too low."""
         if not self._limit or not self._making_room.acquire(blocking=False):
             return
         try:
@@ -273,7 +273,7 @@ class Residents:
         with self._changed:
             self.evicted += 1
             if self._moves == moves and given_back > 0:
-                # Opening it may have brought in a library too, which stays.
+                # Less than opening it took, maybe: a library that was loaded with it stays.
                 entry.size = max(entry.least, min(entry.size, given_back))
 
     def _part(self, entry: OnDemand) -> None:
@@ -289,7 +289,7 @@ class Residents:
         if ghost is None or ghost() is None:
             memory.give_back()
         else:
-            # It refers to itself somewhere.
+            # It is part of a reference cycle: only the collector frees it.
             memory.collect(self._frozen)
 
     def dismiss(self, entry: OnDemand) -> None:
@@ -302,17 +302,17 @@ class Residents:
 
 
 def _heard_s(left_s: float | None) -> float:
-    """Return how long a caller who has *left_s* may be let wait, and hear why in time."""
+    """Return how long a caller with *left_s* left may wait and still be told why in time."""
     return float("inf") if left_s is None else left_s - max(_EARLY_S, _EARLY * left_s)
 
 
 def _failed(entry: OnDemand, exc: Exception) -> tuple[Exception, Failure]:
-    """Return what is told to who asked for *entry*, and what is remembered of its failure."""
+    """Return the error for the callers of *entry*, and the failure that is remembered."""
     count = 1 + (entry.failure.count if entry.failure is not None else 0)
     why = str(exc) if isinstance(exc, MartletError) else f"{type(exc).__name__}: {exc}"
     code = exc.code if isinstance(exc, MartletError) else MartletError.code
     again = retry_at(min(count, MAX_RETRIES), time.monotonic()) or 0.0
     failure = Failure(code, f"{entry.label} cannot be opened: {why}", again, count)
     log.error("%s", failure.message)
-    # The first time it is the load that failed; later the caller can only come again.
+    # While it is first admitted, the load fails with its own error; later a caller can only retry.
     return (NotAvailable(failure.message) if entry.known else exc), failure

@@ -1,4 +1,4 @@
-"""What answers now: an immutable table of variants, each of which counts who holds it."""
+"""What answers now: an immutable table of variants, each of which counts its leases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Variant(Generic[Content]):
     a servable is closed only when nobody uses it.
 
     Args:
-        lane: Where calls work that do not work with the request that asks.
+        lane: Threads for the calls that are not made on the loop.
 
     ``acquire``, ``release`` and ``drain`` are those of its ``Lease``.
     """
@@ -55,8 +55,8 @@ class Model(Generic[Content]):
     Args:
         variants: By version number; highest first. Empty while none answers.
         labels: Label to version number; each is in *variants*.
-        statuses: Every version ever seen, highest first, failed and unloaded ones too: as all
-            workers agree. ``told`` is what people are told.
+        statuses: Every version ever seen, highest first, failed and unloaded ones too, as all
+            workers agree on them. ``told`` is what clients are shown.
         wanted: Whether some version of it should answer.
     """
 
@@ -68,7 +68,7 @@ class Model(Generic[Content]):
 
     @property
     def told(self) -> tuple[VersionStatus, ...]:
-        """The statuses, and of what is opened on demand how it is in this process, now."""
+        """The statuses; a version that is opened on demand is as it is in this process now."""
         return tuple(self._told(each) for each in self.statuses)
 
     def _told(self, status: VersionStatus) -> VersionStatus:

@@ -129,7 +129,7 @@ class TestWhoIsUnknown:
 
     def test_a_key_of_another_kind_is_told(self, place: Place):
         with pytest.raises(
-            InvalidInput, match="nobody here has a key like 'anna': keys are whole numbers"
+            InvalidInput, match="the key 'anna' cannot be in the tables: their keys are whole"
         ):
             place.open().recommend(Ask("anna", context=HOUR))
 
