@@ -47,9 +47,9 @@ class LightGBMServable:
         self._library = _Library()
         self._booster = self._library.load(path, text.content)
         self._classes = text.trees_per_iteration
-        self._trees = len(text.trees)
+        self.features, self.trees = len(text.features), len(text.trees)
         self._parameters = f"num_threads={options.threads}".encode()
-        self._one_row = self._library.one_row(self._booster, len(text.features), self._parameters)
+        self._one_row = self._library.one_row(self._booster, self.features, self._parameters)
         self._sum = self._proved(text) if self._link is not None else None
         self._free = weakref.finalize(self, self._library.free, self._booster, self._one_row)
         named = not all(_UNNAMED.fullmatch(name) for name in text.features)
@@ -61,7 +61,7 @@ class LightGBMServable:
                 DEFAULT_SIGNATURE: [
                     Spec(n, DType.FLOAT64, shape) for n in ("predict", "raw_score")
                 ],
-                "leaf": [Spec("leaf", DType.INT32, (-1, self._trees))],
+                "leaf": [Spec("leaf", DType.INT32, (-1, self.trees))],
             }
         )
 
@@ -78,13 +78,19 @@ class LightGBMServable:
         """Score the rows."""
         rows = self._rows.matrix(inputs, signature_name)
         if signature_name.startswith("leaf"):
-            leaves = self._library.predict(
-                self._booster, rows, _LEAF, self._trees, self._parameters
-            )
-            return {"leaf": leaves.reshape(len(rows), self._trees).astype(np.int32)}
-        raw = self._score(rows, _RAW_SCORE)
-        predicted = self._score(rows, _NORMAL) if self._link is None else self._link(raw)
+            return {"leaf": self.leaves(rows)}
+        predicted, raw = self.scores(rows)
         return {"predict": predicted, "raw_score": raw}
+
+    def scores(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what it predicts for *rows* [rows, features], and the raw scores."""
+        raw = self._score(rows, _RAW_SCORE)
+        return (self._score(rows, _NORMAL) if self._link is None else self._link(raw)), raw
+
+    def leaves(self, rows: Tensor) -> Tensor:
+        """Return the leaf of each row in each tree, int32 [rows, trees]."""
+        leaves = self._library.predict(self._booster, rows, _LEAF, self.trees, self._parameters)
+        return leaves.reshape(len(rows), self.trees).astype(np.int32)
 
     def _proved(self, text: LightGBMText) -> TreeSum | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""

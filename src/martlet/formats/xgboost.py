@@ -51,7 +51,7 @@ class XGBoostServable:
             ) from exc
         self._link = _LINKS.get(file.objective)
         self._sum = self._proved(file)
-        self._trees = file.trees
+        self.features, self.trees = file.features, file.trees
         self._rows = _rows(file)
         width = found.shape[1:]
         predicted = self._linked(found, np.zeros((1, file.features))).shape[1:]
@@ -61,8 +61,8 @@ class XGBoostServable:
                 Spec("margin", DType.FLOAT32, (-1, *width)),
             ]
         }
-        if self._trees:
-            ways["leaf"] = [Spec("leaf", DType.INT32, (-1, self._trees))]
+        if self.trees:
+            ways["leaf"] = [Spec("leaf", DType.INT32, (-1, self.trees))]
         self._width = width
         self.signatures = self._rows.signatures(ways)
 
@@ -78,13 +78,32 @@ class XGBoostServable:
     ) -> dict[str, Tensor]:
         """Score the rows."""
         rows = self._rows.matrix(inputs, signature_name)
+        if signature_name.startswith("leaf"):
+            return {"leaf": self.leaves(rows)}
+        predicted, margin = self.scores(rows)
+        return {"predict": predicted, "margin": margin}
+
+    def scores(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what it predicts for *rows* [rows, features], and the margins."""
         try:
-            if signature_name.startswith("leaf"):
-                return {"leaf": self._leaves(rows)}
             margin = self._margin(rows)
         except self._failed as exc:
             raise _translated(exc) from exc
-        return {"predict": self._linked(margin, rows), "margin": margin}
+        return self._linked(margin, rows), margin
+
+    def leaves(self, rows: Tensor) -> Tensor:
+        """Return the leaf of each row in each tree, int32 [rows, trees]."""
+        try:
+            return self._leaves(rows)
+        except self._failed as exc:
+            raise _translated(exc) from exc
+
+    def up_to_best(self) -> bytes | None:
+        """Return the model of the rounds up to the best one; None: no early stop has named it."""
+        best = self._booster.attr("best_iteration")
+        if best is None or int(best) + 1 >= self._booster.num_boosted_rounds():
+            return None
+        return bytes(self._booster[: int(best) + 1].save_raw("json"))
 
     def _linked(self, margin: Tensor, rows: Tensor) -> Tensor:
         if self._link is not None:
@@ -118,9 +137,9 @@ class XGBoostServable:
 
     def _leaves(self, rows: Tensor) -> Tensor:
         if not len(rows):
-            return np.empty((0, self._trees), np.int32)
+            return np.empty((0, self.trees), np.int32)
         found = self._booster.predict(self._table(rows), pred_leaf=True)
-        return np.asarray(found).reshape(len(rows), self._trees).astype(np.int32)
+        return np.asarray(found).reshape(len(rows), self.trees).astype(np.int32)
 
     def close(self) -> None:
         """Free the trees."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.mleap import estimators, formulas, operations, words
+from martlet.formats.mleap import boosters, estimators, formulas, operations, words
 from martlet.formats.mleap.archive import open_archive
 from martlet.formats.mleap.bundle import Files
 from martlet.formats.mleap.ports import Reader
@@ -61,4 +61,5 @@ READERS: Mapping[str, Reader] = {
     **words.READERS,
     **formulas.READERS,
     **estimators.READERS,
+    **boosters.READERS,
 }

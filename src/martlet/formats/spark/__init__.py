@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+import zlib
 from pathlib import Path
 
 from martlet.formats import Format, LoadOptions
@@ -14,17 +17,22 @@ def _load(path: Path, options: LoadOptions) -> Servable:
     return load(path)
 
 
+_CLASS = re.compile(rb'^\s*\{.*"class"\s*:\s*"[\w.$]+"')
+_SPARK = (b'"sparkVersion"', b'"org.apache.spark.', b'"pyspark.ml.')
+
+
 def _sniff(path: Path) -> bool:
+    """Stages of other packages too: the reader says which class it does not know."""
     metadata = path / "metadata"
     try:
         if not metadata.is_dir():
             return False
         for part in sorted(metadata.glob("part-*"))[:8]:
-            with part.open("rb") as file:
+            with gzip.open(part) if part.suffix == ".gz" else part.open("rb") as file:
                 head = file.read(512)
             if head.strip():
-                return b'"org.apache.spark.ml.' in head or b'"pyspark.ml.' in head
-    except OSError:
+                return bool(_CLASS.match(head)) and any(mark in head for mark in _SPARK)
+    except (OSError, EOFError, zlib.error):
         return False
     return False
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,10 @@ from martlet.formats.spark.footer import claims
 Floats = NDArray[np.float64]
 
 # A pipeline or a tuned model that holds a stage written in Python is saved by Python.
-PACKAGES = ("org.apache.spark.ml.", "pyspark.ml.")
+PACKAGES = (
+    "org.apache.spark.ml.", "pyspark.ml.", "ml.dmlc.xgboost4j.", "xgboost.spark.",
+    "com.microsoft.azure.synapse.ml.lightgbm.", "com.microsoft.ml.spark.",
+)  # fmt: skip
 _MAX_METADATA_BYTES = 64 << 20
 _MAX_PARTS = 100_000
 _MAX_DATA_BYTES = 8 << 30
@@ -187,14 +192,29 @@ def _json(path: Path) -> Any:
         raise UnsupportedModel(f"{path}: the metadata is not JSON: {exc}") from None
 
 
-def _first_line(folder: Path) -> bytes:
-    for part in _parts(folder):
-        if part.stat().st_size > _MAX_METADATA_BYTES:
-            raise UnsupportedModel(f"{part} is larger than {_MAX_METADATA_BYTES} bytes")
-        text = part.read_bytes().strip()
-        if text:
-            return text.splitlines()[0]
+def _first_line(folder: Path) -> str:
+    for line in text_lines(folder, _MAX_METADATA_BYTES):
+        if line.strip():
+            return line
     raise UnsupportedModel(f"{folder} is empty")
+
+
+def text_lines(folder: Path, most: int = _MAX_DATA_BYTES) -> Iterator[str]:
+    """
+    Yield the lines of the text in *folder*, in the order of its part files, packed or not.
+
+    Raises:
+        UnsupportedModel: a part holds more than *most* bytes, or is no text.
+    """
+    for part in _parts(folder):
+        try:
+            with gzip.open(part) if part.suffix == ".gz" else part.open("rb") as file:
+                text = file.read(most + 1)
+            if len(text) > most:
+                raise UnsupportedModel(f"{part} is larger than {most} bytes")
+            yield from text.decode().split("\n")
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as exc:
+            raise UnsupportedModel(f"{part} is no text that reads: {exc}") from None
 
 
 def read_parquet(folder: Path) -> Any:

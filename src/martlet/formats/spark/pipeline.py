@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.spark import features, models, trees, words
+from martlet.formats.spark import boosters, features, models, trees, words
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved
 from martlet.formats.spark.features import Reader
@@ -137,4 +137,5 @@ READERS: Mapping[str, Reader] = {
     **words.READERS,
     **models.READERS,
     **trees.READERS,
+    **boosters.READERS,
 }

@@ -93,6 +93,12 @@ def argmax_choice(raw: Floats, probability: Floats | None) -> Floats:
     return np.asarray(raw.argmax(axis=1), dtype=np.float64)
 
 
+def likeliest_choice(raw: Floats, probability: Floats | None) -> Floats:
+    """Return the class with the highest probability, the first of equals."""
+    assert probability is not None
+    return np.asarray(probability.argmax(axis=1), dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class ThresholdChoice:
     """The class whose probability over its limit is highest."""
