@@ -13,8 +13,12 @@ import orjson
 
 from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions, catboost_file
-from martlet.formats.catboost_forest import read, sum_of
+from martlet.formats.catboost_content import Content, read
+from martlet.formats.catboost_counted import known_categories
+from martlet.formats.catboost_ctrs import Ctrs
+from martlet.formats.catboost_forest import sum_of, trees_of
 from martlet.formats.catboost_pool import Pools
+from martlet.formats.cityhash import text_of
 from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Chosen, Link, sigmoid, softmax, two_classes
@@ -53,16 +57,19 @@ class CatBoostServable:
         kind = "cbm" if _head(path).startswith(catboost_file.MAGIC) else "json"
         self._model: Any = catboost.CatBoost()
         self._sum: TreeSum | None = None
+        self._ctrs: Ctrs | None = None
         try:
+            content = path.read_bytes()
             if kind == "json":
-                orjson.loads(path.read_bytes())  # bounded in depth, which CatBoost's reader is not
+                orjson.loads(content)  # bounded in depth, which CatBoost's reader is not
             else:
-                catboost_file.check(path.read_bytes())
+                catboost_file.check(content)
+            known = read(content)
             self._model.load_model(str(path), format=kind)
             self._read_inputs(path)
             self._read_objective()
             self._raw(self._sample(), 1)  # a damaged model may load, and fail on its first row
-            self._sum = self._proved(path)
+            self._sum = self._proved(known)
         except (
             self._failed,
             struct.error,
@@ -132,7 +139,7 @@ class CatBoostServable:
     @property
     def grown(self) -> Grown | None:
         """Its trees and what becomes of their sums, for who writes them down otherwise."""
-        if self._sum is None or self._uncertain:
+        if self._sum is None or self._ctrs is not None or self._uncertain:
             return None
         links: dict[str, Link] = {EXPONENT: np.exp} if self._exponential else {}
         if self._link is not None:
@@ -157,36 +164,57 @@ class CatBoostServable:
         return {RAW: raw}
 
     def _table(self, inputs: Tensors, signature_name: str) -> tuple[Any, int]:
-        """Return the rows, as a matrix where all are numbers, else as a pool; and how many."""
+        """Return the rows, as a matrix where all are numbers, else as columns; and how many."""
         if self._pools is None:
             rows = self._rows.matrix(inputs, signature_name)
             return rows, len(rows)
         columns = self._rows.columns(inputs, signature_name)
-        count = len(columns[0])
-        return self._pools.of(columns) if count else None, count
+        return columns, len(columns[0])
 
     def _sample(self) -> Any:
         row = ["" if at in self._texts else 0.0 for at in range(len(self._rows.names))]
         if self._pools is None:
             return np.array([row], np.float32)
-        return self._pools.of([np.array([cell], object) for cell in row])
+        return [np.array([cell], object) for cell in row]
 
-    def _proved(self, path: Path) -> TreeSum | None:
+    def _proved(self, content: Content | None) -> TreeSum | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
-        trees = None if self._texts else read(path)
-        if trees is None or len(trees.depths) > _FEW_WALKS:
+        if content is None or len(content.depths) > _FEW_WALKS:
             return None
+        features = len(self._rows.names)
+        try:
+            read = trees_of(content, features)
+        except (IndexError, KeyError):
+            return None  # CatBoost says what is wrong with it, or reads it all the same
         values = self._model.get_leaf_values()
-        if len(values) % self._width:
+        if read is None or len(values) % self._width:
             return None
-        found = sum_of(trees, values.reshape(-1, self._width), len(self._rows.names))
+        trees, self._ctrs = read
+        columns = features if self._ctrs is None else self._ctrs.columns
+        found = sum_of(trees, values.reshape(-1, self._width), columns)
         if found is None:
             return None
-        rows = hard_rows(found.forest).astype(np.float32)
-        theirs = self._asked(rows)
-        return found if np.array_equal(self._added(found, rows), theirs) else None
+        rows = self._probes(hard_rows(found.forest), content)
+        ours = self._added(found, rows)
+        return found if ours is not None and np.array_equal(ours, self._asked(rows)) else None
 
-    def _added(self, trees: TreeSum, rows: Tensor) -> Tensor:
+    def _probes(self, rows: Tensor, content: Content) -> Any:
+        """Return rows on which two walks would part, with categories of which most are known."""
+        if self._ctrs is None:
+            return rows.astype(np.float32)
+        columns = list(rows.T[: self._ctrs.features])
+        dice = np.random.default_rng(0)
+        for category, hashes in known_categories(content).items():
+            texts = [text_of(each) for each in dice.permutation(hashes)[: len(rows)].tolist()]
+            some = dice.integers(0, len(texts) + 1, len(rows))
+            columns[content.categories[category]] = np.array([*texts, b""], object)[some]
+        return columns
+
+    def _added(self, trees: TreeSum, rows: Any) -> Tensor | None:
+        if self._ctrs is not None:
+            rows = self._ctrs.rows(rows)
+            if rows is None:
+                return None
         raw = trees(rows)
         if self._scale != 1:
             raw *= self._scale
@@ -194,16 +222,20 @@ class CatBoostServable:
         return raw[:, 0] if self._width == 1 else raw
 
     def _raw(self, rows: Any, count: int) -> Tensor:
-        if self._sum is not None and count * self._sum.forest.trees <= _FEW_WALKS:
-            return self._added(self._sum, rows)
         if not count:
             return np.empty((0,) if self._width == 1 else (0, self._width))
+        if self._sum is not None and count * self._sum.forest.trees <= _FEW_WALKS:
+            added = self._added(self._sum, rows)
+            if added is not None:
+                return added
         return self._asked(rows)
 
     def _asked(self, rows: Any) -> Tensor:
         if self._pools is None:
             # By columns, as CatBoost keeps them: it takes them in half the time.
             rows = np.asarray(rows, np.float32, order="F")
+        else:
+            rows = self._pools.of(rows)
         try:
             found = self._model.predict(rows, prediction_type=RAW, thread_count=self._threads)
         except self._failed as exc:
@@ -215,7 +247,7 @@ class CatBoostServable:
             return np.empty((0, self._model.tree_count_), np.int32)
         import catboost
 
-        pool = catboost.Pool(rows) if self._pools is None else rows
+        pool = catboost.Pool(rows) if self._pools is None else self._pools.of(rows)
         found = self._model.calc_leaf_indexes(pool, thread_count=self._threads)
         return np.asarray(found).astype(np.int32)
 

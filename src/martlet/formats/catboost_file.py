@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ _DEEPEST = 16  # of a tree whose levels test one border each
 _SPLITS, _SIZES, _STARTS, _FLOATS, _ONE_HOTS, _CTRS = 1, 2, 3, 5, 6, 7
 _VALUES, _WEIGHTS, _STEPS, _LEAF_OF_NODE = 8, 9, 10, 11
 _PARTS = 3  # of TModelCore
+_COUNTED = b"static_provider_v1"  # the part that holds what was counted of categories
+_BASE, _SLOTS, _NUMBERS, _CLASSES = 0, 1, 2, 4  # fields of TCtrValueTable
+_SLOT = np.dtype([("key", "<u8"), ("at", "<u4")])
+_NO_KEY = (1 << 64) - 1
 
 
 def trees_of(content: bytes) -> Table:
@@ -34,6 +39,48 @@ def trees_of(content: bytes) -> Table:
     return found
 
 
+def counted_tables(content: bytes) -> Iterator[Table]:
+    """
+    Yield what training counted of categories: the tables TCtrValueTable behind the trees.
+
+    Raises:
+        ValueError, struct.error: they are cut short.
+
+    Source:
+        CatBoost ``libs/model/flatbuffers/ctr_data.fbs``, ``libs/model/ctr_data.cpp``.
+    """
+    if _core(content).texts(_PARTS)[:1] != [_COUNTED]:
+        return
+    (size,) = struct.unpack_from("<I", content, len(MAGIC))
+    at = len(MAGIC) + 4 + size
+    (count,) = struct.unpack_from("<I", content, at)
+    at += 4
+    for _ in range(count):
+        (size,) = struct.unpack_from("<I", content, at)
+        at += 4
+        if at + size > len(content):
+            raise ValueError("its tables of categories are cut short")
+        yield Table.root(memoryview(content)[at : at + size])
+        at += size
+
+
+def slots_of(table: Table) -> NDArray[np.void]:
+    """
+    Return the slots of a table of categories that hold a key: "key" and "at", its place.
+
+    Raises:
+        ValueError: they are no table by open addressing.
+    """
+    raw = table.array(_SLOTS, "u1")
+    count = raw.size // _SLOT.itemsize
+    slots = np.frombuffer(raw.tobytes(), _SLOT)
+    taken = slots["key"] != np.uint64(_NO_KEY)
+    if count & (count - 1) or taken.all():  # a search for a key that is not there has no end
+        raise ValueError("a table of categories has no empty slot")
+    found: NDArray[np.void] = slots[taken]
+    return found
+
+
 def _core(content: bytes) -> Table:
     (size,) = struct.unpack_from("<I", content, len(MAGIC))
     start = len(MAGIC) + 4
@@ -44,7 +91,7 @@ def _core(content: bytes) -> Table:
 
 def check(content: bytes) -> None:
     """
-    Check that what the trees of a ``.cbm`` point to is there.
+    Check that what the trees of a ``.cbm`` point to is there, and its tables of categories.
 
     Raises:
         ValueError, struct.error: it is not.
@@ -74,6 +121,17 @@ def check(content: bytes) -> None:
         leaves = int((1 << sizes).sum())
         if values != leaves * outputs or weights not in (0, leaves):
             raise ValueError(f"it has {values} values for {leaves} leaves")
+    for table in counted_tables(content):
+        places = slots_of(table)["at"].astype(np.int64)
+        _within(places, table.array(_NUMBERS, "u1").size // _size(table), "a category")
+
+
+def _size(table: Table) -> int:
+    """Return the bytes that CatBoost reads of one category."""
+    base = table.table(_BASE)
+    kind, classes = base.number(1, "b", 0) if base else 0, table.number(_CLASSES, "i", 0)
+    # Counts of two or more classes; of any number of them; a sum and a count; a count.
+    return int({0: 4 * max(classes, 2), 1: 4 * max(classes, 1), 2: 8, 3: 8}.get(kind, 4))
 
 
 def _borders(trees: Table) -> int:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from martlet.formats.catboost_file import MAGIC, trees_of
+from martlet.formats.catboost_content import Content
+from martlet.formats.catboost_counted import widened
+from martlet.formats.catboost_ctrs import Ctrs
 from martlet.formats.forest import Forest, TreeSum
 from martlet.native import find
 
 _MOST_LEAVES = 1 << 21
-_TREATMENTS = ("AsIs", "AsFalse", "AsTrue")  # of a missing value, by their numbers in a .cbm
+_HALF = np.array([0.5], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,50 +35,43 @@ class ObliviousTrees:
     above: NDArray[np.bool_]
 
 
-def read(path: Path) -> ObliviousTrees | None:
-    """Return the trees of a ``.cbm`` or JSON; None where they test more than numbers, or lie."""
-    content = path.read_bytes()
-    try:
-        found = _from_cbm(content) if content.startswith(MAGIC) else _from_json(content)
-    except (IndexError, KeyError, TypeError, ValueError, struct.error):
-        return None  # CatBoost says what is wrong with it, or reads it all the same
-    return found if found is not None and len(found.depths) else None
+def trees_of(content: Content, features: int) -> tuple[ObliviousTrees, Ctrs | None] | None:
+    """
+    Return the trees of a file, and what makes of a row the columns that they test.
 
+    None where the tables of categories are very large. There are no `Ctrs` where every feature is
+    a number: then the columns are the features.
 
-def _from_cbm(content: bytes) -> ObliviousTrees | None:
-    """Source: CatBoost ``libs/model/flatbuffers/model.fbs`` and ``features.fbs``."""
-    trees = trees_of(content)
-    if len(trees.array(10, "<u4")):  # nodes of trees that grow leaf by leaf
+    Args:
+        content: Of the file.
+        features: Columns of a row as it comes.
+
+    Raises:
+        IndexError, KeyError: something is tested that is not there.
+    """
+    wide = widened(content, features) if content.categories else None
+    if not len(content.depths) or (content.categories and wide is None):
         return None
-    features = trees.tables(5)
-    borders = [each.array(3, "<f4") for each in features]
+    tests = [(each.column, each.borders, each.nan_is_above) for each in content.numbers.values()]
+    if wide is not None:
+        tests += [(column, _HALF, False) for column in wide.equal]
+        tests += [
+            (column, ctr.borders, False)
+            for column, ctr in zip(wide.places, content.ctrs, strict=True)
+        ]
+    columns, borders, above = zip(*tests, strict=True)
     counts = [len(each) for each in borders]
-    columns = np.repeat([each.number(2, "i", -1) for each in features], counts)
-    treatment = np.repeat([each.number(5, "b", 0) for each in features], counts)
-    # A split's number counts the borders of all features; categories and text come after them.
-    split = trees.array(1, "<i4")
-    return ObliviousTrees(
-        trees.array(2, "<i4").astype(np.int64),
-        columns.astype(np.int32)[split],
-        np.concatenate(borders)[split],
-        treatment[split] == _TREATMENTS.index("AsTrue"),
-    )
-
-
-def _from_json(content: bytes) -> ObliviousTrees | None:
-    told = orjson.loads(content)
-    trees = told["oblivious_trees"]
-    splits = [split for tree in trees for split in tree["splits"] or ()]
-    if any(split["split_type"] != "FloatFeature" for split in splits):
-        return None
-    columns = told["features_info"]["float_features"]
-    tested = np.array([split["float_feature_index"] for split in splits], np.int64)
-    above = np.array([each["nan_value_treatment"] == "AsTrue" for each in columns])
-    return ObliviousTrees(
-        np.array([len(tree["splits"] or ()) for tree in trees], np.int64),
-        np.array([each["flat_feature_index"] for each in columns], np.int32)[tested],
-        np.array([split["border"] for split in splits], np.float32),
-        above[tested],
+    split = content.splits
+    if split.min(initial=0) < 0:
+        raise IndexError(f"split {split.min()}")
+    return (
+        ObliviousTrees(
+            content.depths,
+            np.repeat(columns, counts).astype(np.int32)[split],
+            np.concatenate(borders)[split],
+            np.repeat(above, counts)[split],
+        ),
+        wide.ctrs if wide is not None else None,
     )
 
 

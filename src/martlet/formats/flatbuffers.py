@@ -51,6 +51,18 @@ class Table:
         at, count = self._vector(field, np.dtype(dtype).itemsize)
         return np.frombuffer(self._content, dtype, count, at)
 
+    def texts(self, field: int) -> list[bytes]:
+        """Return a vector of texts."""
+        at, count = self._vector(field, 4)
+        places = [self._target(at + 4 * i) for i in range(count)]
+        found = []
+        for place in places:
+            size = int(_U32.unpack_from(self._content, place)[0])
+            if place + 4 + size > len(self._content):
+                raise ValueError(f"a text of {size} bytes ends outside of the buffer")
+            found.append(bytes(self._content[place + 4 : place + 4 + size]))
+        return found
+
     def _place(self, field: int) -> int | None:
         if field >= self._count:
             return None
