@@ -35,6 +35,8 @@ _EXPONENTIAL = ("Poisson", "Tweedie")
 # A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
 # costs martlet's forest. Rows times trees up to here are the forest's.
 _FEW_WALKS = 10_000
+# A cell of rows with categories costs CatBoost as much as the forest's walk of so many trees.
+_TREES_A_CELL = 4
 
 
 class CatBoostServable:
@@ -58,6 +60,7 @@ class CatBoostServable:
         self._model: Any = catboost.CatBoost()
         self._sum: TreeSum | None = None
         self._ctrs: Ctrs | None = None
+        self._walks = 0  # of one row, above what the row itself costs CatBoost
         try:
             content = path.read_bytes()
             if kind == "json":
@@ -194,6 +197,8 @@ class CatBoostServable:
         found = sum_of(trees, values.reshape(-1, self._width), columns)
         if found is None:
             return None
+        cells = 0 if self._ctrs is None else features
+        self._walks = found.forest.trees - _TREES_A_CELL * cells
         rows = self._probes(hard_rows(found.forest), content)
         ours = self._added(found, rows)
         return found if ours is not None and np.array_equal(ours, self._asked(rows)) else None
@@ -224,7 +229,7 @@ class CatBoostServable:
     def _raw(self, rows: Any, count: int) -> Tensor:
         if not count:
             return np.empty((0,) if self._width == 1 else (0, self._width))
-        if self._sum is not None and count * self._sum.forest.trees <= _FEW_WALKS:
+        if self._sum is not None and count * self._walks <= _FEW_WALKS:
             added = self._added(self._sum, rows)
             if added is not None:
                 return added

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import martlet
-from martlet.formats import catboost_ctrs
+from martlet.errors import ServableFailed, UnsupportedModel
+from martlet.formats import catboost_ctrs, catboost_file
 from martlet.formats.cityhash import category_hash, text_of
 from martlet.native import find
 
@@ -143,3 +147,216 @@ def test_compiled_and_pure_make_the_same_numbers(trained, monkeypatch):
                 rows[2][-1] = what
                 assert compiled.rows(rows) is None
                 assert pure.rows(rows) is None
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory) -> Path:
+    """A folder with a model that tests categories by ctrs of three kinds, as ``.cbm`` and JSON."""
+    folder = tmp_path_factory.mktemp("counted")
+    model = catboost.CatBoost(
+        {
+            "iterations": 12,
+            "depth": 4,
+            "loss_function": "RMSE",
+            "simple_ctr": ["BinarizedTargetMeanValue", "Counter", "Buckets"],
+            "combinations_ctr": ["BinarizedTargetMeanValue", "Borders"],
+            "allow_writing_files": False,
+        }
+    )
+    pool = catboost.Pool(TABLE, SCORE, CATEGORIES)
+    model.fit(pool, verbose=False)
+    model.save_model(str(folder / "m.cbm"))
+    model.save_model(str(folder / "m.json"), format="json", pool=pool)
+    return folder
+
+
+def test_what_only_a_gpu_trains_is_walked_too(counted: Path, tmp_path: Path):
+    told = (counted / "m.json").read_text()
+    told = told.replace("BinarizedTargetMeanValue", "FloatTargetMeanValue")
+    model = json.loads(
+        told.replace('"Counter"', '"FeatureFreq"').replace(r"\"Counter\"", r"\"FeatureFreq\"")
+    )
+    for ctr in model["features_info"]["ctrs"]:
+        ctr.update(prior_denomerator=2.5, shift=-0.125, scale=ctr["scale"] * 1.1)
+    (tmp_path / "m.json").write_text(json.dumps(model))
+    rows = odd_rows(200)
+    expected = asked_of(tmp_path / "m.json").predict(rows)
+    with martlet.load(tmp_path / "m.json") as served:
+        assert (served._servable._sum is None) == (find("ctrs") is None)
+        found = served.predict(columns_of(rows))["RawFormulaVal"]
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_a_table_without_one_of_its_keys_is_as_a_category_that_training_did_not_see(
+    counted: Path, tmp_path: Path
+):
+    model = json.loads((counted / "m.json").read_text())
+    for table in model["ctr_data"].values():
+        del table["hash_map"][-table["hash_stride"] * 3 :]
+    (tmp_path / "m.json").write_text(json.dumps(model))
+    rows = odd_rows(200)
+    with martlet.load(tmp_path / "m.json") as served:
+        found = served.predict(columns_of(rows))["RawFormulaVal"]
+    assert found.tobytes() == asked_of(tmp_path / "m.json").predict(rows).tobytes()
+
+
+class TestDamage:
+    """A table that points outside of the file is refused, before CatBoost follows it."""
+
+    def refused(self, path: Path, told: str) -> None:
+        with pytest.raises(UnsupportedModel, match=told):
+            martlet.load(path).close()
+
+    @pytest.fixture
+    def tables(self, counted: Path) -> tuple[bytearray, list[tuple[int, int]]]:
+        """The file; and where the slots of each table begin, and how many there are."""
+        content = (counted / "m.cbm").read_bytes()
+        found = []
+        for table in catboost_file.counted_tables(content):
+            raw = table.array(1, "u1").tobytes()
+            found.append((content.index(raw), len(raw) // 12))
+        assert found
+        return bytearray(content), found
+
+    @pytest.mark.parametrize("place", [1 << 20, (1 << 32) - 2, 1 << 31])
+    def test_a_place(self, tables, place: int, tmp_path: Path):
+        content, found = tables
+        for at, count in found:
+            slots = np.frombuffer(content, [("key", "<u8"), ("at", "<u4")], count, at)
+            taken = np.flatnonzero(slots["key"] != (1 << 64) - 1)
+            changed = bytearray(content)
+            struct.pack_into("<I", changed, at + 12 * int(taken[-1]) + 8, place)
+            (tmp_path / "m.cbm").write_bytes(changed)
+            self.refused(tmp_path / "m.cbm", "points outside")
+
+    def test_no_empty_slot(self, tables, tmp_path: Path):
+        content, found = tables
+        for at, count in found:
+            changed = bytearray(content)
+            for slot in range(count):
+                struct.pack_into("<Q", changed, at + 12 * slot, slot)
+            (tmp_path / "m.cbm").write_bytes(changed)
+            self.refused(tmp_path / "m.cbm", "no empty slot")
+
+    def test_cut_short(self, tables, tmp_path: Path):
+        content, found = tables
+        for at, _ in found:
+            (tmp_path / "m.cbm").write_bytes(content[: at + 20])
+            self.refused(tmp_path / "m.cbm", "")
+
+    @pytest.mark.parametrize("target", [-1, 2, 1 << 30])
+    def test_a_class_that_was_not_counted(self, counted: Path, target: int, tmp_path: Path):
+        model = json.loads((counted / "m.json").read_text())
+        for ctr in model["features_info"]["ctrs"]:
+            if ctr["ctr_type"] == "Buckets":
+                ctr["target_border_idx"] = target
+        (tmp_path / "m.json").write_text(json.dumps(model))
+        self.refused(tmp_path / "m.json", f"class {target} of 2")
+
+    def test_bytes_changed_at_random_never_end_the_process(self, tables, tmp_path: Path):
+        """What loads after it answers; run under the sanitizers by ``make fuzz-native``."""
+        content, found = tables
+        random = np.random.default_rng(11)
+        start = min(at for at, _ in found)
+        until = time.monotonic() + float(os.environ.get("MARTLET_FUZZ_SECONDS", "0")) / 4
+        tried = 0
+        while tried < 40 or time.monotonic() < until:
+            tried += 1
+            changed = bytearray(content)
+            for at in random.integers(start - 64, len(content), random.integers(1, 5)):
+                changed[at] = random.integers(0, 256)
+            (tmp_path / "m.cbm").write_bytes(changed)
+            try:
+                with martlet.load(tmp_path / "m.cbm") as served:
+                    served.predict(columns_of(TABLE[:3]))
+            except (UnsupportedModel, ServableFailed):
+                pass
+
+
+@pytest.mark.skipif(find("ctrs") is None, reason="martlet.native._ctrs is not built")
+class TestCompiledTables:
+    """The compiled part refuses what does not fit, whatever it is handed."""
+
+    def made(self, **changed: Any):
+        parts = {
+            "features": 3,
+            "categories": np.array([0, 2], np.int32),
+            "above": np.array([1, 1], np.int32),
+            "borders": np.array([0.5], np.float32),
+            "equal": np.array([1, 7], np.int32),
+            "elements": np.array([0, ~0, 1, ~1], np.int32),
+            "shapes": np.array([2, 1, 2, 2, 2, 1], np.int64),
+            "keys": np.array([1, 2, (1 << 64) - 1], np.uint64),
+            "values": np.zeros(7, np.float32),
+        } | changed
+        return find("ctrs").Ctrs(*parts.values())
+
+    def test_what_fits(self):
+        out = np.empty((2, 7), np.float32)
+        columns = [np.array(["a", "b"], object), np.zeros(2), np.array([b"", 7], object)]
+        assert self.made().fill(columns, out)
+        assert out[:, 1].tolist() == [0, 0]
+
+    @pytest.mark.parametrize(
+        ("part", "value"),
+        [
+            ("features", -1),
+            ("features", 2),
+            ("categories", np.array([0, 0], np.int32)),
+            ("categories", np.array([-1, 2], np.int32)),
+            ("above", np.array([0, 1], np.int32)),
+            ("above", np.array([3, 1], np.int32)),
+            ("borders", np.zeros(2, np.float32)),
+            ("equal", np.array([2, 7], np.int32)),
+            ("equal", np.array([1], np.int32)),
+            ("elements", np.array([0, ~0, 2, ~1], np.int32)),
+            ("elements", np.array([0, ~2, 1, ~1], np.int32)),
+            ("elements", np.array([0, ~0, 1, -(1 << 31)], np.int32)),
+            ("elements", np.array([0], np.int32)),
+            ("shapes", np.array([2, 1, 2, 2, 2, 1 << 40], np.int64)),
+            ("shapes", np.array([2, 1, 2, 2, 1 << 40, 1], np.int64)),
+            ("shapes", np.array([2, 1, 2, 2, 2, -1], np.int64)),
+            ("shapes", np.array([2, 1, 2], np.int64)),
+            ("shapes", np.array([2, 1], np.int64)),
+            ("keys", np.zeros(4, np.uint64)),
+            ("values", np.zeros(8, np.float32)),
+            ("values", np.zeros(6, np.float64)),
+        ],
+    )
+    def test_what_does_not(self, part: str, value: Any):
+        with pytest.raises((ValueError, TypeError)):
+            self.made(**{part: value})
+
+    @pytest.mark.parametrize("count", [1, 2, 9])
+    def test_columns_that_do_not_fit(self, count: int):
+        ctrs = self.made()
+        words, numbers = np.array(["a"] * count, object), np.zeros(count)
+        out = np.empty((count, 7), np.float32)
+        with pytest.raises(TypeError):
+            ctrs.fill([words, numbers], out)
+        with pytest.raises(ValueError, match="7 columns"):
+            ctrs.fill([words, numbers, words], out[:, :6].copy())
+        with pytest.raises((ValueError, IndexError)):
+            ctrs.fill([words, numbers, words[:-1]], out)
+        with pytest.raises((TypeError, ValueError)):
+            ctrs.fill([words, words, words], out)
+
+
+@given(st.integers(-(1 << 31), (1 << 31) - 1))
+def test_a_text_is_found_for_every_hash(number: int):
+    assert category_hash(text_of(number)) == number
+
+
+def test_hashes_are_those_that_catboost_writes(tmp_path: Path):
+    """Texts of every length to 200 bytes, as CatBoost lists them in JSON with their hashes."""
+    dice = np.random.default_rng(1)
+    texts = ["".join(map(chr, dice.integers(1, 0x24F, size))) for size in range(150)]
+    texts += ["".join(map(chr, dice.integers(1, 0x7F, size))) for size in range(200)]
+    label = np.arange(len(texts)) % 2
+    model = catboost.CatBoost({"iterations": 1, "allow_writing_files": False})
+    pool = catboost.Pool([[text] for text in texts], label, [0])
+    model.fit(pool, verbose=False).save_model(str(tmp_path / "m.json"), format="json", pool=pool)
+    told = json.loads((tmp_path / "m.json").read_text())["features_info"]["cat_features_hash"]
+    assert len(told) > 300
+    for each in told:
+        assert category_hash(each["value"].encode()) % (1 << 32) == each["hash"]
