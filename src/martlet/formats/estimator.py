@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import older_sklearn, sklearn_forest, sklearn_linear
+from martlet.formats import sklearn_forest, sklearn_linear, sklearn_mends
 from martlet.formats.sklearn_columns import (
     by_name,
     known_values,
@@ -23,7 +23,8 @@ from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform")
-_MORE = ("score_samples", "apply")  # each under its own name, where it works
+# Each under its own name, where it works.
+_MORE = ("predict_log_proba", "score_samples", "apply", "kneighbors")
 
 # Their predict is the class of the highest probability, which need not be computed twice.
 _BY_PROBABILITY = frozenset(
@@ -111,6 +112,8 @@ class EstimatorServable:
                 raise UnsupportedModel(
                     f"{type(self._estimator).__name__}.{name} fails on a plain row: {exc}"
                 ) from exc
+        if not specs:
+            raise UnsupportedModel(f"{type(self._estimator).__name__} answers no plain row")
         ways = {way: names for way, names in ways.items() if specs.keys() >= set(names)}
         outputs = {way: [s for n in names for s in specs[n]] for way, names in ways.items()}
         self.signatures: Mapping[str, Signature] = self._rows.signatures(outputs)
@@ -215,6 +218,8 @@ def _most_probable(found: Tensor, classes: Tensor) -> Tensor | None:
 
 
 def _named(method: str, value: Any) -> list[tuple[str, Any]]:
+    if method == "kneighbors":
+        return list(zip(("distances", "indices"), value, strict=True))
     if isinstance(value, list):  # a classifier of several outputs gives a list of them
         return [(f"{method}_{i}", each) for i, each in enumerate(value)]
     return [(method, value)]
@@ -254,4 +259,4 @@ def mend(estimator: Any) -> None:
             came_later = parameter.default is not parameter.empty and not hasattr(each, name)
             if came_later and hasattr(type(each), "get_params"):
                 setattr(each, name, parameter.default)
-        older_sklearn.mend(each)
+        sklearn_mends.mend(each)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats import Format, LoadOptions, archives, older_sklearn, pickles
+from martlet.formats import Format, LoadOptions, archives, older_sklearn, older_skops, pickles
 from martlet.formats.estimator import EstimatorServable
 from martlet.formats.isolated import Isolated
 from martlet.formats.sklearn_columns import parts
@@ -31,7 +31,8 @@ _FUNCTION = re.compile(
     r"sklearn\.(metrics\.pairwise|feature_selection\._(univariate_selection|mutual_info))\.\w+"
     r"|sklearn\.utils\.(validation\.check_array|_bunch\.Bunch)|functools\.partial"
     r"|sklearn\.compose\._column_transformer\.make_column_selector"
-    r"|sklearn\.utils\._metadata_requests\.(Method)?MetadataRequest"
+    r"|sklearn\.utils\._metadata_requests\.(Method)?MetadataRequest|builtins\.object"
+    r"|sklearn\.cluster\._kmeans\._kmeans_single_(elkan|lloyd)"
     r"|scipy\.sparse\._(bsr|coo|csc|csr|dia|dok|lil)\.\w+_(array|matrix)"
     r"|numpy\.ma(\.core)?\.MaskedArray|numpy\.(amax|amin|max|mean|median|min|sum)"
 )
@@ -105,14 +106,15 @@ def _skops(path: Path, options: LoadOptions) -> Any:
 
     archives.check(path)
     try:
-        unknown = set(skops.io.get_untrusted_types(file=path))
+        file: Any = older_skops.current(path)  # skops takes what zipfile takes
+        unknown = set(skops.io.get_untrusted_types(file=file))
         refused = sorted(name for name in unknown if not _is_data(name))
         if refused and not options.trusted:
             raise UnsupportedModel(
                 f"{path} holds types that are not known to be data alone: {', '.join(refused)}; "
                 "load it with trusted=True (--trusted) if you made it"
             )
-        model = older_sklearn.as_written(lambda: skops.io.load(path, trusted=sorted(unknown)))
+        model = older_sklearn.as_written(lambda: skops.io.load(file, trusted=sorted(unknown)))
         check_trees(model)
     except UnsupportedModel:
         raise
