@@ -76,6 +76,13 @@ def as_bytes(value: Any) -> bytes:
     return b"" if value is None else str(value).encode()
 
 
+def in_one_piece(array: Tensor) -> Tensor:
+    """Return *array* as orjson takes it: row by row, in the byte order of this machine."""
+    if array.flags.c_contiguous and array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+
+
 def empty(dtype: DType) -> Tensor:
     """Return no elements of *dtype*."""
     return np.empty(0, dtype.numpy)

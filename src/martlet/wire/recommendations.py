@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Signature, Spec, Tensor, repeated
+from martlet.wire.elements import in_one_piece
 
 Document = dict[str, Any]
 
@@ -341,7 +342,7 @@ def scores_reply(model: str, version: int, scores: NDArray[Any]) -> bytes:
     """
     if scores.dtype.kind not in "fiub":
         raise InvalidInput("that output holds text; name in 'output' the one that is the score")
-    values: Any = np.ascontiguousarray(scores)
+    values: Any = in_one_piece(scores)
     if scores.dtype.kind == "f" and not np.isfinite(scores).all():
         values = _plain(scores)
     return orjson.dumps(

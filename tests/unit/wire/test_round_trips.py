@@ -154,6 +154,37 @@ def test_the_tolerant_reader_reads_json_as_python_does(value, indented):
     assert rapidjson.parse(json.dumps(value, ensure_ascii=False).encode() + b" ...") == value
 
 
+# As libraries hand them over: onnxruntime's int64 is C's long long, not long; a probability may lie
+# column by column, or be a view; an old file's numbers are of another byte order.
+KINDS = [*"?bhilqBHILQefd", ">i8", ">f4", ">f8"]
+LAYOUTS = {
+    "by row": lambda value: value,
+    "by column": np.asfortranarray,
+    "backwards": lambda value: value[::-1],
+    "every other": lambda value: np.repeat(value, 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_outputs_however_they_lie_in_memory(kind: str, layout: str):
+    whole = np.array([[0, 1], [1, 0], [0, 0]])
+    matrix = LAYOUTS[layout](whole.astype(kind))
+    column = LAYOUTS[layout](whole[:, 0].astype(kind))
+    outputs = {"label": column, "both": matrix}
+    told = json.loads(responses.predictions(outputs))["predictions"]
+    assert [row["label"] for row in told] == column.tolist()
+    assert [row["both"] for row in told] == matrix.tolist()
+    wanted = {name: value.tolist() for name, value in outputs.items()}
+    assert json.loads(responses.outputs(outputs))["outputs"] == wanted
+    for value in (column, matrix, matrix[0, 1:].reshape(())):
+        assert json.loads(responses.outputs({"y": value}))["outputs"] == value.tolist()
+        if value.ndim:
+            assert json.loads(responses.predictions({"y": value}))["predictions"] == value.tolist()
+        body, _ = response.write(request.InferRequest({}), "m", "1", {"y": value})
+        assert json.loads(body)["outputs"][0]["data"] == value.ravel().tolist()
+
+
 @given(st.binary(max_size=2000), st.sampled_from([b"gzip", b"deflate"]))
 def test_compression(body, encoding):
     packed = compression.deflate(body, encoding)

@@ -9,6 +9,7 @@ import orjson
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Spec, Tensor
+from martlet.wire import elements
 from martlet.wire.openinference.datatypes import NAMES, name_of, to_raw
 from martlet.wire.openinference.request import InferRequest, Wanted
 from martlet.wire.tfserving import floats
@@ -97,7 +98,7 @@ def parts(model: str, version: str, output: Spec) -> tuple[Parts, Parts, bytes] 
 
 def _data(name: str, array: Tensor) -> bytes:
     """Return *array* as a flat JSON list."""
-    flat = np.ascontiguousarray(array).ravel()
+    flat = elements.in_one_piece(array).ravel()
     dtype = DType.of(flat.dtype)
     if dtype is DType.STRING:
         return orjson.dumps([_text(name, each) for each in flat.tolist()])

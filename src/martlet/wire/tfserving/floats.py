@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from martlet.tensors import Tensor
+from martlet.wire.elements import in_one_piece
 
 _DIGITS = {2: 9, 4: 9, 8: 17}
 
@@ -49,7 +50,7 @@ def texts(flat: Tensor) -> NDArray[np.object_]:
     """Return each number of *flat* (rank 1) as upstream writes it: bytes in an object array."""
     if flat.itemsize == 2:
         flat = flat.astype(np.float32)
-    flat = np.ascontiguousarray(flat)
+    flat = in_one_piece(flat)
     written = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
     found: NDArray[Any] = np.empty(len(flat), object)
     if len(flat):

@@ -18,6 +18,7 @@ import orjson
 
 from martlet.errors import InvalidInput
 from martlet.tensors import Tensor
+from martlet.wire.elements import in_one_piece
 from martlet.wire.tfserving import floats
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
@@ -40,7 +41,7 @@ def predictions(outputs: Mapping[str, Tensor]) -> bytes:
         return b'{"predictions":[]}'
     if all(map(_plain, outputs.values())):
         names = tuple(outputs)
-        columns = zip(*outputs.values(), strict=True)
+        columns = zip(*map(_by_row, outputs.values()), strict=True)
         return orjson.dumps(
             {"predictions": [dict(zip(names, row, strict=True)) for row in columns]},
             option=_NUMPY,
@@ -99,6 +100,13 @@ def _plain(value: Tensor) -> bool:
     return kind in "iub"
 
 
+def _by_row(value: Tensor) -> Any:
+    """Return *value* as a sequence of what orjson writes: of numpy's scalars it knows not all."""
+    if value.ndim == 1 and value.dtype.kind != "f":
+        return value.tolist()
+    return in_one_piece(value)
+
+
 # What orjson writes otherwise than it should: no number at all, a million and more.
 _ODD = re.compile(rb"null|[\[,-][0-9]{7}|e[0-9]")
 _FEW = 32
@@ -111,15 +119,15 @@ def _json(name: str, value: Tensor) -> bytes:
         # Of a few numbers, a look at the text costs less than two reductions.
         try:
             text = orjson.dumps(value, option=_NUMPY)
-        except orjson.JSONEncodeError:  # it does not lie in one piece
-            text = orjson.dumps(value.copy(), option=_NUMPY)
+        except orjson.JSONEncodeError:
+            value = in_one_piece(value)
+            text = orjson.dumps(value, option=_NUMPY)
         if _ODD.search(text) is None:
             return text
     if _plain(value):
+        value = in_one_piece(value)
         if value.ndim == 0:
-            return orjson.dumps(value[()], option=_NUMPY)
-        if not value.flags.c_contiguous:
-            value = np.ascontiguousarray(value)
+            return orjson.dumps(value.reshape(1), option=_NUMPY)[1:-1]
         return orjson.dumps(value, option=_NUMPY)
     if value.dtype.kind in "OSU":
         return _dumps(name, _words(name, value))
@@ -148,7 +156,7 @@ def _texts(value: Tensor) -> Tensor:
         raise InvalidInput(f"Failed to write JSON value for tensor type: {value.dtype.name}")
     found: Tensor = np.empty(flat.size, object)
     if flat.size:
-        found[:] = orjson.dumps(np.ascontiguousarray(flat), option=_NUMPY)[1:-1].split(b",")
+        found[:] = orjson.dumps(in_one_piece(flat), option=_NUMPY)[1:-1].split(b",")
     return found
 
 
