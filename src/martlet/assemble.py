@@ -1,4 +1,4 @@
-"""From settings to a running server: the one file that knows everyone."""
+"""From settings to a running server: the only file that knows all the parts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from martlet.wishes import FilesWish, RegistryWish
 log = logging.getLogger(__name__)
 
 LONGEST_CONNECTION_S = 30.0
-"""Of a gRPC connection where workers come and go: its client then opens it anew, at any worker."""
+"""Age at which gRPC connections are closed if workers come and go: clients then find new ones."""
 
 
 def serve(config: ServeConfig, announce: Callable[[str], None]) -> int:
@@ -113,7 +113,7 @@ def _scaler(config: ServeConfig, board: Board, counted: Path) -> Scaler | None:
 
 
 def _residents(board: Board) -> dict[str, int]:
-    """Return what the workers together have open of what is opened on demand."""
+    """Return how much the workers together have open of the versions on demand."""
     words = (Word.RESIDENT, Word.RESIDENT_BYTES, Word.OPENED, Word.EVICTED)
     return {w.name.lower(): sum(board.read(i, w) for i in range(board.workers)) for w in words}
 
@@ -131,7 +131,7 @@ def _work(
     engine = Engine(board.force)
     if config.on_demand:
         memory.one_arena()
-    # A sixteenth is for the requests: what they take between two openings nobody foresees.
+    # A sixteenth is left for requests, whose memory cannot be foreseen.
     limit = config.memory_bytes * 15 // (16 * board.workers)
     residents = Residents(limit, frozen=True, open_s=config.patience.load_s)
     manager = Manager(
@@ -177,7 +177,7 @@ def _work(
 
 
 def _try(config: ServeConfig, order: LoadOrder, pipe: Connection) -> int:
-    """Open a version as a worker would, and report: in a process of its own, which then ends."""
+    """Open a version as a worker would, and report; runs in a process of its own."""
     engine = Engine()
     manager = Manager(engine, _openers(config, engine), settings_of=config.version_settings)
     pipe.send(manager.attempt(order))
@@ -207,7 +207,7 @@ def _table_rows(config: ServeConfig, engine: Engine) -> TableRows:
 def _grpc_door(
     config: ServeConfig, engine: Engine, catalogue: Catalogue, sink: Sink, port: int
 ) -> Door:
-    # grpcio keeps threads, which do not survive a fork: it is imported in the worker alone.
+    # grpcio starts threads, which do not survive a fork: it is imported in the workers only.
     from martlet.servers.grpc.door import Limits
     from martlet.servers.grpc.services import door
 

@@ -43,10 +43,10 @@ class FolderConfig:
     Models kept as TensorFlow Serving keeps them: a folder each, its numbered children the versions.
 
     Args:
-        entries: Them.
-        file: The model config that they were read from; read again every *file_poll_s*, 0 never.
-        poll_s: How often the folders are looked at; 0 looks once, less never.
-        unavailable_labels: A new label may point at a version that does not answer yet.
+        entries: The models.
+        file: The model config they were read from; read again every *file_poll_s*, 0: never.
+        poll_s: How often the folders are looked at; 0: once; below 0: never.
+        unavailable_labels: Whether a new label may point at a version that does not answer yet.
     """
 
     entries: tuple[ModelEntry, ...] = ()
@@ -62,13 +62,13 @@ class ProtocolConfig:
     What a client of TensorFlow Serving or Open Inference can notice.
 
     Args:
-        timeout_s: A REST answer that takes longer is 504.
+        timeout_s: A REST answer that takes longer becomes 504.
         metrics_path: Where Prometheus reads; None: nowhere.
         cors: Whether browsers of other origins may call.
-        tensor_content: TensorFlow Serving's gRPC answers come in ``tensor_content``.
+        tensor_content: Whether TensorFlow Serving's gRPC answers come in ``tensor_content``.
         grpc_socket: A Unix socket for gRPC beside the port; "" for none.
         tls: gRPC's certificates; None speaks plain text.
-        warm_ups: How often a version answers each of its warm-up records first; 0: never.
+        warm_ups: How often a version first answers each of its warm-up records; 0: never.
     """
 
     timeout_s: float = 30.0
@@ -91,21 +91,21 @@ class ServeConfig:
         host: The address to listen on.
         rest_port: 0 picks a free one.
         grpc_port: 0 picks a free one; None serves no gRPC.
-        workers: Processes; each with its own socket on the port. With *scaling*, at the start.
+        workers: Worker processes, each with its own socket on the port. With *scaling*: at first.
         scaling: How their number follows the load; None: it is fixed.
-        threads: That one call of a model may use.
-        trusted: The user vouches for the files.
-        limits: Of each HTTP connection.
+        threads: Threads that one call of a model may use.
+        trusted: Whether model files may run code that they contain.
+        limits: What a client may ask of one HTTP connection.
         drain_s: How long requests under way may take after SIGTERM.
         folders: Models whose versions are the numbered children of a folder.
         protocols: What a client of TensorFlow Serving or Open Inference can notice.
         patience: How long the supervisor waits for a worker or a load.
-        fixed_tables: Nobody may set rows of tables over HTTP.
-        redis: Where the rows of tables are shared with other machines; "": nowhere.
-        memory_bytes: That the workers may hold together; 0: as many as they like.
+        fixed_tables: Whether setting rows of tables over HTTP is refused.
+        redis: Through which rows of tables are shared with other machines; "": not at all.
+        memory_bytes: Bytes that the workers may hold together; 0: no limit.
         settings: How models are run, by name.
-        default_settings: How the others are.
-        version_settings: How a version is, given how its model is.
+        default_settings: How the other models are run.
+        version_settings: Returns the settings of a version, from those of its model.
     """
 
     models: tuple[NamedPath, ...] = ()

@@ -126,3 +126,8 @@ BY_CODE: dict[Code, type[MartletError]] = {
     Code.INTERNAL: ServableFailed,
 }
 """What is raised again where an error came as its code and its text, from another process."""
+
+
+def first_line(exc: BaseException) -> str:
+    """Return the first line of what *exc* says; its class if that is nothing."""
+    return str(exc).strip().partition("\n")[0] or type(exc).__name__

@@ -1,4 +1,4 @@
-"""What the house says happened, to whoever keeps count: after the answer, and at little cost."""
+"""Events: what is reported of each answer, to whatever counts them, at little cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from martlet.errors import Code
 
 
 class Sink(Protocol):
-    """Hears of every answer. Called from any thread; must return at once and never raise."""
+    """Is told of every answer. Called from any thread; must return at once and never raise."""
 
     def answered(
         self,
@@ -28,11 +28,12 @@ class Sink(Protocol):
         Args:
             door: ``REST`` or ``GRPC``.
             api: The method, as the protocol calls it: ``predict``, ``Predict``, ``ModelInfer``.
-            version: That answered; 0 where none did.
-            code: Of the error; None: it went well.
-            rows: Scored.
-            total_ns: From the parsed request head to the written body.
-            model_ns: Of them, in the model.
+            model: Its name.
+            version: The version that answered; 0 where none did.
+            code: The error's; None: no error.
+            rows: How many rows were scored.
+            total_ns: Nanoseconds from the parsed request head to the written body.
+            model_ns: How many of those the model took.
         """
         ...
 

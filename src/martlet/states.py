@@ -1,4 +1,4 @@
-"""Where a version is in its life, as people and protocols are told it."""
+"""The states of a version, as protocols report them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """What a person asks of a version: its state and, where it failed, why."""
+    """A version's state and, if it failed, why."""
 
     version: int
     state: State

@@ -56,6 +56,17 @@ def number(values: Any, i: int) -> int | None:
             return None if found < 0 else found
 
 
+def count(values: Any) -> int:
+    """How many keys the store gave values for."""
+    match values:
+        case (_, known):
+            return len(known)
+        case (_, _, offsets):
+            return len(offsets) - 1
+        case _:
+            return len(values["number"])
+
+
 @pytest.fixture(params=[embeddings, lists, features], ids=lambda make: make.__name__)
 def make(request) -> Callable[[Path, list[Any]], Table[Any]]:
     return request.param
@@ -70,7 +81,7 @@ class TestEveryTable:
         assert [number(values, i) for i in range(4)] == [2, None, 0, 2]
 
     def test_no_keys_have_no_values(self, make, kind, tmp_path):
-        make(tmp_path / "t", KEYS[kind]).get_many([])
+        assert count(make(tmp_path / "t", KEYS[kind]).get_many([])) == 0
 
     def test_a_scan_gives_every_key_once(self, make, kind, tmp_path):
         table = make(tmp_path / "t", KEYS[kind])

@@ -22,6 +22,7 @@ ROOMS = [
         "deadline",
         "names",
         "tensors",
+        "rankings",
         "states",
         "servable",
         "events",

@@ -1,4 +1,4 @@
-"""A package that comes from elsewhere: compared again with the original that lies in it."""
+"""Compares an imported package again with the original that lies in it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 
 from martlet.certificate import Certificate, digests_of, read_certificates
 from martlet.convert.asking.rows import Logged
-from martlet.convert.parity.compare import first_line
 from martlet.convert.parity.judge import judging
 from martlet.convert.report import Step
-from martlet.errors import MissingExtra, UnsupportedModel
+from martlet.errors import MissingExtra, UnsupportedModel, first_line
 from martlet.formats.package import original_in
 from martlet.formats.package.manifest import CERTIFICATE, Manifest
 from martlet.servable import Servable
@@ -21,14 +20,14 @@ def compared_again(
     path: Path, package: Servable, rows: Logged | None = None, *, trusted: bool = False
 ) -> Step:
     """
-    Compare *package*, opened from *path*, with its original: a certificate is only a text.
+    Compare *package*, opened from *path*, with its original: a certificate alone is only a text.
 
-    Where that cannot be done here (the original's library is missing, or its numbers were changed
-    on purpose, by fewer bits), the certificate is believed, and the step says so.
+    If that cannot be done here (the original's library is missing, or the package's numbers differ
+    on purpose, having fewer bits), the certificate is believed, and the step says so.
 
     Raises:
         UnsupportedModel: it does not answer as its original does, or the original is not the one
-            that the certificate tells of.
+            that was certified.
     """
     begun = time.perf_counter()
     certificate = read_certificates(path / CERTIFICATE)[-1]

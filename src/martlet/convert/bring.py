@@ -1,7 +1,7 @@
-"""Bringing a model online: audited, converted, rewritten, split; what is not proved is not used.
+"""Bringing a model online: it is audited, converted, rewritten and split, and each step is proved.
 
-Each step's result is compared with the original in its own library. What serves in the end is the
-fastest that passed, and the original where nothing did: that is never a failure of the import.
+Each step's result is compared with the original in its own library. The fastest result that passed
+serves; if none did, the original serves, which is no failure of the import.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from martlet.convert.asking.rows import Logged
 from martlet.convert.audit import Audit, audit
 from martlet.convert.catalogue import read_catalogue
 from martlet.convert.pairing import PAIRED, paired
-from martlet.convert.parity.compare import compare, first_line
+from martlet.convert.parity.compare import compare
 from martlet.convert.parity.converted import Renamed
 from martlet.convert.parity.judge import Judge
 from martlet.convert.rebuild import Package, Rebuilding
@@ -34,7 +34,7 @@ from martlet.convert.report import ORIGINAL, PACKAGE, Report, Step
 from martlet.convert.steps import Steps
 from martlet.convert.timing import gain
 from martlet.convert.to_onnx import Bounds, can_convert
-from martlet.errors import InvalidInput, MissingExtra, UnsupportedModel
+from martlet.errors import InvalidInput, MissingExtra, UnsupportedModel, first_line
 from martlet.servable import Servable
 from martlet.tensors import Tensors
 
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 GAIN = 1.1
 """How many times faster a package must be to take the original's place."""
 NO_LOSS = 0.95
-"""The same, where tables left the graph: all workers share them, and rows of them can be set."""
+"""The same if tables left the graph, since workers then share them and their rows can be set."""
 
 Say = Callable[[str], None]
 
@@ -55,13 +55,14 @@ class Wanted:
 
     Args:
         rows: Logged rows, if there are any.
-        user_inputs: The inputs that are the user's and the context's: the model is split.
-        items: Every item there is (see `read_catalogue`): their part is computed beforehand.
-        limits: That every step is judged by.
-        bounds: Of a conversion.
-        trusted: The file may run code that it contains.
+        user_inputs: The inputs of the user and the context; if any, the model is split.
+        items: A file of all items (see `read_catalogue`), whose part is computed beforehand.
+        limits: By which every step is judged.
+        bounds: On the time and memory of a conversion.
+        trusted: Whether the file may run code that it contains.
         seed: Of the random rows.
-        live_tables: Tables leave the graph whatever that gains, so that their rows can be set.
+        live_tables: Whether tables leave the graph even if that is no faster, so that their rows
+            can be set.
     """
 
     rows: Logged | None = None
@@ -84,9 +85,9 @@ def bring(path: Path, format: str, scratch: Path, wanted: Wanted, say: Say = pri
         say: Called with a few words as each step begins.
 
     Raises:
-        MartletError: the original itself does not open; it is a package that does not answer as
-            the original in it; or *wanted* names inputs or columns that are not there. All else
-            is said in the report.
+        MartletError: the original does not open; it is a package that does not answer as the
+            original in it does; or *wanted* names inputs or columns that are not there. Everything
+            else is in the report.
     """
     say("opening the original")
     with closing(formats.load(path, formats.LoadOptions(wanted.trusted), format)) as original:
@@ -173,9 +174,9 @@ class _Work:
 
     def _fitness(self, judge: Judge) -> tuple[str, list[str]]:
         """
-        Say why no package can take the original's place; "" where one may.
+        Return why no package can take the original's place; "" if one can.
 
-        Also returns the other names that its signature has, as Keras writes them.
+        Also return the other names of its signature: Keras writes one signature under two names.
         """
         if self._format == "package":
             return "it is a package already", []
@@ -203,8 +204,8 @@ class _Work:
             return None
         if self._format == "onnx":
             return made
-        # An assertion that the converter lost is given back by the steps that follow, or the
-        # last certificate refuses.
+        # Converters lose assertions. The steps that follow restore them, or the last certificate
+        # fails.
         found, us, why = steps.certify_file("convert", made, same_refusals=False)
         kept = found is not None and found.passed
         steps.note("convert", kept, why or "to ONNX", begun, found, us)
@@ -274,7 +275,7 @@ def _is_alias(judge: Judge, name: str) -> bool:
 
 
 def _request(rows: Tensors, user_inputs: Sequence[str], catalogue: Tensors | None) -> Tensors:
-    """Return *rows* as the requests come that speed is measured with: one user, many items."""
+    """Return *rows* as the requests by which speed is measured: one user, many items."""
     found = dict(rows)
     if not user_inputs:
         return found

@@ -23,7 +23,7 @@ from martlet.formats.package.manifest import Items, Known, Manifest, Part
 from martlet.formats.package.part import OpenPart
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.stores.embeddings import Embeddings
-from martlet.stores.features import Features, write_features
+from martlet.stores.features import write_features
 from martlet.tensors import Signature, Spec, Tensor, Tensors
 
 _BATCH = 4096
@@ -37,8 +37,8 @@ class Written:
 
     Args:
         folder: The package.
-        files: Those that a certificate must cover.
-        kept: Why large tables stayed in a graph; a sentence each.
+        files: The files that a certificate must cover.
+        kept: For each large table that stayed in a graph, a sentence that says why.
     """
 
     folder: Path
@@ -68,17 +68,21 @@ def write_package(
     Write a package that has no certificate yet: only ``PackageServable`` opens it.
 
     Args:
-        folder: Where; must not exist, or be empty.
-        main: What runs for every request.
+        folder: Where to write it; must be empty, or not exist.
+        main: The graph that runs for every request.
         signature: The original's; inputs that no graph needs stay in it.
         source: The original's file or folder, which is copied into ``model/``.
-        lookups: Those in the graphs; the tables of ``threshold_bytes`` and more leave them.
-        user, item: The other parts where the graph was split.
-        cross: What runs instead of *main*, over what *user* and *item* give (`crossing`).
-        catalogue: The item inputs of every item, by name, one row each; what is the items' own
-            is computed for them now. Without one every item is computed when it is asked for.
-        beside: From how many rows on the graph answers, where the original stands beside it.
+        lookups: The lookups in the graphs.
+        user, item: The other parts, if the graph was split.
+        cross: Runs instead of *main*, over what *user* and *item* give (`crossing`).
+        catalogue: The item inputs of every item, by name, one row each: the items' part is computed
+            for them now. Without it, an item is computed when it is asked for.
+        signature_name: The signature's name.
+        aliases: Its other names.
+        beside: In a pair, the number of rows from which on the graph answers; None: no pair.
         made_from: The original's format, digest and source.
+        threshold_bytes: Tables of so many bytes leave the graphs; None: the usual threshold.
+        generation: The id shared by all that was trained together.
 
     Raises:
         InvalidInput: *folder* holds something already.
@@ -133,7 +137,7 @@ def _cross_part(folder: Path, cross: Cross, signature: Signature) -> Part:
 
 
 def _with_optional(manifest: Manifest) -> Manifest:
-    """Let an item's inputs be left out where only the items' side takes them: its id says all."""
+    """Make inputs optional that only the items' part takes: there an item's id is enough."""
     assert manifest.items is not None
     elsewhere = {
         name
@@ -146,31 +150,6 @@ def _with_optional(manifest: Manifest) -> Manifest:
         for name, spec in manifest.signature.inputs.items()
     }
     return replace(manifest, signature=replace(manifest.signature, inputs=inputs))
-
-
-def refresh_items(folder: Path, catalogue: Tensors) -> Manifest:
-    """
-    Compute the items' side of the package in *folder* anew, for *catalogue*.
-
-    The package answers the same before and after: what changes is for which items nothing is
-    left to compute. Its certificate no longer covers the table; certify it again.
-
-    Args:
-        catalogue: The item inputs of every item, by name, one row each.
-
-    Raises:
-        InvalidInput: the package has no items' side; an input is missing; an item comes twice.
-    """
-    manifest = Manifest.read(folder)
-    if manifest.items is None:
-        raise InvalidInput(f"the package {folder} is not split: it computes nothing beforehand")
-    needed = _needed(manifest.items)
-    others = tuple(name for name in manifest.signature.inputs if name in needed)
-    generation = Features(folder / manifest.items.table).generation
-    items = _computed(folder, manifest.items, others, manifest, catalogue, generation)
-    manifest = replace(manifest, items=items)
-    manifest.write(folder)
-    return manifest
 
 
 def _computed(
@@ -191,7 +170,6 @@ def _computed(
         rows[name] = _column(spec, catalogue[name])
     part = OpenPart(folder, items.part, lambda name: Embeddings(folder / name), LoadOptions())
     part.cast_from({name: spec.dtype for name, spec in manifest.signature.inputs.items()})
-    rows = _as_written(part, rows)
     keys = rows[items.key].reshape(-1).astype(np.int64) if rows else np.empty(0, np.int64)
     columns: dict[str, list[Tensor]] = {
         name: [np.empty((0, prod(shape)), np.float32)]
@@ -208,19 +186,8 @@ def _computed(
     return replace(items, columns=tuple(given))
 
 
-def _as_written(part: OpenPart, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the items without those that use a row set since: they are computed when asked for."""
-    if not rows:
-        return rows
-    kept = np.ones(len(next(iter(rows.values()))), bool)
-    for rows_of, table, _ in part.gathers:
-        used, shape = rows_of(rows)
-        kept &= ~np.isin(used, table.live_rows).reshape(shape[0], -1).any(axis=1)
-    return {name: value[kept] for name, value in rows.items()}
-
-
 def _column(spec: Spec, values: Tensor) -> Tensor:
-    """Return a catalogue's column, int64 or float32 and flat as tables are, as the input is."""
+    """Return a column of a catalogue (flat; int64 or float32) in the input's dtype and shape."""
     array = np.asarray(values)
     if spec.dtype.is_integer and array.dtype.kind in "iu":
         limits = np.iinfo(spec.dtype.numpy)
@@ -239,10 +206,6 @@ def _known(lookups: Sequence[Lookup]) -> tuple[Known, ...]:
     return tuple(Known(each.input, each.column, each.ids) for each in found.values())
 
 
-def _needed(items: Items) -> set[str]:
-    return {items.key, *items.part.inputs, *(each.input for each in items.part.gathers)}
-
-
 def copy_original(source: Path, folder: Path) -> None:
     """Copy a model's file or folder into *folder*, with the tensors that lie beside it."""
     if source.is_dir():
@@ -257,7 +220,7 @@ def copy_original(source: Path, folder: Path) -> None:
 
 
 def _enforced(signature: Signature) -> Signature:
-    """What another library's operators judge, the signature judges here: nobody else would."""
+    """Return *signature* with shapes enforced, which the original left to its own operators."""
     inputs = {
         name: replace(spec, enforced=spec.shape is not None)
         for name, spec in signature.inputs.items()

@@ -1,7 +1,7 @@
 """A graph with the original beside it: for models of tables, which are called in several ways.
 
-Their readers answer a row or two faster than any graph, and some models faster throughout; others
-answer a user's candidates faster as ONNX. Both are measured, and each answers what it is faster at.
+martlet's reader answers a row or two faster than any graph; many rows some models answer faster as
+ONNX. Both are measured, and each answers the numbers of rows that it is faster at.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 from martlet import formats
-from martlet.convert.parity.compare import first_line
 from martlet.convert.parity.converted import Renamed
 from martlet.convert.parity.judge import Judge
 from martlet.convert.rebuild import Package, made_from, sealed
 from martlet.convert.steps import Steps, not_loaded
 from martlet.convert.timing import gain
 from martlet.convert.to_onnx import Bounds
-from martlet.errors import MartletError, UnsupportedModel
+from martlet.errors import MartletError, UnsupportedModel, first_line
 from martlet.formats.package.paired import Paired
 from martlet.servable import DEFAULT_SIGNATURE
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from martlet import formats
 from martlet.certificate import Certificate, Limits
-from martlet.convert.parity.compare import first_line
 from martlet.convert.parity.judge import Judge
 from martlet.convert.report import Step
 from martlet.convert.timing import microseconds
-from martlet.errors import MartletError
+from martlet.errors import MartletError, first_line
 from martlet.servable import Servable
 from martlet.tensors import Tensors
 

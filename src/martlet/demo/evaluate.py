@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from martlet import rankings
 from martlet.errors import InvalidInput
 
 Hits = NDArray[np.bool_]
@@ -77,10 +78,6 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
 
     NaN if the labels are all alike.
 
-    Source:
-        Hanley and McNeil, "The meaning and use of the area under a ROC curve", Radiology 1982:
-        the Mann-Whitney statistic over the product of the counts.
-
     >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
@@ -91,13 +88,9 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
             f"labels of shape {list(positive.shape)} and scores of shape {list(values.shape)}: "
             "one of each for every row is wanted"
         )
-    ups = int(positive.sum())
-    downs = len(positive) - ups
-    if ups == 0 or downs == 0:
+    if positive.all() or not positive.any():
         return float("nan")
-    _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[inverse]
-    return float((rank[positive].sum() - ups * (ups + 1) / 2) / (ups * downs))
+    return rankings.auc(values, positive)
 
 
 @dataclass(frozen=True, slots=True)

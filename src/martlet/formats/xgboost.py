@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel, first_line
 from martlet.formats import Format, LoadOptions
 from martlet.formats.forest import Grown, TreeSum
 from martlet.formats.lightgbm_forest import hard_rows
@@ -47,7 +47,7 @@ class XGBoostServable:
             found = self._predict(np.zeros((1, file.features)))
         except self._failed as exc:
             raise UnsupportedModel(
-                f"{path} is not an XGBoost model that loads: {_first_line(exc)}"
+                f"{path} is not an XGBoost model that loads: {first_line(exc)}"
             ) from exc
         self._link = _LINKS.get(file.objective)
         self._sum = self._proved(file)
@@ -146,12 +146,8 @@ class XGBoostServable:
         del self._booster, self._predict, self._sum
 
 
-def _first_line(exc: Exception) -> str:
-    return next((line for line in str(exc).splitlines() if line.strip()), "")
-
-
 def _translated(exc: Exception) -> InvalidInput | ServableFailed:
-    text = _first_line(exc)
+    text = first_line(exc)
     if "inf" in text and "Input data" in str(exc):
         return InvalidInput(f"XGBoost takes no infinities: {text}")
     return ServableFailed(f"XGBoost failed: {text}")

@@ -1,4 +1,4 @@
-"""The compiled parts, where the build had a compiler; ``None`` where it had not.
+"""The compiled parts, if the build had a compiler.
 
 Each has a pure twin with the same answers, which serves when the part is missing or
 ``MARTLET_NATIVE=0`` is set.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from martlet.errors import InvalidInput
+from martlet.rankings import spearman
 from martlet.retrieval.index import Floats, Rows
 from martlet.stores.embeddings import PRECISIONS, Embeddings, rounded, write_embeddings
 
@@ -106,7 +107,7 @@ def _judged(before: Floats, after: Floats, k: int) -> tuple[float, float, float,
     return (
         float((gained > 0).mean()),
         float(gained @ discounts / (worth @ discounts)),
-        _spearman(before[deep], after[deep]),
+        spearman(before[deep], after[deep]),
         float(np.abs(after - before).max()),
     )
 
@@ -116,20 +117,6 @@ def _first(scores: Floats, k: int) -> Rows:
     some = np.argpartition(-scores, k - 1)[:k]
     found: Rows = some[np.lexsort((some, -scores[some]))]
     return found
-
-
-def _spearman(one: Floats, other: Floats) -> float:
-    a, b = _ranks(one), _ranks(other)
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm else 1.0
-
-
-def _ranks(values: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return the rank of each value; equal ones share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
 
 
 def _gather_us(vectors: Floats, precision: str) -> float:

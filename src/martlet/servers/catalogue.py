@@ -35,7 +35,7 @@ class Catalogue:
 
     def model_ready(self, ref: ModelRef) -> bool:
         """
-        Return whether *ref* answers. What the next request would open does.
+        Return whether *ref* answers. A version that the next request would open counts.
 
         Raises:
             ModelNotFound: there is no such model, version or label.

@@ -1,7 +1,7 @@
-"""What a client may ask of the server itself: other models, a model loaded or unloaded.
+"""What a client may ask of the server itself: other models, or a model loaded or unloaded.
 
-A door is in a worker; what should answer is decided in the supervisor. So an ask is sent there,
-and its effect is seen in the worker's own table, like everybody's.
+A client's request reaches a worker, but the supervisor decides what should answer. So the worker
+sends the request on, and sees its effect in its own table, as every worker does.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ Ask = ServeModels | LoadModel | UnloadModel
 
 class Control:
     """
-    Asks, and waits until it is so. Called from the threads of doors, one ask at a time.
+    Sends requests on and waits for their effect, one at a time. Called from the doors' threads.
 
     Args:
-        engine: In whose table the effect is seen.
-        send: Carries an ask to who decides; None: nobody does, and every ask is refused.
-        unavailable_labels: A new label may point at a version that does not answer yet.
+        engine: Its table shows the effect.
+        send: Carries a request to the supervisor; None: every request is refused.
+        unavailable_labels: Whether a new label may point at a version that does not answer yet.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Control:
             model = self.models.get(name)
             failures = _failures(model)
             now = time.monotonic()
-            # An old failure may be tried again in a moment; one that stays is the answer.
+            # An old failure may be retried in a moment; a failure that stays is the answer.
             news = failures - before if now < settled_at or _moves(model) else failures
             if news and not _answers(model):
                 why = max(news, key=lambda each: each.version).message

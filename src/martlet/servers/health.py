@@ -1,4 +1,4 @@
-"""``/healthz``: the process lives. ``/readyz``: everything that should answer does."""
+"""``/healthz``: the process lives. ``/readyz``: every model that should answer does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Health:
     """
     The probes of an orchestrator.
 
-    A worker opens its doors only when what was wanted at the start answers, so no worker, no
-    ``/readyz``. It says 503 while a name has no version that answers, and which.
+    ``/readyz`` is 503 while some name has no version that answers, and says which. A worker listens
+    only once everything that was wanted at the start answers; before, there is no ``/readyz``.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -28,7 +28,7 @@ class Health:
         ]
 
     def unmatched(self, request: Request) -> None:
-        """Leave other paths to others."""
+        """Leave other paths to other dialects."""
 
     def _live(self, request: Request) -> Response:
         return Response(200, b'{"live":true}')

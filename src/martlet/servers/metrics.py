@@ -34,7 +34,7 @@ class Metrics:
         self.routes = [Route("GET", re.compile(re.escape(path)), lambda: self._read)]
 
     def unmatched(self, request: Request) -> None:
-        """Leave other paths to others."""
+        """Leave other paths to other dialects."""
 
     def _read(self, request: Request) -> Response:
         more = "".join(f"{line}\n" for each in self._more for line in each())

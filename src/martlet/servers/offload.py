@@ -1,8 +1,8 @@
-"""Where a request is worked on: on the loop, or in a thread beside it when its model is slow.
+"""Where a call is made: on the loop, or in a thread of its model's lane if the model is slow.
 
-A hop to a thread costs as much as a small request, so a call stays on the loop until its model
-has shown that it would hold the loop up. In a thread, a deadline can be kept: work that has not
-begun when its time has passed, or when its caller has gone, is dropped.
+A hop to a thread costs as much as a small request, so a quick model is called on the loop. A slow
+one would block the loop. In a thread a deadline can also be kept: work that has not begun when its
+deadline passes, or when its client has gone, is dropped.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from martlet.serving.lane import GRACE_S, Lane, late
 Result = TypeVar("Result")
 
 SLOW_NS = 3_000_000
-"""Two calls of a path that took longer, and the next goes to a thread."""
+"""After two calls of a path that took longer, the next goes to a thread."""
 
 VERY_SLOW_NS = 100_000_000
-"""One call that took longer suffices."""
+"""After one call that took longer, the next goes to a thread."""
 
 _SURE = 4
 
 
 class Pace:
     """
-    Whether one path's calls are slow of late. One slow call may be the machine's doing.
+    Whether the last calls of one path were slow. A single slow call may be the machine's fault.
 
-    A path is taken for slow until it has shown otherwise: its first calls must not hold up the
-    loop to find out.
+    A path counts as slow at first: its first calls must not block the loop to find out.
     """
 
     __slots__ = ("_slow_calls", "slow")
@@ -40,7 +39,7 @@ class Pace:
 
     @property
     def uneven(self) -> bool:
-        """Whether one was slow of late, so that the next counts too."""
+        """Whether a recent call was slow, so that the next one must be noted too."""
         return self._slow_calls > 0
 
     def note(self, took_ns: int) -> None:
@@ -55,7 +54,7 @@ class Pace:
 
 async def run(lane: Lane, work: Callable[[], Result], timeout_s: float) -> Result:
     """
-    Return what *work* returns, called in a thread of *lane*. Cancelled, or late, it is not begun.
+    Return what *work* returns, called in a thread of *lane*; not begun if late or cancelled.
 
     Raises:
         Overloaded: too many wait already.

@@ -30,14 +30,14 @@ def ref_of(name: str, version: str | None) -> ModelRef:
 
 
 def signature_of(servable: Servable) -> tuple[str, Signature]:
-    """Return the one signature that the protocol shows of a model: the default, or the first."""
+    """Return the one signature that the protocol can show: the default one, else the first."""
     signatures = servable.signatures
     name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else next(iter(signatures))
     return name, signatures[name]
 
 
 def bare_signature_of(servable: Servable) -> Signature:
-    """Return the signature that reads a tensor which comes without a name."""
+    """Return the signature for a request whose only tensor has no name."""
     name, _ = signature_of(servable)
     return servable.signatures[form_of(servable, name, None)]
 

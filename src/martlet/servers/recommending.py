@@ -1,4 +1,4 @@
-"""Where a recommender's requests work: on the loop, or in its lane where that would hold it up."""
+"""Where a recommender's requests are answered: on the loop, or in a lane if that would block it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from martlet.serving.engine import Engine
 from martlet.serving.lane import Lane, LaneClosed
 
 Call = Callable[[Request, bool], Response]
-"""Answers one request; told whether to ask the ranking models in their own lanes. Any thread may
-call it."""
+"""Answers one request; the flag says whether to ask ranking models in their own lanes. Any thread
+may call it."""
 
 
 class Recommending:
     """
     Makes handlers of calls.
 
-    A recommender waits for its ranking models, so it may work on the loop only while all of them
-    may. In its lane it asks each in the model's own, and steps down the ladder when one is late.
+    A recommender waits for its ranking models, so it may run on the loop only while all of them
+    may. In its lane it asks each model in that model's lane, and steps down the ladder if one is
+    late.
 
     Args:
         timeout_s: An answer that takes longer is DeadlineExceeded.
@@ -54,7 +55,7 @@ class Recommending:
         return handler
 
     def _here(self, ref: ModelRef) -> bool:
-        """Return whether every model that ranks may work where the request came in."""
+        """Return whether every model that ranks may be called on the loop."""
         try:
             variant = self._engine.table.recommender(ref)
         except MartletError:
@@ -75,7 +76,7 @@ class Recommending:
             try:
                 response, took_ns = await run(lane, lambda: _timed(call, request, True), limit_s)
             except LaneClosed:
-                # It was replaced between the two lines: the table names the next one.
+                # It was replaced between the two lines: the table names its successor.
                 if last:
                     raise
             else:

@@ -42,11 +42,11 @@ class OpenInference:
     The paths under ``/v2``, over one engine.
 
     Args:
-        engine: Whose models.
-        catalogue: What there is, and who changes it.
-        sink: Hears of every answer.
-        timeout_s: An answer that takes longer is 504.
-        shortcuts: Where infer requests are added that need none of this.
+        engine: Has the models.
+        catalogue: Tells and changes which models there are.
+        sink: Is told of every answer.
+        timeout_s: An answer that takes longer becomes 504.
+        shortcuts: Gets the paths whose infer requests have a common form.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class OpenInference:
         ]
 
     def unmatched(self, request: Request) -> None:
-        """Leave other paths to others."""
+        """Leave other paths to other dialects."""
 
     # -- infer ---------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class OpenInference:
 
     @staticmethod
     async def _away(act: Callable[[], None]) -> Response:
-        # It waits for every worker: not on the loop.
+        # It waits until every worker has done it, so not on the loop.
         await asyncio.get_running_loop().run_in_executor(None, act)
         return Response(200, b"")
 

@@ -32,10 +32,10 @@ class Recommendations:
     The recommender's paths, over one engine.
 
     Args:
-        engine: Whose recommenders and models.
-        sink: Hears of every ranking that a client asked of a model.
-        timeout_s: An answer that takes longer is 504.
-        shortcuts: Where rankings are added that need none of this.
+        engine: Has the recommenders and models.
+        sink: Is told of every ranking that a client asked of a model.
+        timeout_s: An answer that takes longer becomes 504.
+        shortcuts: Gets the paths whose rankings have a common form.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Recommendations:
         ]
 
     def unmatched(self, request: Request) -> None:
-        """Leave other paths to others."""
+        """Leave other paths to other dialects."""
 
     def _list(self, _: Request) -> Response:
         recommenders = self._engine.table.recommenders.values()

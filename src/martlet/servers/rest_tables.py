@@ -35,7 +35,7 @@ _MOST_ROWS = 10_000
 _MOST_UNPACKED = 1 << 30
 
 Apply = Callable[[Served, Sequence[Update]], Applied]
-"""Carries out updates of a table; who shares its tables sends them to the others too."""
+"""Applies updates to a table, and sends them to the other machines that share it."""
 
 
 def apply_here(served: Served, updates: Sequence[Update]) -> Applied:
@@ -43,7 +43,7 @@ def apply_here(served: Served, updates: Sequence[Update]) -> Applied:
     first = served.table.live is None
     applied = apply(served.table, updates)
     if first and served.table.live is not None:
-        # The others do not know yet that there are any.
+        # These are the table's first live rows: the other workers have yet to find the file.
         time.sleep(2 * LOOK_S)
     return applied
 
@@ -53,8 +53,9 @@ class TableRows:
     The tables' paths, over one engine.
 
     Args:
-        writable: Whether rows may be set; else that is Unimplemented.
-        apply: How.
+        engine: Has the tables.
+        writable: Whether rows may be set; if not, setting them is Unimplemented.
+        apply: Applies updates.
     """
 
     def __init__(self, engine: Engine, *, writable: bool = True, apply: Apply = apply_here) -> None:

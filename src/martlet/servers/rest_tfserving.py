@@ -33,11 +33,11 @@ class TFServing:
     The paths under ``/v1/``, over one engine.
 
     Args:
-        engine: Whose models.
-        sink: Hears of every answer.
-        timeout_s: An answer that takes longer is 504.
+        engine: Has the models.
+        sink: Is told of every answer.
+        timeout_s: An answer that takes longer becomes 504.
         cors: Whether browsers of other origins may call.
-        shortcuts: Where predicts are added that need none of this.
+        shortcuts: Gets the paths whose predicts have a common form.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TFServing:
             self.routes.append(Route("OPTIONS", re.compile("/v1/.*"), lambda: self._options))
 
     def unmatched(self, request: Request) -> Response | None:
-        """Say ``Malformed request`` of whatever else is under ``/v1/``, whatever the method."""
+        """Answer ``Malformed request`` to any other path under ``/v1/``, as upstream does."""
         path = request.target.lower()
         if request.method == "GET" and path == "/v1/models":
             return failure(400, "Missing model name in request.")
@@ -73,11 +73,11 @@ class TFServing:
     # -- calls of a model ----------------------------------------------------------------------
 
     def _told(self, make: Callable[[ModelRef], Handler]) -> Callable[..., Handler]:
-        """Return a maker that takes the path's parts, and refuses what upstream refuses."""
+        """Return *make* as a maker of the path's parts, which refuses versions as upstream does."""
 
         def made(name: str, version: str | None = None, label: str | None = None) -> Handler:
             if version is not None and int(version) > _MAX_VERSION:
-                # Upstream leaves before it writes the error: the body is empty.
+                # Upstream returns before it writes an error text: the body is empty.
                 return lambda _: Response(400, b"")
             return make(ModelRef(name, None if version is None else int(version), label))
 
@@ -90,7 +90,7 @@ class TFServing:
             try:
                 variant = seat.acquire()
             except MartletError:
-                # Upstream reads before it looks for the model: what is no JSON is said first.
+                # Upstream parses the body before it looks for the model, so bad JSON comes first.
                 requests.signature_name_of(requests.parse_object(request.body))
                 raise
             try:
@@ -200,12 +200,11 @@ def _examples(body: bytes) -> tuple[str, Tensor]:
 
 class _Readers:
     """
-    What reads the bodies of one path: for each signature the compiled plan, then all there is.
+    Reads the bodies of one path: by a signature's compiled plan, else by its complete decoder.
 
-    A form of a signature (``Signature.also``) is read by a plan of its own: a key is the name that
-    a body has, or may leave out, and the form that is called.
-
-    Made again when a version with other signatures answers the path.
+    Both are kept by the name that a body gives (or leaves out) and the signature that is called for
+    it, which may be the other form of the named one (``Signature.also``). They are made again when
+    a version with other signatures answers the path.
     """
 
     __slots__ = ("_known", "_last")
@@ -229,8 +228,8 @@ class _Readers:
         Raises:
             InvalidInput, Unimplemented: as ``PredictDecoder.decode`` and ``check_inputs``.
         """
-        # Who asked for a signature asks for it again: its plan reads the body without a look at
-        # the document, and declines one that names another.
+        # The signature that was called last is tried first, without parsing the document: its plan
+        # declines a body that names another.
         called, plan = self.usual(servable)
         found = None if plan is None else plan.decode(body)
         if found is not None:

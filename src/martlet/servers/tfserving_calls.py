@@ -25,7 +25,7 @@ def acquire(engine: Engine, ref: ModelRef) -> Variant[Servable]:
     Take a lease on the variant that *ref* names; the caller must ``release`` it.
 
     Raises:
-        ModelNotFound, InvalidInput: nobody answers to it, in upstream's words.
+        ModelNotFound, InvalidInput: nothing answers to it, in upstream's words.
         NotAvailable: it is being replaced.
     """
     try:
@@ -33,7 +33,7 @@ def acquire(engine: Engine, ref: ModelRef) -> Variant[Servable]:
     except ModelNotFound:
         raise unknown(ref) from None
     except NotAvailable:
-        # Known, but nothing of it answers yet: upstream's clients wait for the same words.
+        # Known, but no version answers yet: upstream's clients wait for these very words.
         model = engine.table.models.get(ref.name)
         if model is None or not model.variants:
             raise unknown(ref) from None
@@ -41,7 +41,7 @@ def acquire(engine: Engine, ref: ModelRef) -> Variant[Servable]:
 
 
 class Seat:
-    """Who answers to one name: found again only when another table is in force."""
+    """The variant that answers to one name, looked up again only when the table has changed."""
 
     __slots__ = ("_engine", "_ref", "_table", "_variant")
 
@@ -72,7 +72,7 @@ def lease(engine: Engine, ref: ModelRef) -> Iterator[Variant[Servable]]:
 
 
 def unknown(ref: ModelRef) -> MartletError:
-    """Return what upstream says of a name, version or label that nobody answers to."""
+    """Return upstream's error for a name, version or label that nothing answers to."""
     if ref.label is not None:
         return InvalidInput(f"Unrecognized servable version label: {ref.label}")
     which = "Latest" if ref.version is None else "Specific"

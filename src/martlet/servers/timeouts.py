@@ -1,4 +1,4 @@
-"""How long a client of REST says that it waits: three headers of the field, read alike."""
+"""How long a REST client says that it waits: three headers in common use, read alike."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def timeout_of(headers: Mapping[bytes, bytes]) -> float | None:
     """
     Return the seconds that the client waits for its answer; None: it does not say.
 
-    Where several headers say, the least counts. What cannot be read is taken for unsaid: a header
-    that some proxy has written must not cost the answer.
+    Of several headers the least counts. One that cannot be read is ignored: a header that some
+    proxy wrote must not cost the client its answer.
 
     Source:
         ``Grpc-Timeout``: gRPC over HTTP/2, Requests, and grpc-gateway for HTTP/1.1 (``100m`` is

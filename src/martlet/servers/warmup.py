@@ -1,4 +1,4 @@
-"""A version answers its warm-up records before it answers anybody else.
+"""Warm-up: a version answers its own recorded requests before it answers any client.
 
 Source: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc.
 """
@@ -20,11 +20,10 @@ def warm_up(servable: Servable, folder: Path, times: int = 1) -> int:
     Replay the records beside the model in *folder*, if there are any; return how many.
 
     Args:
-        times: How often each is asked.
+        times: How often each record is replayed.
 
     Raises:
-        UnsupportedModel: the file is broken, or a record is not answered: the version must
-            not answer anybody.
+        UnsupportedModel: the file is broken, or a record fails: the version must not serve.
     """
     file = folder / warmup.FILE
     if not file.is_file():

@@ -13,12 +13,12 @@ from martlet.servers.routes import Request, Response, Route
 
 class Workers:
     """
-    What the supervisor wrote down of the number of workers, as JSON and for Prometheus.
+    What the supervisor wrote about the number of workers, as JSON and for Prometheus.
 
     Args:
-        read: Returns it; empty where their number is fixed.
-        residents: Returns what they together have open of what is opened on demand: how many
-            versions, bytes, and how many were opened and closed for others so far.
+        read: Returns it; empty if the number is fixed.
+        residents: Returns, for all workers together, how many versions on demand are open, their
+            bytes, and how many were opened and closed for others so far.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Workers:
         self.routes = [Route("GET", re.compile("/workers"), lambda: self._tell)]
 
     def unmatched(self, request: Request) -> None:
-        """Leave other paths to others."""
+        """Leave other paths to other dialects."""
 
     def _tell(self, request: Request) -> Response:
         told = self._read() or {"fixed": True}

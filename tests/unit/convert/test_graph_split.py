@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked import ITEMS, KINDS_OF_MODEL, Original, original
 
-from martlet.convert.package import refresh_items, write_package
+from martlet.convert.package import write_package
 from martlet.convert.rewriting.rewrite import rewrite
 from martlet.convert.splitting.split import Split, catalogue_of, split
 from martlet.errors import InvalidInput, UnsupportedModel
@@ -97,12 +97,6 @@ class TestRankers:
         for name in case.original.user:
             rows[name] = np.broadcast_to(rows[name][:1], rows[name].shape)
         assert_as_original(case, found, rows)
-
-    def test_the_items_are_computed_again_for_another_catalogue(self, case: Case, tmp_path: Path):
-        case.package(tmp_path / "p").close()
-        refresh_items(tmp_path / "p", case.catalogue)
-        found = PackageServable(tmp_path / "p", LoadOptions())
-        assert_as_original(case, found, case.rows_of_catalogue(33, one_user=True))
 
     def test_an_id_beyond_its_table_is_refused_by_name(self, case: Case, tmp_path: Path):
         found = case.package(tmp_path / "p", catalogue=case.catalogue)
@@ -229,19 +223,6 @@ class TestRowsThatAreSet:
         expected = towers.original.predict(rows)["score"]
         assert expected[7] != before[7]
         np.testing.assert_allclose(found.predict(rows)["score"], expected, 1e-5, 1e-6)
-
-    def test_computing_again_leaves_out_what_is_set(self, tmp_path: Path):
-        towers = Case("two towers", tmp_path)
-        found = towers.package(tmp_path / "p", catalogue=towers.catalogue)
-        rows = towers.original.rows(40, one_user=True)
-        expected = found.predict(rows)["score"]
-        name = next(name for name, table in found.tables.items() if len(table) == ITEMS)
-        table = found.tables[name]
-        table.put_many(rows["item"][:1], np.full((1, table.dim), 0.5, np.float32))
-        refresh_items(tmp_path / "p", towers.catalogue)
-        table.remove_many(rows["item"][:1])
-        again = PackageServable(tmp_path / "p", LoadOptions())
-        np.testing.assert_allclose(again.predict(rows)["score"], expected, 1e-5, 1e-6)
 
 
 def test_threads_that_ask_at_once_get_their_own_answers(case: Case, tmp_path: Path):

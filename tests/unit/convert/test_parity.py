@@ -11,6 +11,7 @@ import onnx
 import pytest
 from graphs import FLOAT, Build
 
+from martlet import rankings
 from martlet.certificate import (
     Certificate,
     Limits,
@@ -200,8 +201,10 @@ class TestOrdering:
         random = np.random.default_rng(0)
         a, b = random.integers(0, 9, 200) / 10, random.random(200)
         labels = random.integers(0, 2, 200)
-        assert ordering.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
-        assert ordering.auc(a, labels) == pytest.approx(metrics.roc_auc_score(labels, a))
+        assert rankings.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+        assert rankings.auc(a, labels.astype(bool)) == pytest.approx(
+            metrics.roc_auc_score(labels, a)
+        )
         assert ordering.logloss(b, labels) == pytest.approx(metrics.log_loss(labels, b))
 
     def test_a_tie_that_rounding_broke_is_no_change(self):

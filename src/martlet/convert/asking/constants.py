@@ -18,7 +18,7 @@ _LARGE = 10
 _MOST_KEYS = 1 << 16
 _MOST_THRESHOLDS = 1 << 10
 _MOST_MEANS = 64
-"""Numbers of a weight: longer ones are no means and deviations of features."""
+"""Longest array of floats that may be means or deviations of features; others are weights."""
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w.])")
 
@@ -28,12 +28,12 @@ Found = str | int | float
 @dataclass(frozen=True, slots=True)
 class Constants:
     """
-    Hints: what is none costs a probe, and what is missed is made up for by logged rows.
+    Hints of what to ask. A wrong hint costs a probe; for a missed one there are logged rows.
 
     Args:
-        words: What hash tables, vocabularies and category lists hold, each once.
-        numbers: Keys of vocabularies, thresholds, ids that are treated apart, means that features
-            are taken from, lengths of sequences; each once, rising.
+        words: The entries of hash tables, vocabularies and category lists, each once.
+        numbers: Keys of vocabularies, thresholds, ids that are treated specially, means that are
+            subtracted from features, lengths of sequences; each once, ascending.
     """
 
     words: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ def can_read(format: str) -> bool:
 
 
 def constants_of(path: Path, format: str) -> Constants:
-    """Return what the file of the model at *path* names, some thousands of it at most."""
+    """Return the words and numbers in the file of the model at *path*, at most some thousands."""
     words: dict[str, None] = {}
     numbers: set[int | float] = set()
     with suppress(Exception):  # whatever a parser raises: as far as it came
@@ -67,7 +67,7 @@ def _some(values: list[Any]) -> list[Any]:
 
 
 def _may_be_meant(number: float) -> bool:
-    """Whether it is no weight of a layer: those are neither whole nor large."""
+    """Whether it may be a key or threshold: a layer's weights are neither whole nor large."""
     return math.isfinite(number) and (abs(number) >= _LARGE or number == int(number))
 
 
@@ -99,7 +99,7 @@ def _savedmodel(path: Path) -> Iterator[Found]:
             value = node.attr["value"].tensor if node.op == "Const" else None
             if value is None or not _is_data(node.name):
                 continue
-            # A word alone is a separator, a file's name, a message: two are a vocabulary.
+            # One word is a separator, a file name or a message; two or more are a vocabulary.
             if len(value.string_val) > 1:
                 yield from (each.decode(errors="ignore") for each in value.string_val)
             elif not value.string_val:

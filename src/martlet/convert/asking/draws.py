@@ -13,7 +13,7 @@ from martlet.tensors import DType, Spec, Tensor
 _ODD_TEXTS = ("", " ", "no such word", "\u00e9\u4e16\U0001f600", "0", "-1", "NaN", "x" * 300)
 _SCALES = (1.0, 1.0, 10.0, 1000.0, 1e5)
 _NAMED = 0.125
-"""How many of the numbers drawn are such as the file names."""
+"""The share of drawn numbers that are among those that the file names."""
 
 
 def random_rows(
@@ -59,7 +59,7 @@ def _integers(
     low = int(limits.min) if known.low is None else known.low
     high = int(limits.max) if known.high is None else known.high
     if known.high is not None:
-        # An id in a table. What lies below 0 means "missing", if it means anything: some of it.
+        # An id in a table. A number below 0 may mean "missing": draw a few of those too.
         drawn = random.integers(max(low, 0) if high >= 0 else low, high, count, endpoint=True)
         rare = random.random(count) < 0.02
         drawn[rare] = random.integers(max(low, -3), max(low, -3, 0), int(rare.sum()), endpoint=True)
@@ -89,7 +89,7 @@ def _floats(
     if known.named and not calm:
         named = random.random(count) < _NAMED
         chosen = np.array(known.named)[random.integers(0, len(known.named), int(named.sum()))]
-        # Beside a threshold, not on it: there one rounding is one answer, another another.
+        # Near a threshold, not on it: there the answer depends on how a number is rounded.
         drawn[named] = chosen * (1 + 1e-3 * random.standard_normal(len(chosen)))
     limit = np.finfo(spec.dtype.numpy).max if spec.dtype.is_float else np.inf
     return _some_seen(
@@ -98,7 +98,7 @@ def _floats(
 
 
 def _some_seen(drawn: Tensor, known: Range, spec: Spec, random: np.random.Generator) -> Tensor:
-    """Let three in four be values that were seen, where some were; nearly all, where declared."""
+    """Replace three in four by values that were seen, if there are any; nearly all, if declared."""
     if known.values:
         seen = np.array(known.values, spec.dtype.numpy)
         real = random.random(len(drawn)) < (0.98 if known.declared else 0.75)

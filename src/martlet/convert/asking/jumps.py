@@ -16,22 +16,22 @@ Cell = tuple[Spec, int]
 
 _TRIED = 16
 _JUMP = 1e-3
-"""Of the difference between two far values, which neighbours must show to be called a jump."""
+"""The share of the difference between two far values that neighbours must show for a jump."""
 _ROUNDINGS = 8.0
-"""How many times what rounding its other inputs does; less is no jump but a sum's last digits."""
+"""A jump is so many times what rounding the other inputs does; less is a sum's last digits."""
 _NEAR = (1, 2, 3, 5, 8, 13, 21)
-"""How many floats further the answers stay: where they go to and fro, a large sum is cancelled."""
+"""So many floats further the answers must stay; if they go back, a large sum was cancelled."""
 
 
 def jump_rows(
     servable: Servable, domain: Domain, random: np.random.Generator
 ) -> Iterator[dict[str, Tensor]]:
     """
-    Give, for each float input, pairs of rows with neighbouring floats that are answered apart.
+    Give, for each float input, pairs of rows with neighbouring floats and different answers.
 
-    Found by halving between two values with different answers, all inputs of one dtype at once:
-    where a tree splits or a bucket ends, that is the threshold itself, which a converter that
-    rounds it puts elsewhere.
+    They are found by halving between two values with different answers, for all inputs of one dtype
+    at once. Where a tree splits or a bucket ends, this finds the threshold itself, which a
+    converter that rounds it moves.
     """
     specs = [spec for spec in domain.signature.inputs.values() if spec.name in domain.ranges]
     for dtype in (DType.FLOAT32, DType.FLOAT64):
@@ -43,7 +43,7 @@ def jump_rows(
         ][:256]
         if not cells:
             continue
-        # What is smooth is steep where it is huge: there one rounding is another answer too.
+        # A smooth function of a huge number is steep: rounding alone changes the answer there.
         smooth = _smooth(servable, domain, cells, random)
         for calm in (False, True):
             some = [
@@ -104,7 +104,7 @@ def _jumps(
     after = _outputs(servable, domain, _with(rows, where, _floats_of(high, dtype)))
     if after is None:
         return
-    # What is smooth hardly moves from one float to the next; what is chosen moves at once.
+    # From one float to the next a smooth function hardly moves; a choice moves all at once.
     at_once, in_all = (np.abs(each - first).max(axis=1) for each in (after, last))
     sure = at_once > _ROUNDINGS * _rounding(servable, domain, rows, where, low, dtype, random)
     sure &= differs & (at_once > _JUMP * in_all)

@@ -1,4 +1,4 @@
-"""What a model is asked to see whether two of them answer the same: random, edge, logged rows."""
+"""Probes: the rows that two models are asked to see whether they answer the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from martlet.tensors import Tensor
 _MOST_REFUSED = 64
 _APART = ("each id", "each branch")
 BLOCK = 4096
-"""Rows asked at once at most: as one-hot vectors of 30,000 ids, they are half a gigabyte."""
+"""Most rows asked at once: as one-hot vectors of 30,000 ids they take half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class Probe:
     Rows to ask both with.
 
     Args:
-        kind: ``random``, ``edge``, ``logged``; ``small``: random rows of numbers about 1, since a
-            row of huge ones makes little of all else; ``jump``: the two neighbouring floats between
-            which an answer changes at once; ``each id``, ``each branch``: rows that reach every
-            vector of the tables, every leaf of the trees; ``not finite``: edges with NaN or
-            infinity in an input that declares no missing values; ``refused``: rows that the
-            original refuses, each to be asked alone.
+        kind: ``random``, ``edge``, ``logged``; ``small``: random rows of numbers about 1, in which
+            no huge number hides the others; ``jump``: the two neighbouring floats between which an
+            answer jumps; ``each id``, ``each branch``: rows that reach every vector of the tables,
+            every leaf of the trees; ``not finite``: edges with NaN or infinity in an input that
+            declares no missing values; ``refused``: rows that the original refuses, to be asked one
+            by one.
         inputs: By name, all with the same number of rows.
         labels: 0 or 1 for each row, where they are known.
-        groups: Of each row, whose it is (a user): order is compared within a group.
-        segments: Other columns to tell apart, by name.
+        groups: The user of each row: order is compared within a user's rows.
+        segments: By name, other columns whose values are compared one by one.
     """
 
     kind: str
@@ -104,7 +104,7 @@ def probes_for(
         good, bad = sorted_out(servable, domain, take(edges, np.flatnonzero(~odd)))
         sound = take(edges, np.flatnonzero(~odd))
         if len(good):
-            # Each twice: what a graph does with duplicates is an edge of its own.
+            # Each row twice: duplicates in a batch are an edge of their own.
             probes.append(Probe("edge", take(sound, np.concatenate([good, good[::-1]]))))
         refusing.append(take(sound, bad))
         strange = take(edges, np.flatnonzero(odd))
@@ -131,7 +131,7 @@ def probes_for(
 
 
 def _not_finite(domain: Domain, rows: Mapping[str, Tensor]) -> Tensor:
-    """Return which rows hold NaN or infinity where the signature speaks of no missing values."""
+    """Return which rows hold NaN or infinity in an input that declares no missing values."""
     found = np.zeros(count_rows(rows), bool)
     for spec in domain.signature.inputs.values():
         value = rows.get(spec.name)
@@ -145,7 +145,7 @@ def _not_finite(domain: Domain, rows: Mapping[str, Tensor]) -> Tensor:
 def sorted_out(
     servable: Servable, domain: Domain, rows: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return the numbers of the rows that are answered, and of those that are refused alone."""
+    """Return the numbers of the rows that are answered, and of those that are refused."""
     good: list[int] = []
     bad: list[int] = []
 

@@ -16,17 +16,17 @@ from martlet.servable import DEFAULT_SIGNATURE, Servable, signature_of
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
 _INNER = (1, 5, 2, 8, 32)
-"""Sizes tried for the free axes after the first (how long a sequence is)."""
+"""Sizes tried for the free axes after the first (lengths of a sequence)."""
 _LENGTHS, _LONGEST = 16, 512
-"""So many more are tried that the file names, up to this one."""
+"""How many more sizes, of those that the file names, are tried; and the largest of them."""
 _NARROW = 16
-"""Where two have none, all widths of both up to this one."""
+"""If two inputs declare no shape, all widths of both up to this one are tried."""
 _USUAL = 10
 """Numbers nearer to zero are drawn anyway."""
 _SHAPELESS = 6
-"""Inputs without a shape, up to which each is tried by itself."""
+"""With so many inputs without a shape, or fewer, each combination of them is tried."""
 _SLOW_S = 1.0
-"""A single row that takes longer is a size, not an id: no larger one is tried."""
+"""If one row takes longer, the input is a size, not an id: no larger number is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Range:
     Args:
         low, high: The least and greatest whole number that the model answers; None where it
             answers whatever the dtype holds, and for floats and text.
-        nan: Whether it answers NaN (floats), or a missing value (text).
+        nan: Whether the model answers NaN (floats), or a missing value (text).
         values: Values seen in logged rows, or words found in the file. May be empty.
         named: Numbers that the file names and the input may hold: keys, thresholds.
-        declared: Whether the model says of itself that other values are refused.
+        declared: Whether the model itself declares that it refuses other values.
     """
 
     low: int | None = None
@@ -147,7 +147,7 @@ def _base(
     constants: Constants,
     logged: Tensors | None,
 ) -> tuple[int, Tensors]:
-    """Return the inner size, and one row, that the model answers, if it can three of them."""
+    """Return an inner size and one row that the model answers; if possible, also three of it."""
     refusal: MartletError | None = None
     alone: tuple[int, Tensors] | None = None
     for inner, row in _candidates(signature, constants, declared_values(servable), logged):
@@ -156,14 +156,15 @@ def _base(
         except MartletError as exc:
             refusal = refusal or exc
         else:
-            # A row alone is broadcast to whatever it meets: three are not.
+            # One row may be broadcast to any size; three may not, so try three.
             if _is_answered_by_row(servable, name, row):
                 return inner, row
             alone = alone or (inner, row)
     if alone is not None:
         return alone
     raise UnsupportedModel(
-        f"no made row is answered ({refusal}); give real ones with --rows FILE"
+        f"the model answers none of the rows that were tried ({refusal}); give real rows with "
+        "--rows FILE"
     ) from refusal
 
 
@@ -185,7 +186,7 @@ def _candidates(
         for at in range(min(8, min(map(len, logged.values())))):
             yield inner, {each: value[at : at + 1] for each, value in logged.items()}
     texts = ["", *constants.words[:1], "0", "a"]
-    # What may be left out is left out, but where that is everything.
+    # Optional inputs are left out, unless all are optional.
     every = list(signature.inputs.values())
     specs = [spec for spec in every if spec.required] or every
     free = any(-1 in (spec.shape or ())[1:] for spec in specs)
@@ -226,7 +227,7 @@ def _widths(names: Sequence[str], inners: Sequence[int]) -> Iterator[dict[str, i
         return
     for some in range(1, 1 << len(names)):
         wide = [name for at, name in enumerate(names) if some >> at & 1]
-        # A history of one item says little of what a model does with a history.
+        # Longer histories first: with one of a single item a model shows little.
         for width in (*inners[1:], *inners[:1]):
             yield dict.fromkeys(wide, width)
     each = dict.fromkeys((*range(_NARROW + 1), *inners))
@@ -289,8 +290,8 @@ def _end(answered: object, start: int, last: int) -> int | None:
     assert callable(answered)
     sign = 1 if last > start else -1
     good, step = start, 1
-    # Outwards by doubling, so that a number that is a size in truth is found to be slow while
-    # it is still small; then by halves between the last answered and the first refused.
+    # Outwards by doubling, so that an input that is a size turns out slow while it is still small;
+    # then by halving between the last number answered and the first refused.
     while good != last:
         tried = start + sign * step
         if (last - tried) * sign < 0:

@@ -1,4 +1,4 @@
-"""Logged rows: a file of real requests as the inputs of a model, and what came of each."""
+"""Logged rows: a file of real requests as the inputs of a model, with the outcome of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from martlet.errors import InvalidInput, MissingExtra, ModelNotFound
 from martlet.tensors import DType, Signature, Spec, Tensor
 
 MOST = 20_000
-"""Rows that are used; of a longer file as many, evenly spread."""
+"""Most rows that are used; of a longer file so many, evenly spread."""
 
 _LABELS = ("label", "click", "clicked", "target", "y")
 
@@ -27,9 +27,9 @@ class Logged:
 
     Args:
         columns: By name, as the file has them: texts of a CSV, values of JSON and Parquet.
-        label: The column that says what came of a row (0 or 1); None if there is none.
-        group: The column that says whose a row is; None if there is none.
-        segments: Columns to tell apart.
+        label: The column with a row's outcome (0 or 1); None if there is none.
+        group: The column with a row's user; None if there is none.
+        segments: Columns whose values are compared one by one.
     """
 
     columns: dict[str, list[object]]
@@ -39,7 +39,7 @@ class Logged:
 
     @property
     def labels(self) -> Tensor | None:
-        """0 or 1 for each row; what is above the middle of a graded label is a 1."""
+        """0 or 1 for each row; of a graded label, what is above the middle of its range is 1."""
         if self.label is None:
             return None
         values = np.array([_number(each) for each in self.columns[self.label]], np.float64)
@@ -173,7 +173,7 @@ def _value(value: object, spec: Spec) -> object:
     if spec.dtype is DType.BOOL:
         return str(value).strip().lower() in ("1", "1.0", "true", "yes", "t")
     if empty:
-        # TensorFlow's CSV reader, which wrote such rows, puts 0 where nothing is.
+        # As TensorFlow's CSV reader, with which such models are trained: an empty cell is 0.
         return float("nan") if spec.nullable and spec.dtype.is_float else 0
     number = _number(value)
     return int(number) if spec.dtype.is_integer else number

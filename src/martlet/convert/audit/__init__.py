@@ -1,4 +1,4 @@
-"""The audit: what a model takes, gives, ignores and should not be told; found by running it."""
+"""The audit: which inputs of a model matter, leak the label or are ignored, found by running it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Input:
     Args:
         name, dtype, shape: As the signature says.
         required: Whether a request without it is refused.
-        dead: Whether no output moved by a bit, whatever it held, on any row that was tried.
-        unsure: Whether that may be for want of rows: the model takes text, and none that it knows
-            was found; or nothing moved it at all. Such an input is not called dead.
-        tried: How many (row, value) pairs that is.
+        dead: Whether no output changed by a bit, whatever it held, on any row that was tried.
+        tried: How many pairs of a row and a value were tried.
         range: What it may hold.
-        leak: How it gives the label away, where logged rows show that it does.
+        leak: How it gives the label away, if logged rows show that it does.
+        unsure: Whether no output changed, but maybe for want of the right rows: the model takes
+            text and no word that it knows was found, or no input changed any output. Then it is
+            not called dead.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Input:
 
     @property
     def demanded(self) -> bool:
-        """Whether a request must carry it for nothing."""
+        """Whether a request must carry it although it changes nothing."""
         return self.dead and self.required
 
 
@@ -59,10 +60,10 @@ class Output:
     One output, as the audit found it.
 
     Args:
-        low, high: The least and greatest finite number that came, also when looked for by
-            climbing; None where it is no number.
-        finite: Whether no NaN or infinity came of rows of finite numbers.
-        probability: Whether every number that came is in 0..1; None where it is no float.
+        low, high: The least and greatest finite number found, by climbing too; None where it is
+            not a number.
+        finite: Whether rows of finite numbers never gave NaN or infinity.
+        probability: Whether every number found is in 0..1; None where it is not a float.
     """
 
     name: str
@@ -180,7 +181,7 @@ def audit(
     random = np.random.default_rng(seed)
     probe = None if logged is None else logged.probe(domain.signature)
     variation = Variation(servable, domain, random)
-    # Half of them calm: where other inputs are huge, a net saturates and nothing moves it.
+    # Half of them with small numbers: with huge ones a net saturates, and no input changes it.
     halves = [random_rows(domain, _BASES // 2, random, calm=calm) for calm in (True, False)]
     bases = variation.answered(concatenate(halves))
     if probe is not None:
@@ -217,7 +218,7 @@ def audit(
 
 
 def _wants_words(domain: Domain) -> bool:
-    """Whether it takes text, of which none is known."""
+    """Whether it has a text input for which no words are known."""
     return any(
         spec.dtype is DType.STRING and not domain.ranges[spec.name].values
         for spec in domain.signature.inputs.values()

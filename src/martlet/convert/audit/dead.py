@@ -17,10 +17,10 @@ from martlet.tensors import Spec, Tensor
 _TRIES = 48
 _TRIES_TOGETHER = 3
 _REACHING = 1 << 17
-"""Rows at most that reach every id and branch; of more, the first."""
+"""Most rows that are asked to reach every id and branch; of more, the first."""
 _HALVINGS = 48
 _NOISES = 8.0
-"""How many times what the answers to the same rows differ by; less is no answer to an input."""
+"""A change counts if it is so many times the difference between answers to the same rows."""
 
 Rows = Mapping[str, Tensor]
 
@@ -60,9 +60,9 @@ class Variation:
         """
         Return by input whether no output moves with it, and how many values were tried.
 
-        Each is varied alone on *bases*. Those that moved nothing are varied together, on rows that
-        hold every id, take every branch, and stand where the answers turn: what matters beside one
-        id alone, or is drowned where a net saturates, shows there.
+        Each is varied alone on *bases*. Those that changed nothing are then varied together, on
+        rows that hold every id, take every branch, and lie where the answers turn. There an input
+        shows that matters beside one id only, or that a saturated net drowns.
         """
         self._listen(bases)
         tried = dict.fromkeys(self._specs, 0)
@@ -78,7 +78,7 @@ class Variation:
         return {name: (name in silent and tried[name] > 0, tried[name]) for name in self._specs}
 
     def _listen(self, bases: Rows) -> None:
-        """Note by how much answers to the same rows differ: some models draw numbers themselves."""
+        """Note by how much answers to the same rows differ: some models draw random numbers."""
         first = self.ask(bases) or {}
         for _ in range(2):
             again = self.ask(bases) or first
@@ -89,7 +89,7 @@ class Variation:
 
     def _moves(self, bases: Rows, spec: Spec) -> tuple[bool, int]:
         """Return whether some output moves with one input, and how many values were tried."""
-        # The same rows in the same places: a sum over a batch may round by where a row stands.
+        # The same rows in the same places: in a batch, rounding may depend on a row's place.
         expected = self.ask(bases)
         tried = 0
         for _ in range(_TRIES):
@@ -115,7 +115,7 @@ class Variation:
         if expected is None or found is None or not self._differ(expected, found):
             return list(names)
         left, now = [], dict(rows)
-        for name in names:  # one after the other: whose turn it is when the answers move, is alive
+        for name in names:  # one after the other: an input at whose turn the answers change matters
             now[name] = varied[name]
             found = self.ask(now)
             if found is None or not self._differ(expected, found):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.convert.asking.rows import Logged
-from martlet.convert.parity.ordering import auc
+from martlet.rankings import auc
 from martlet.tensors import Signature, Tensor
 
 SURE = 0.99
@@ -55,9 +55,10 @@ def _leak(values: list[object], labels: Tensor) -> Leak | None:
     numbers = _numbers(values)
     codes = np.unique(np.array([str(v) for v in values]), return_inverse=True)[1]
     halves = _by_value(codes, labels)
-    areas = [max(a, 1 - a) for a in (auc(halves, labels),)]
+    positive = labels.astype(bool)
+    areas = [max(a, 1 - a) for a in (auc(halves, positive),)]
     if numbers is not None:
-        area = auc(numbers, labels)
+        area = auc(numbers, positive)
         areas.append(max(area, 1 - area))
     best = max(areas)
     if best < SURE:

@@ -20,7 +20,8 @@ from martlet.convert.asking.jumps import nudged
 from martlet.convert.asking.probes import Probe
 from martlet.convert.asking.ranges import answers
 from martlet.convert.parity import ordering
-from martlet.errors import MartletError
+from martlet.errors import MartletError, first_line
+from martlet.rankings import auc
 from martlet.servable import Servable
 from martlet.tensors import Tensor, Tensors
 
@@ -298,9 +299,12 @@ def _order(
                 f"at least {limits.top_k_overlap:g} is wanted"
             )
     if probe.labels is not None and 0 < probe.labels.sum() < len(probe.labels):
-        for figure, limit in (("auc", limits.auc), ("logloss", limits.logloss)):
-            measure = ordering.auc if figure == "auc" else ordering.logloss
-            pair = measure(a, probe.labels), measure(b, probe.labels)
+        positive = probe.labels.astype(bool)
+        for figure, measure, limit in (
+            ("auc", auc, limits.auc),
+            ("logloss", ordering.logloss, limits.logloss),
+        ):
+            pair = measure(a, positive), measure(b, positive)
             if any(each is None for each in pair):
                 continue
             result[figure] = pair
@@ -349,11 +353,6 @@ def _segments(probe: Probe) -> Iterator[tuple[str, Tensor]]:
 
 def _rows(outputs: Tensors, rows: Tensor) -> dict[str, Tensor]:
     return {name: value[rows] if value.ndim else value for name, value in outputs.items()}
-
-
-def first_line(exc: BaseException) -> str:
-    """Return the first line of what *exc* says."""
-    return str(exc).strip().partition("\n")[0] or type(exc).__name__
 
 
 def versions() -> dict[str, str]:

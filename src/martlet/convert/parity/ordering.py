@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from martlet.rankings import spearman
 from martlet.tensors import Tensor
 
 Floats = NDArray[np.float64]
@@ -61,32 +62,6 @@ def _each(groups: Tensor | None, count: int) -> list[Any]:
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
-def ranks(values: Floats) -> Floats:
-    """
-    Return the rank of each value from 1, equal values sharing the mean of theirs.
-
-    >>> ranks(np.array([10.0, 30.0, 10.0, 20.0])).tolist()
-    [1.5, 4.0, 1.5, 3.0]
-    """
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    found: Floats = (ends - (counts - 1) / 2)[codes]
-    return found
-
-
-def spearman(a: Floats, b: Floats) -> float:
-    """
-    Return Spearman's rank correlation; where a side is all ties, 1.0 if both are, else 0.0.
-
-    Source: Kendall, "Rank Correlation Methods", 1948, with mean ranks for ties.
-    """
-    x, y = ranks(a) - (len(a) + 1) / 2, ranks(b) - (len(b) + 1) / 2
-    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    if size == 0:
-        return 1.0 if not x.any() and not y.any() else 0.0
-    return float((x * y).sum() / size)
-
-
 def overlap(original: Floats, candidate: Floats, top_k: int) -> float:
     """
     Return which share of the candidate's best *top_k* the original too scores among its best.
@@ -97,23 +72,6 @@ def overlap(original: Floats, candidate: Floats, top_k: int) -> float:
     least = np.sort(original)[-k]
     chosen = original[np.argsort(-candidate, kind="stable")[:k]]
     return float((chosen >= least - _NOISE - _NOISE * abs(least)).mean())
-
-
-def auc(found: Floats, labels: Tensor) -> float:
-    """
-    Return the area under the ROC curve: how often a positive is above a negative, ties half.
-
-    Args:
-        found: A score a row.
-        labels: 0 or 1; both occur.
-
-    >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
-    0.75
-    """
-    positive = labels.astype(bool)
-    count = int(positive.sum())
-    total = ranks(found)[positive].sum()
-    return float((total - count * (count + 1) / 2) / (count * (len(labels) - count)))
 
 
 def logloss(found: Floats, labels: Tensor) -> float | None:

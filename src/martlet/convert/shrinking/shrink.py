@@ -17,10 +17,10 @@ from onnx import ModelProto
 from martlet import formats
 from martlet.certificate import Comparison, Limits
 from martlet.convert.asking.probes import Probe
-from martlet.convert.parity.compare import compare, first_line
+from martlet.convert.parity.compare import compare
 from martlet.convert.shrinking.ways import USUAL, Method, shrunk
 from martlet.convert.timing import side_by_side
-from martlet.errors import MartletError
+from martlet.errors import MartletError, first_line
 from martlet.servable import Servable
 from martlet.tensors import Tensors
 

@@ -1,4 +1,4 @@
-"""Packages: what martlet makes of a model it brought online, certified to answer as it did."""
+"""Packages: the form in which a model brought online serves, certified to answer as it did."""
 
 from __future__ import annotations
 

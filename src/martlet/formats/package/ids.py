@@ -19,8 +19,9 @@ WRAP: Final = "wrap"
 MODULO: Final = "modulo"
 
 Outcome = int | str
-"""What becomes of an id without a row: REFUSE; ZERO, a vector of zeros; WRAP, -1 is the last row
-(from below only, as many as there are rows); MODULO, the id modulo the rows; or a row."""
+"""How an id without a row is treated: REFUSE; ZERO, a vector of zeros; WRAP, -1 is the last row
+(for ids below the first only, as far as there are rows); MODULO, the id modulo the rows; or a
+row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Ids:
 
     Args:
         count: How many rows the table has.
-        first: The id of row 0; no more than this is said where there is a vocabulary.
+        first: The id of row 0; not used with a vocabulary.
         vocabulary: The row of each key, all integers or all text.
-        below: What becomes of integers below ``first``; of all unknown keys of a vocabulary.
-        above: What becomes of integers above ``last``.
-        special: Ids that are treated otherwise than their neighbours: a row, ZERO or REFUSE.
+        below: How integers below ``first`` are treated; with a vocabulary, all unknown keys.
+        above: How integers above ``last`` are treated.
+        special: Ids that are treated differently from their neighbours: a row, ZERO or REFUSE.
     """
 
     count: int
@@ -72,7 +73,7 @@ class Ids:
 
     def resolve(self, name: str, ids: NDArray[Any], rows: Rows) -> Rows:
         """
-        Return *rows* with those of unknown ids, -1 until now, as the model treats them.
+        Return *rows*, where -1 stands for an unknown id, with what the model takes for those ids.
 
         Args:
             name: Of the input, for the message.

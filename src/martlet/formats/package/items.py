@@ -1,4 +1,4 @@
-"""The items' side of a package: its answers for the catalogue, and the graph for all others."""
+"""The items' part of a package: its results for the catalogue, and its graph for other items."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from martlet.tensors import DType, Spec, Tensor, Tensors
 
 class OpenItems:
     """
-    The items' side, ready. Any number of threads may call it.
+    The items' part, open. Any number of threads may call it.
 
-    An item is looked up where it was computed before and nothing it was computed from has
-    changed; else the graph runs for it. So the answer is the same always, and only the time
-    depends on the table. An item's inputs other than its id may be left out where it is in the
-    catalogue: what the table was computed from is taken.
+    An item is looked up if it was computed before and nothing that it was computed from has
+    changed; otherwise the graph runs for it. So the table affects only the time, never the answer.
+    For an item of the catalogue, inputs other than its id may be left out: the catalogue's values
+    are taken.
 
     Args:
         specs: The package's inputs.
@@ -118,7 +118,7 @@ class OpenItems:
         return found
 
     def _to_compute(self, inputs: Tensors, rows: Rows) -> Tensor | None:
-        """Return the numbers of the items for which the table does not speak; None for none."""
+        """Return the places of the items that the table cannot answer for; None: there are none."""
         anew = rows < 0
         for name in self.items.columns:
             if name not in inputs:
@@ -152,7 +152,7 @@ class OpenItems:
 
 
 class SetRows:
-    """Which rows of a table were set since it was written, as of a twentieth of a second ago."""
+    """Which rows of a table were set since it was written; at most a twentieth of a second old."""
 
     _EVERY_S: Final = 0.05
 

@@ -46,7 +46,7 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An input of ids whose table lies in a graph: for a clear word where one is refused."""
+    """An input of ids whose table is inside a graph: for a clear message when an id is refused."""
 
     input: str
     column: int | None
@@ -74,7 +74,7 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Items:
     """
-    What was computed for every item of the catalogue before anyone asked.
+    The part that was computed for every item of the catalogue at import.
 
     Args:
         part: What computes it: the graph of the items' side.

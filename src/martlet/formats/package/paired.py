@@ -1,4 +1,4 @@
-"""A graph with the model that it was made of beside it: each answers what it is better at."""
+"""A pair: a graph and the model that it was made from, each for the calls that it answers best."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Paired:
     """
     A package's graph, and its original. Answers as the original does, by every signature of it.
 
-    The graph answers calls of *rows* rows and more, by the one signature that it was made of. The
-    original answers all else: fewer rows, other signatures, an input that was left out, a text
-    that is missing; and rows that the graph refuses, since the original tells which and why.
+    The graph answers calls of *rows* rows and more, by the one signature that it was made from. The
+    original answers all others: fewer rows, other signatures, an input that was left out, a missing
+    text; and calls that the graph refuses, since the original says which row and why.
 
     Args:
-        graph: What answers many rows.
-        original: What it was made of.
-        name: The signature's.
-        rows: From how many on the graph answers.
+        graph: Answers many rows.
+        original: What it was made from.
+        name: The signature's name.
+        rows: The number of rows from which on the graph answers.
 
     Raises:
         UnsupportedModel: the two do not go together.

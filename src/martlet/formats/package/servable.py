@@ -1,4 +1,4 @@
-"""A package served: tables gathered here, the user's part once, the candidates' part for each."""
+"""An open package: gathers from tables, runs the user's part once, the rest for each candidate."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from martlet.tensors import Signature, Tensor, Tensors
 
 class PackageServable:
     """
-    A package, opened. Answers as the original did, under the same signature.
+    An open package. It answers as the original did, under the same signature.
 
-    Whether its files are those that were certified is asked by ``load``, not here.
+    ``load`` checks that its files are the certified ones; this does not.
 
     Args:
         folder: The package.
@@ -148,7 +148,7 @@ class PackageServable:
                 raise InvalidInput(
                     f"input {name!r} has {len(array)} rows where {names[0]!r} has {count}"
                 )
-            # Rows that lie at one place are one row (np.broadcast_to); others are looked at.
+            # Rows at one place in memory are one row (np.broadcast_to); others are compared.
             if array.strides[0] and count > 1 and not _all_same(array, first[name]):
                 return inputs
         return first

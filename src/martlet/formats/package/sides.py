@@ -1,7 +1,8 @@
-"""The common ranking's two sides in one compiled pass: its user's share, and its items' rows.
+"""Both sides of a common ranking in one compiled pass: the user's share, and the items' rows.
 
-A user's share is mostly one matrix of what the user's graph is fed: the first layer's columns for
-the user. Where it is, nobody runs the graph: a session's call costs more than such a sum.
+A user's share is mostly one matrix product of what the user's graph is fed: the first layer's
+columns for the user. Then the graph is not run, since the call of a session costs more than the
+product.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ class UserShare:
         """
         Return the share that *part* computes, found by running it; None: it is no matrix.
 
-        Its rows are what the graph gives for one number at a time, so large that the bias is
-        rounded away. That it is this matrix is tried on numbers of every size and sign; and the
-        certificate's rows are asked of the package that uses it.
+        The matrix' rows are what the graph gives for one number at a time, so large that the bias
+        is rounded away. It is then checked on numbers of every size and sign; and the certificate's
+        probes are asked of the package that uses it.
         """
         stretches = _stretches(part, specs)
         if stretches is None:

@@ -1,4 +1,4 @@
-"""How a gRPC port closes under load without failing a call."""
+"""Closing a gRPC port under load without failing a call."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import grpc
 from martlet.servers.grpc.threads import Threads
 
 QUIET_S, MOST_S = 0.05, 0.5
-"""When no call has come for so long nobody is about to ask; how long that is waited for."""
+"""If no call has come for the first, no client is about to ask; the second is the longest wait."""
 
 TOLD_S = 0.02
-"""How long clients have to hear that the port closes, before they hear their answers."""
+"""How long clients have to learn that the port closes, before they get their answers."""
 
 
 class Closing:
     """
     Holds answers back while the port closes.
 
-    grpcio's server cancels what comes between its ``stop`` and the moment at which the client has
-    heard of it (GOAWAY). A client that waits for an answer does not ask; so answers wait until
-    their clients have been told, on the same connection, to ask somebody else next.
+    grpcio's server cancels calls that arrive between its ``stop`` and the moment at which the
+    client has received GOAWAY. A client that waits for an answer sends no new call. So answers are
+    held until the clients have been told, on the same connection, to use another one next.
 
     Args:
         threads: Those that gRPC answers in: one that waits here lets another work.
@@ -58,7 +58,7 @@ class Closing:
         return call
 
     def hold(self) -> float:
-        """Hold answers from now on; return until when at most calls are waited for."""
+        """Hold answers from now on; return until when to wait for calls at most."""
         self._come_at = time.monotonic()
         self._holds = True
         return self._come_at + MOST_S

@@ -29,10 +29,10 @@ class Limits:
 
     Args:
         message_bytes: Of one request; more is RESOURCE_EXHAUSTED.
-        calls: Open at once, streams too; more are refused with RESOURCE_EXHAUSTED. A model's own
-            queue ends long before.
-        connection_s: A connection is told to go away after about this time, and its client opens
-            another; calls under way are finished. 0: never.
+        calls: Open at a time, streams included; more are refused with RESOURCE_EXHAUSTED. A model's
+            own queue is full long before.
+        connection_s: A connection is closed after about this time, once its calls are finished,
+            and its client opens another. 0: never.
     """
 
     message_bytes: int = 64 << 20
@@ -64,7 +64,7 @@ class GrpcDoor:
     ) -> None:
         self._threads = threads
         self._server = grpc.server(
-            # Of its pool grpcio wants ``submit``, which every executor has.
+            # grpcio uses its pool's ``submit`` only, which every executor has.
             cast(Any, threads),
             options=[
                 ("grpc.so_reuseport", 1),

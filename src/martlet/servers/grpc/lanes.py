@@ -1,4 +1,4 @@
-"""Where a gRPC call of a model works: in gRPC's own thread, or in the lane of its version."""
+"""Where a gRPC call of a model is made: in gRPC's own thread, or in the lane of its version."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from martlet.serving.lane import GRACE_S, Lane, LaneClosed, late
 Result = TypeVar("Result")
 
 LONGEST_CALL_S = 600.0
-"""Of a call whose client sets no deadline, of a model that sets none."""
+"""The limit of a call if neither its client nor its model sets one."""
 
 STUCK_S = 0.05
-"""While a call works for longer, the next ones go to the lane, which has an end."""
+"""While some call has worked for longer, the next ones go to the lane, whose queue is bounded."""
 
 
 class Lanes:
     """
-    Has calls of models work where they stall nobody else.
+    Makes calls of models where they delay no others.
 
-    A call stays in gRPC's thread while its version may work there and is quick, as a REST call
-    stays on the loop. Else it works in the version's lane, and the thread that waits for it says
-    so to its executor.
+    A call stays in gRPC's thread if its version is quick and may run there, as a REST call stays on
+    the loop. Otherwise it runs in the version's lane, and the thread that waits for it tells its
+    executor so.
 
     Args:
         threads: Those that gRPC answers in.

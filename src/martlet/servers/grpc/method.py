@@ -40,7 +40,7 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
     def call(raw: bytes, context: grpc.ServicerContext) -> bytes:
         name = identified(context)
         try:
-            # It may have waited for a thread: what nobody waits for is not begun.
+            # It may have waited for a thread, and its client may have given up meanwhile.
             left = check_wanted(context)
             if left is None:
                 return _answered(answer, _parsed(request_type, raw), context)
@@ -60,7 +60,7 @@ def unary(request_type: Any, answer: Answer, cut: int | None = None) -> grpc.Rpc
 
 
 def _crashed(name: str) -> MartletError:
-    """Return what an error becomes that is nobody's but ours, and log it."""
+    """Return the error for an unexpected exception, which is a fault of ours, and log it."""
     log.exception("a gRPC call failed")
     return MartletError(f"the server failed on this call; its log says why, under {name}")
 

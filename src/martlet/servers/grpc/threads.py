@@ -31,12 +31,13 @@ class _Seat:
 
 class Threads(Executor):
     """
-    An executor of which *count* threads work at once: they share one interpreter, and more would
-    get in each other's way.
+    An executor in which *count* threads work at a time: they share one interpreter, and more would
+    only compete for it.
 
-    A thread that waits for somebody else (a model's lane, a stream's next message) says so, and
-    another works in its place. One that neither ends nor says so, a model stuck in native code,
-    is written off when others wait behind it. So calls that hang hold up no others.
+    A thread that waits for something else (a model's lane, a stream's next message) says so, and
+    another works in its place. A thread that neither ends nor says so, such as one whose model is
+    stuck in native code, is written off when tasks wait behind it. So calls that hang delay no
+    others.
 
     Source:
         Java's ``ForkJoinPool.ManagedBlocker`` compensates the same way, and .NET's thread pool
@@ -102,7 +103,7 @@ class Threads(Executor):
 
     def _begin(self, task: _Task) -> None:
         if self._idle:
-            # The last that was busy is the one whose stack is warm.
+            # Last in, first out: the thread that was busy last has warm caches.
             seat = self._idle.pop()
             seat.task = task
             seat.wake.release()
