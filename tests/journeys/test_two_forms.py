@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 lightgbm = pytest.importorskip("lightgbm")
 grpc = pytest.importorskip("grpc")
 
+from martlet.cli import main  # noqa: E402
 from martlet.wire.openinference.contents import ModelInferRequest, ModelInferResponse  # noqa: E402
 from martlet.wire.tfserving import messages  # noqa: E402
 
@@ -178,6 +180,17 @@ def test_ranking_takes_both(server, asked, matrix):
     items = {n: v.tolist() for n, v in tensors(columns, matrix).items()}
     found = post(server, f"/v1/models/{name}:rank", {"items": items})
     np.testing.assert_allclose(found["scores"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", list(bodies(NAMED)))
+def test_a_file_takes_both(boosters, form, tmp_path):
+    boosters["named"].save_model(tmp_path / "m.txt")
+    body = json.dumps(bodies(NAMED)[form])
+    told = CliRunner().invoke(main, ["predict", str(tmp_path / "m.txt"), body])
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    got = numbers(found.get("predictions", found.get("outputs")))
+    np.testing.assert_allclose(got, boosters["named"].predict(ROWS), rtol=1e-12)
 
 
 def test_what_fits_neither_form_is_refused_in_the_defaults_words(server):

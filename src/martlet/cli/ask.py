@@ -119,14 +119,16 @@ def predict(model: str, data: str, server: str, signature: str, trusted: bool) -
 
 def _predict_file(path: Path, body: bytes, signature_name: str, trusted: bool) -> Any:
     import martlet
-    from martlet.servable import signature_of
+    from martlet.servable import form_of, signature_of
     from martlet.wire.tfserving import requests, responses
 
     with martlet.load(path, trusted=trusted) as servable:
         document = requests.parse_object(body)
-        decoder = requests.PredictDecoder(signature_of(servable, signature_name), signature_name)
+        signature_of(servable, signature_name)
+        called = form_of(servable, signature_name, requests.names_of(document))
+        decoder = requests.PredictDecoder(servable.signatures[called], signature_name)
         inputs, by_row = decoder.decode(document)
-        outputs = servable.predict(inputs, signature_name)
+        outputs = servable.predict(inputs, called)
     reply = responses.predictions(outputs) if by_row else responses.outputs(outputs)
     return json.loads(reply)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from martlet.errors import InvalidInput
 from martlet.tensors import DType, Signature, Spec
 from martlet.wire import compression
 from martlet.wire.openinference import contents, datatypes, request, response
@@ -152,6 +154,19 @@ def test_the_tolerant_reader_reads_json_as_python_does(value, indented):
     text = json.dumps(value, indent=1 if indented else None)
     assert rapidjson.parse(text.encode()) == json.loads(text)
     assert rapidjson.parse(json.dumps(value, ensure_ascii=False).encode() + b" ...") == value
+
+
+def test_a_category_may_be_a_number_in_json():
+    spec = Spec("id", DType.STRING, (-1,), takes_numbers=True)
+    tensor = {"name": "id", "datatype": "BYTES", "shape": [3], "data": [1005, "a", 2.5]}
+    body = orjson.dumps({"inputs": [tensor]})
+    for takes in (True, False):
+        signature = Signature.of([replace(spec, takes_numbers=takes)], [])
+        if takes:
+            assert request.read(body, None, signature).inputs["id"].tolist() == [1005, "a", 2.5]
+        else:
+            with pytest.raises(InvalidInput, match="the element 0 is 1005, no BYTES"):
+                request.read(body, None, signature)
 
 
 # As libraries hand them over: onnxruntime's int64 is C's long long, not long; a probability may lie

@@ -44,3 +44,26 @@ def test_a_required_one_may_not(document: dict):
 def test_rows_bring_the_same_inputs():
     with pytest.raises(InvalidInput, match="does not have named input: k"):
         DECODER.decode({"instances": [{"x": 1.0}, {"x": 2.0, "k": "a"}]})
+
+
+def test_what_does_not_fit_is_told_by_the_inputs_name():
+    with pytest.raises(InvalidInput, match=r"^input 'x': JSON Value: \"a\" Type: String is not"):
+        DECODER.decode({"inputs": {"x": [1.0, "a"]}})
+
+
+@pytest.mark.parametrize("document", [{"inputs": {"x": []}}, {"inputs": []}], ids=["named", "bare"])
+@pytest.mark.parametrize(
+    ("declared", "enforced", "wanted"),
+    [
+        ((-1, 3), True, (0, 3)),
+        ((-1, 2, -1), True, (0, 2, 0)),
+        ((-1,), True, (0,)),
+        ((2, 3), True, (0,)),
+        (None, True, (0,)),
+        ((-1, 3), False, (0,)),  # TensorFlow's own operators judge
+    ],
+)
+def test_an_empty_list_is_no_rows(document, declared, enforced, wanted):
+    spec = Spec("x", DType.FLOAT32, declared, enforced=enforced)
+    found, _ = PredictDecoder(Signature.of([spec], []), "s").decode(document)
+    assert found["x"].shape == wanted

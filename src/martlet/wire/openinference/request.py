@@ -248,8 +248,7 @@ def _tensor(
     if size is None:
         if "data" not in given:
             raise InvalidInput(f"input {name!r} has neither 'data' nor 'binary_data_size'")
-        nullable = spec is not None and spec.nullable
-        return _from_json(name, given["data"], dtype, shape, count, nullable), binary
+        return _from_json(name, given["data"], dtype, shape, count, spec), binary
     if "data" in given:
         raise InvalidInput(f"input {name!r} has both 'data' and 'binary_data_size'")
     if type(size) is not int or size < 0:
@@ -262,7 +261,7 @@ def _tensor(
 
 
 def _from_json(
-    name: str, data: Any, dtype: DType, shape: list[int], count: int, nullable: bool
+    name: str, data: Any, dtype: DType, shape: list[int], count: int, spec: Spec | None
 ) -> Tensor:
     if type(data) is not list:
         raise InvalidInput(f"'data' of input {name!r} must be a list")
@@ -275,7 +274,10 @@ def _from_json(
     # JSON has numbers for FP16 too: they are rounded to it.
     read_as = DType.FLOAT32 if dtype is DType.FLOAT16 else dtype
     found = elements.array_of(flat, read_as)
-    if found is None and nullable:
+    takes_numbers = spec is not None and spec.takes_numbers and dtype is DType.STRING
+    if found is None and takes_numbers and {str, int, float}.issuperset(map(type, flat)):
+        found = elements.strings(flat)
+    if found is None and spec is not None and spec.nullable:
         found = elements.with_nulls(flat, read_as, elements.array_of)
         nulls = found is not None and dtype.is_float
     if found is None:

@@ -173,7 +173,11 @@ class PredictDecoder:
 
     def _tensor(self, name: str, value: Any) -> Tensor:
         spec = self._signature.inputs[name]
-        return tensor(value, spec.dtype, spec.takes_numbers, spec.nullable)
+        found = tensor(value, spec.dtype, spec.takes_numbers, spec.nullable)
+        if found.shape == (0,) and spec.enforced and spec.shape and spec.shape[0] == -1:
+            # No rows: of a list without an element nothing says how long a row would be.
+            return found.reshape(0, *(max(size, 0) for size in spec.shape[1:]))
+        return found
 
     def _columns(self, inputs: Any) -> dict[str, Tensor]:
         if type(inputs) is not dict or is_b64(inputs):
@@ -187,7 +191,10 @@ class PredictDecoder:
         for name in self._names:
             if name not in inputs:
                 raise InvalidInput(f"Missing named input: {name} in 'inputs' object.")
-            found[name] = self._tensor(name, inputs[name])
+            try:
+                found[name] = self._tensor(name, inputs[name])
+            except MartletError as exc:  # in upstream's words, which leave out whose value it is
+                raise type(exc)(f"input {name!r}: {exc}") from None
         return found
 
     # -- what upstream says of rows that do not fit --------------------------------------------
