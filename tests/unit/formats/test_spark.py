@@ -137,7 +137,7 @@ class TestSql:
     )
     def test_null_is_neither(self, expression: str, expected: list[float]) -> None:
         statement = f"SELECT {expression} AS found FROM __THIS__"
-        stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER))
+        stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER)).stages
         rows = {"a": np.array([1.0, 3.0, math.nan])}
         np.testing.assert_array_equal(Plan("sql", stages).predict(rows)["found"], expected)
 
@@ -152,7 +152,7 @@ class TestSql:
     )
     def test_casts_hold_what_the_jvm_holds(self, kind: str, expected: list[float]) -> None:
         statement = f"SELECT CAST(a AS {kind}) AS found FROM __THIS__"
-        stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER))
+        stages = select("sql", statement, lambda name: Port(name, Kind.NUMBER)).stages
         rows = {"a": np.array([math.inf, -math.inf if kind != "float" else -1e12, 3.7, math.nan])}
         found = Plan("sql", stages).predict(rows)["found"]
         np.testing.assert_allclose(found, expected, rtol=1e-7 if kind == "float" else 0)

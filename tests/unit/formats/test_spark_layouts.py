@@ -250,3 +250,56 @@ class TestWhatHoldsOthers:
         (tmp_path / "m" / "stages").mkdir()
         with pytest.raises(UnsupportedModel, match="no folder for the stage 'Tokenizer_1'"):
             martlet.load(tmp_path / "m")
+
+
+class TestSqlBeforeOtherStages:
+    """What SQL makes is whole, true or text to the stages that come after it."""
+
+    def load(self, folder: Path, statement: str, after: str, params: dict[str, Any]) -> Any:
+        kinds = {"feature.SQLTransformer": {"statement": statement}, after: params}
+        places = write_pipeline(folder, [uid(kind) for kind in kinds])
+        for place, (kind, given) in zip(places, kinds.items(), strict=True):
+            write_stage(place, kind, given)
+        return martlet.load(folder)
+
+    def hashed(self, folder: Path, expression: str, listed: list[str], **rows: Any) -> np.ndarray:
+        statement = f"SELECT *, {expression} AS made FROM __THIS__"
+        params = {"inputCols": ["made"], "outputCol": "h", "numFeatures": 1 << 10,
+                  "categoricalCols": listed}  # fmt: skip
+        with self.load(folder, statement, "feature.FeatureHasher", params) as model:
+            return np.flatnonzero(model.predict(rows, "columns")["h"][0])
+
+    def place(self, text: str) -> list[int]:
+        from martlet.formats.stages.hashing import hasher
+
+        return [hasher(1 << 10)(text)]
+
+    def test_a_whole_number_hashes_as_one(self, tmp_path: Path) -> None:
+        at = np.array(["2024-05-01 13:00:00"], dtype=object)
+        assert self.hashed(tmp_path, "hour(at)", ["made"], at=at) == self.place("made=13")
+
+    def test_truth_hashes_as_a_category(self, tmp_path: Path) -> None:
+        a = np.array([3.0])
+        assert self.hashed(tmp_path, "a > 1", [], a=a) == self.place("made=true")
+
+    def test_a_number_that_may_be_whole_is_refused_as_a_category(self, tmp_path: Path) -> None:
+        with pytest.raises(UnsupportedModel, match="whether 'made' is whole"):
+            self.hashed(tmp_path, "a + 1", ["made"], a=np.array([3.0]))
+
+    def test_a_new_name_is_asked_for_by_the_old(self, tmp_path: Path) -> None:
+        params = {"inputCols": ["years", "fare"], "outputCol": "x", "handleInvalid": "keep"}
+        statement = "SELECT *, age AS years FROM __THIS__"
+        with self.load(tmp_path, statement, "feature.VectorAssembler", params) as model:
+            assert set(model.signatures["serving_default"].inputs) == {"age", "fare"}
+            found = model.predict({"age": np.array([3.0]), "fare": np.array([4.0])})
+        np.testing.assert_array_equal(found["x"], [[3.0, 4.0]])
+
+    def test_labels_of_a_column_of_truth_are_found_by_truth(self, tmp_path: Path) -> None:
+        path = write_stage(
+            tmp_path, "feature.StringIndexerModel",
+            {"inputCol": "flag", "outputCol": "i", "handleInvalid": "error"},
+            [{"labels": ["true", "false"]}], layout=LAYOUTS["2.4"],
+        )  # fmt: skip
+        with martlet.load(path) as model:
+            flags = np.array([True, False, "true"], dtype=object)
+            np.testing.assert_array_equal(model.predict({"flag": flags})["i"], [0, 1, 0])

@@ -11,8 +11,8 @@ from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.mleap.bundle import Node
 from martlet.formats.mleap.ports import Reader, in_out, inputs, invalid, outputs
 from martlet.formats.stages.invalid import Invalid
+from martlet.formats.stages.patterns import regex
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.stages.text import regex
 from martlet.formats.stages.vectors import Dense, Floats
 
 _UNARY: Mapping[str, Callable[[Floats], Floats]] = {

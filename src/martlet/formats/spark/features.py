@@ -265,7 +265,11 @@ def idf(saved: Saved, columns: Columns) -> list[Stage]:
 
 
 def sql_transformer(saved: Saved, columns: Columns) -> list[Stage]:
-    return sql.select(saved.name, saved.text("statement"), columns.port)
+    """A column that is passed on by another name is asked for by its own."""
+    found = sql.select(saved.name, saved.text("statement"), columns.port)
+    called = columns.caller()
+    columns.rename(found.renamed)
+    return [called(stage) for stage in found.stages]
 
 
 def nothing(saved: Saved, columns: Columns) -> list[Stage]:

@@ -46,7 +46,8 @@ def stages(path: Path, columns: Columns, depth: int) -> list[Stage]:
             raise UnsupportedModel(
                 f"{saved.name}: the stage {saved.extra['class']} is not supported"
             )
-        found = READERS[saved.kind](saved, columns)
+        called = columns.caller()
+        found = [called(stage) for stage in READERS[saved.kind](saved, columns)]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         # What the file holds is not what its class always keeps.
         what = f"no {exc}" if isinstance(exc, KeyError) else str(exc)

@@ -12,17 +12,27 @@ from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved, matrix, vector
 from martlet.formats.spark.features import Reader, in_out
 from martlet.formats.stages import hashing, text
-from martlet.formats.stages.stage import Stage
+from martlet.formats.stages.stage import Kind, Stage
 
 
 def feature_hasher(saved: Saved, columns: Columns) -> list[Stage]:
+    inputs, categorical = saved.inputs(), saved.param("categoricalCols", [])
+    kinds = {name: columns.port(name).kind for name in inputs}
+    unknown = [name for name in categorical if kinds.get(name) is Kind.EITHER]
+    if unknown:
+        raise UnsupportedModel(
+            f"{saved.name}: only Spark's schema knows whether {unknown[0]!r} is whole, and so its "
+            "hash as a category; cast it in the SQL that makes it"
+        )
     return [
         hashing.feature_hasher(
             saved.name,
-            saved.inputs(),
+            inputs,
             saved.text("outputCol", f"{saved.uid}__output"),
             _width(saved),
-            saved.param("categoricalCols", []),
+            categorical,
+            whole=[name for name, kind in kinds.items() if kind is Kind.WHOLE],
+            truth=[name for name, kind in kinds.items() if kind is Kind.TRUTH],
         )
     ]
 

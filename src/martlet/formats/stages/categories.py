@@ -44,9 +44,12 @@ def label_table(labels: Sequence[str]) -> dict[object, float]:
     """
     Return the index of each label, to be asked by text or by number.
 
-    Labels learnt from a number column are its text ("1005", "7.0"): the number finds them too.
+    Labels learnt from a number column are its text ("1005", "7.0"): the number finds them too,
+    and so does a truth value those learnt from a column of them.
     """
     table: dict[object, float] = {label: float(i) for i, label in enumerate(labels)}
+    if table.keys() <= {"true", "false"}:
+        table.update({label == "true": index for label, index in table.items()})
     for i, label in enumerate(labels):
         try:
             number = float(label)

@@ -18,6 +18,9 @@ Column = NDArray[Any] | Vector
 
 DTYPES = {
     Kind.NUMBER: DType.FLOAT64,
+    Kind.WHOLE: DType.FLOAT64,
+    Kind.TRUTH: DType.FLOAT64,
+    Kind.EITHER: DType.FLOAT64,
     Kind.INTEGER: DType.INT32,
     Kind.LONG: DType.INT64,
     Kind.SINGLE: DType.FLOAT32,
@@ -122,7 +125,7 @@ def _typed(dtype: type) -> Callable[[Any], Tensor]:
 WRITERS: dict[Kind, Callable[[Any], Tensor]] = {
     Kind.WORDS: _write_words,
     Kind.HASHES: lambda column: np.asarray(column.dense())[:, :, None],
-    Kind.NUMBER: _typed(np.float64),
+    **dict.fromkeys((Kind.NUMBER, Kind.WHOLE, Kind.TRUTH, Kind.EITHER), _typed(np.float64)),
     Kind.INTEGER: _typed(np.int32),
     Kind.SINGLE: _typed(np.float32),
 }

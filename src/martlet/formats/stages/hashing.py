@@ -80,16 +80,28 @@ def hashing_tf(
 
 
 def feature_hasher(
-    name: str, inputs: Sequence[str], output: str, width: int, categorical: Sequence[str]
+    name: str,
+    inputs: Sequence[str],
+    output: str,
+    width: int,
+    categorical: Sequence[str],
+    whole: Sequence[str] = (),
+    truth: Sequence[str] = (),
 ) -> Stage:
     """
     Return the stage that hashes named features into one vector.
 
     Text, truth values and the columns in *categorical* add 1 at the place of ``name=value``;
     numbers add themselves at the place of their name. Missing values add nothing.
+
+    Args:
+        whole, truth: The columns that a stage has made as float64, of whole numbers and of truth.
     """
     place = hasher(width)
-    listed = frozenset(categorical)
+    listed = frozenset(categorical) | frozenset(truth)
+    types: dict[str, Callable[[float], Any]] = {
+        **dict.fromkeys(whole, int), **dict.fromkeys(truth, bool)
+    }  # fmt: skip
 
     def entries(name: str, column: Any, own: int) -> tuple[Any, Any]:
         if column.dtype.kind in "fiu" and name not in listed:
@@ -107,6 +119,7 @@ def feature_hasher(
         if isinstance(value, str):
             return place(f"{name}={value}"), 1.0
         if isinstance(value, bool) or name in listed:
+            value = types[name](value) if name in types else value
             return place(f"{name}={number_text(value)}"), 1.0
         return own, float(value)
 

@@ -106,7 +106,8 @@ class Plan:
                         frame = {name: _take(column, stay) for name, column in frame.items()}
                         kept = _narrowed(kept, stay)
                         columns = [frame[name] for name in step.inputs]
-                found = step.run(*columns)
+                # A stage without inputs is the same for every row: it is told how many there are.
+                found = step.run(*columns) if columns else step.run(_left(rows, kept))
             except InvalidInput as exc:
                 raise InvalidInput(f"{step.name}: {exc}") from None
             except (ArithmeticError, IndexError, TypeError, ValueError) as exc:
@@ -163,6 +164,10 @@ def _plan(stages: list[Stage], answers: list[Port]) -> _Plan:
 
 def _take(column: columns.Column, rows: Bools) -> columns.Column:
     return column[rows] if isinstance(column, np.ndarray) else column.take(rows)
+
+
+def _left(rows: int, kept: Bools | None) -> int:
+    return rows if kept is None else int(kept.sum())
 
 
 def _narrowed(kept: Bools | None, stay: Bools) -> Bools:

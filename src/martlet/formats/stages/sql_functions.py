@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from martlet.formats.stages import sql_time
 from martlet.formats.stages.categories import number_text
 
 Value = Any
-"""Numbers or truth (float64, NaN is NULL), or text (object, None is NULL); one row long or all."""
+"""Numbers, truth, dates and times (float64, NaN is NULL), or text and words (object, None is
+NULL); of one row or of all."""
+
+
+class Type(Enum):
+    """
+    What an expression gives.
+
+    A raw column is ``OPEN``: the caller's rows say. A number made of one is ``EITHER``, a double
+    or whole, which only Spark's schema knows: it cannot be written as text.
+    """
+
+    NUMBER = "double"
+    WHOLE = "whole number"
+    EITHER = "double or whole number"
+    TRUTH = "truth"
+    DATE = "date"
+    TIME = "time"
+    TEXT = "text"
+    WORDS = "words"
+    OPEN = "number or text"
+
+
+NUMBERS = frozenset((Type.NUMBER, Type.WHOLE, Type.EITHER, Type.TRUTH))
 
 
 def _is_text(value: Value) -> bool:
@@ -27,7 +52,7 @@ def by_value(value: Value, function: Callable[[Any], Any], dtype: Any = np.float
 
 def is_null(value: Value) -> Value:
     if _is_text(value):
-        return by_value(value, lambda v: float(v is None))
+        return by_value(value, lambda v: float(v is None or v != v))
     return np.asarray(np.isnan(value), dtype=np.float64)
 
 
@@ -98,7 +123,7 @@ def _divide(a: Value, b: Value) -> Value:
     return np.where(b == 0, np.nan, a / np.where(b == 0, 1.0, b))
 
 
-def _remainder(a: Value, b: Value) -> Value:
+def remainder(a: Value, b: Value) -> Value:
     return np.where(np.equal(b, 0), np.nan, np.fmod(a, np.where(np.equal(b, 0), 1.0, b)))
 
 
@@ -107,7 +132,8 @@ ARITHMETIC: Mapping[str, Callable[[Value, Value], Value]] = {
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
     "/": _divide,
-    "%": _remainder,
+    "%": remainder,
+    "div": lambda a, b: np.trunc(_divide(a, b)),
 }
 
 
@@ -146,56 +172,117 @@ def to_whole(value: Value, bits: int) -> Value:
     return np.asarray((held + half) % (2 * half) - half)
 
 
-def to_text(value: Value) -> Value:
+_WRITERS: Mapping[Type, Callable[[float], str]] = {
+    Type.WHOLE: lambda v: str(int(v)) if abs(v) < np.inf else number_text(v),
+    Type.TRUTH: lambda v: "true" if v else "false",
+    Type.DATE: sql_time.date_text,
+    Type.TIME: sql_time.time_text,
+}
+
+
+def to_text(value: Value, kind: Type = Type.NUMBER) -> Value:
+    """Return *value*, which is of *kind*, as Spark writes it."""
+    write = _WRITERS.get(kind, number_text)
+
     def spelled(each: Any) -> Any:
         if each is None or isinstance(each, str):
             return each
-        return None if each != each else number_text(each)
+        return None if each != each else write(each)
 
     return by_value(value, spelled, object)
 
 
-def concat(*values: Value) -> Value:
-    texts = [to_text(each) for each in values]
-    rows = max((len(t) for t in texts if isinstance(t, np.ndarray)), default=-1)
-    if rows < 0:
-        return None if any(t is None for t in texts) else "".join(texts)
-    columns = [t.tolist() if isinstance(t, np.ndarray) else [t] * rows for t in texts]
-    out = np.empty(rows, dtype=object)
-    out[:] = [
-        None if any(part is None for part in row) else "".join(row)
-        for row in zip(*columns, strict=True)
-    ]
-    return out
+def to_date(value: Value, kind: Type) -> Value:
+    """Return *value*, which is of *kind*, as days."""
+    if kind is Type.TIME:
+        return np.floor(value / sql_time.DAY)
+    return value if kind is Type.DATE else by_value(value, sql_time.to_date)
 
 
-def _coalesce(*values: Value) -> Value:
+def to_time(value: Value, kind: Type) -> Value:
+    """Return *value*, which is of *kind*, as microseconds."""
+    if kind is Type.DATE:
+        return value * sql_time.DAY
+    return value if kind is Type.TIME else by_value(value, sql_time.to_time)
+
+
+def to_decimal(value: Value, precision: int, scale: int) -> Value:
+    """Return numbers rounded half away from zero to *scale* digits; NULL past *precision*."""
+    found = quiet(rounded)(to_number(value), float(scale))
+    return np.where(np.abs(found) < 10.0 ** (precision - scale), found, np.nan)
+
+
+def rows_of(
+    function: Callable[..., Any], dtype: Any = object, *, nulls: bool = False
+) -> Callable[..., Value]:
+    """
+    Return what calls *function* row by row.
+
+    Args:
+        nulls: It takes NULL too; otherwise one makes the answer NULL.
+    """
+    nothing = None if dtype is object else np.nan
+
+    def one(*row: Any) -> Any:
+        if not nulls and any(part is None or part != part for part in row):
+            return nothing
+        return function(*row)
+
+    def run(*values: Value) -> Value:
+        sizes = [len(v) for v in values if isinstance(v, np.ndarray) and v.ndim]
+        if not sizes:
+            return one(*(v.item() if isinstance(v, np.ndarray) else v for v in values))
+        columns = [
+            v.tolist() if isinstance(v, np.ndarray) and v.ndim else [v] * sizes[0] for v in values
+        ]
+        out = np.empty(sizes[0], dtype=dtype)
+        for i, row in enumerate(zip(*columns, strict=True)):
+            out[i] = one(*row)
+        return out
+
+    return run
+
+
+def joined(sign: Any, *parts: Any) -> Any:
+    """Return text and words joined by *sign*, without those that are NULL."""
+    if sign is None:
+        return None
+    flat: list[str] = []
+    for part in parts:
+        flat.extend(part if isinstance(part, list) else [] if part is None else [part])
+    return sign.join(word for word in flat if word is not None)
+
+
+concat = rows_of(lambda *parts: "".join(parts))
+
+
+def coalesce(*values: Value) -> Value:
     found = values[-1]
     for each in reversed(values[:-1]):
         found = np.where(np.equal(is_null(each), 1.0), found, each)
     return found
 
 
-def _nullif(a: Value, b: Value) -> Value:
+def nullif(a: Value, b: Value) -> Value:
     nothing = None if _is_text(a) else np.nan
     return np.where(np.equal(COMPARE["="](a, b), 1.0), nothing, a)
 
 
-def _log(*values: Value) -> Value:
+def logarithm(*values: Value) -> Value:
     base, x = (np.e, values[0]) if len(values) == 1 else (values[0], values[1])
     x = np.asarray(x, dtype=np.float64)
     positive = np.where(x > 0, x, 1.0)
     return np.where(x > 0, np.log(positive) / (1.0 if base is np.e else np.log(base)), np.nan)
 
 
-def _round(x: Value, digits: Value = 0.0) -> Value:
+def rounded(x: Value, digits: Value = 0.0) -> Value:
     # Half away from zero, as Spark rounds.
     scale = np.power(10.0, digits)
     scaled = np.abs(x) * scale
     return np.copysign(np.floor(scaled + 0.5) / scale, x)
 
 
-def _extreme(choose: Callable[[Any, Any], Any]) -> Callable[..., Value]:
+def extreme(choose: Callable[[Any, Any], Any]) -> Callable[..., Value]:
     def find(*values: Value) -> Value:
         found = values[0]
         for each in values[1:]:
@@ -205,77 +292,9 @@ def _extreme(choose: Callable[[Any, Any], Any]) -> Callable[..., Value]:
     return find
 
 
-def _text(function: Callable[[str], Any], dtype: Any = object) -> Callable[[Value], Value]:
-    nothing = None if dtype is object else float("nan")
-    return lambda value: by_value(value, lambda s: nothing if s is None else function(s), dtype)
-
-
-def _substring(value: Value, start: Value, length: Value = np.inf) -> Value:
-    # Positions count from 1; 0 reads as 1; negative ones count from the end.
-    at, size = int(start), length
-
-    def cut(text: str) -> str:
-        begin = at - 1 if at > 0 else (0 if at == 0 else len(text) + at)
-        end = len(text) if size == np.inf else begin + int(size)
-        return text[max(0, begin) : max(0, end)]
-
-    return _text(cut)(value)
-
-
-def _quiet(function: Callable[..., Any]) -> Callable[..., Value]:
+def quiet(function: Callable[..., Any]) -> Callable[..., Value]:
     def run(*values: Value) -> Value:
         with np.errstate(all="ignore"):
             return function(*(np.asarray(v, dtype=np.float64) for v in values))
 
     return run
-
-
-# name: what computes it, least and most arguments, whether it takes text, whether it gives text
-# (None: as its arguments are).
-FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int, int, bool, bool | None]] = {
-    **{
-        name: (_quiet(function), 1, 1, False, False)
-        for name, function in {
-            "abs": np.abs, "exp": np.exp, "expm1": np.expm1, "sqrt": np.sqrt, "cbrt": np.cbrt,
-            "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
-            "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
-            "floor": np.floor, "ceil": np.ceil, "ceiling": np.ceil, "rint": np.rint,
-            "sign": np.sign, "signum": np.sign, "degrees": np.degrees, "radians": np.radians,
-            "negative": np.negative, "positive": np.positive,
-        }.items()
-    },
-    "log": (_log, 1, 2, False, False),
-    "ln": (_log, 1, 1, False, False),
-    "log10": (lambda x: _log(10.0, x), 1, 1, False, False),
-    "log2": (lambda x: _log(2.0, x), 1, 1, False, False),
-    "log1p": (_quiet(lambda x: np.where(x > -1, np.log1p(np.maximum(x, -1)), np.nan)), 1, 1,
-              False, False),
-    "pow": (_quiet(np.power), 2, 2, False, False),
-    "power": (_quiet(np.power), 2, 2, False, False),
-    "atan2": (_quiet(np.arctan2), 2, 2, False, False),
-    "hypot": (_quiet(np.hypot), 2, 2, False, False),
-    "round": (_quiet(_round), 1, 2, False, False),
-    "mod": (_remainder, 2, 2, False, False),
-    "pmod": (_quiet(lambda a, b: np.mod(a, b)), 2, 2, False, False),
-    "greatest": (_extreme(np.fmax), 2, 64, False, False),
-    "least": (_extreme(np.fmin), 2, 64, False, False),
-    "coalesce": (_coalesce, 1, 64, False, None),
-    "ifnull": (_coalesce, 2, 2, False, None),
-    "nvl": (_coalesce, 2, 2, False, None),
-    "nullif": (_nullif, 2, 2, False, None),
-    "isnull": (is_null, 1, 1, False, False),
-    "isnotnull": (lambda v: 1.0 - is_null(v), 1, 1, False, False),
-    "isnan": (is_null, 1, 1, False, False),
-    "lower": (_text(str.lower), 1, 1, True, True),
-    "lcase": (_text(str.lower), 1, 1, True, True),
-    "upper": (_text(str.upper), 1, 1, True, True),
-    "ucase": (_text(str.upper), 1, 1, True, True),
-    "trim": (_text(lambda s: s.strip(" ")), 1, 1, True, True),
-    "ltrim": (_text(lambda s: s.lstrip(" ")), 1, 1, True, True),
-    "rtrim": (_text(lambda s: s.rstrip(" ")), 1, 1, True, True),
-    "length": (_text(lambda s: float(len(s)), np.float64), 1, 1, True, False),
-    "char_length": (_text(lambda s: float(len(s)), np.float64), 1, 1, True, False),
-    "substring": (_substring, 2, 3, True, True),
-    "substr": (_substring, 2, 3, True, True),
-    "concat": (concat, 1, 64, False, True),
-}  # fmt: skip

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from martlet.errors import UnsupportedModel
+from martlet.formats.stages import sql_calls, sql_text
+from martlet.formats.stages.sql_catalogue import FUNCTIONS
+from martlet.formats.stages.sql_expressions import (
+    Columns,
+    Expression,
+    called,
+    choice,
+    common,
+    constant,
+    refused,
+)
 from martlet.formats.stages.sql_functions import (
     ARITHMETIC,
     COMPARE,
-    FUNCTIONS,
-    WHOLE,
-    Value,
+    Type,
     both_true,
-    by_value,
     concat,
     is_null,
     not_true,
     one_true,
-    to_number,
-    to_single,
-    to_text,
-    to_whole,
-    truth_of,
+    rows_of,
 )
 from martlet.formats.stages.stage import Kind, Port
 
@@ -37,21 +41,16 @@ REFUSED = frozenset((
 ))
 _RESERVED = REFUSED | frozenset((
     "select", "from", "where", "as", "and", "or", "not", "case", "when", "then", "else", "end",
-    "in", "between", "like", "rlike", "is", "null", "true", "false", "cast", "if",
+    "in", "between", "like", "rlike", "regexp", "ilike", "is", "null", "true", "false", "cast",
+    "if", "div", "interval",
 ))
 # fmt: on
 _MAX_DEPTH = 100
-
-Frame = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """What computes a value from the columns it names, and whether that is text."""
-
-    run: Callable[[Frame], Value]
-    text: bool = False
-    column: str = ""
+_TYPES = {
+    Kind.TEXT: Type.TEXT, Kind.CATEGORY: Type.TEXT, Kind.WORDS: Type.WORDS, Kind.ANY: Type.OPEN,
+    Kind.INTEGER: Type.WHOLE, Kind.LONG: Type.WHOLE, Kind.WHOLE: Type.WHOLE,
+    Kind.TRUTH: Type.TRUTH, Kind.EITHER: Type.EITHER,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -59,7 +58,11 @@ class Parser:
     """
     A recursive descent over the tokens of one statement.
 
-    ``asked`` are the columns that the expression read last names, and what each must hold.
+    Args:
+        port: What is known of a column.
+        table: What the statement calls its table.
+
+    ``columns`` are those that the expression read last names, and what each must hold.
     """
 
     where: str
@@ -67,12 +70,14 @@ class Parser:
     port: Callable[[str], Port]
     at: int = 0
     depth: int = 0
-    asked: dict[str, Kind] = field(default_factory=dict)
+    table: str = "__this__"
+    columns: Columns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns = Columns(self.where)
 
     def refuse(self, what: str) -> UnsupportedModel:
-        return UnsupportedModel(
-            f"{self.where}: SQL with {what} is not supported; compute that column beforehand"
-        )
+        return refused(self.where, what)
 
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
@@ -100,7 +105,7 @@ class Parser:
         self.at += 1
         return text
 
-    # Loosest first: OR, AND, NOT, comparison, sum, product, sign, atom.
+    # Loosest first: OR, AND, NOT, comparison, sum, product, sign, what follows an atom, atom.
 
     def expression(self) -> Expression:
         self.depth += 1
@@ -108,15 +113,19 @@ class Parser:
             raise self.refuse(f"more than {_MAX_DEPTH} levels")
         left = self.conjunction()
         while self.take("or"):
-            left = _both(left, self.conjunction(), one_true)
+            left = self.truths(one_true, left, self.conjunction())
         self.depth -= 1
         return left
 
     def conjunction(self) -> Expression:
         left = self.negation()
         while self.take("and"):
-            left = _both(left, self.negation(), both_true)
+            left = self.truths(both_true, left, self.negation())
         return left
+
+    def truths(self, function: Callable[..., Any], *parts: Expression) -> Expression:
+        given = [self.columns.brought(each, Type.TRUTH) for each in parts]
+        return called(function, given, Type.TRUTH)
 
     def negation(self) -> Expression:
         count = 0
@@ -126,21 +135,18 @@ class Parser:
         if count == 0:
             return inner
         # Twice NOT is once the truth value.
-        return _one(inner, not_true) if count % 2 else _one(inner, lambda v: not_true(not_true(v)))
+        inner = self.truths(not_true, inner)
+        return inner if count % 2 else self.truths(not_true, inner)
 
     def comparison(self) -> Expression:
         left = self.sum()
         while True:
             sign = self.take("=", "==", "!=", "<>", "<", "<=", ">", ">=", "<=>")
             if sign:
-                right = self.sum()
-                self.settle(left, right)
-                left = _both(left, right, COMPARE[sign])
+                left = self.compared(sign, left, self.sum())
                 continue
             if self.take("is"):
-                negated = self.take("not") is not None
-                self.need("null")
-                left = _one(left, (lambda v: 1.0 - is_null(v)) if negated else is_null)
+                left = self.nature(left)
                 continue
             negated = self.word() == "not"
             if negated:
@@ -151,46 +157,68 @@ class Parser:
                 low = self.sum()
                 self.need("and")
                 high = self.sum()
-                left = _both(
-                    _both(left, low, COMPARE[">="]), _both(left, high, COMPARE["<="]), both_true
+                left = self.truths(
+                    both_true, self.compared(">=", left, low), self.compared("<=", left, high)
                 )
-            elif self.take("like"):
-                left = self.like(left)
+            elif sign := self.take("like", "ilike"):
+                left = self.like(left, re.IGNORECASE if sign == "ilike" else re.NOFLAG)
+            elif self.take("rlike", "regexp"):
+                pattern = self.literal("RLIKE of anything but a literal")
+                left = self.columns.matched(left, pattern)
             elif negated:
                 raise self.refuse("NOT here")
             else:
                 return left
             if negated:
-                left = _one(left, not_true)
+                left = self.truths(not_true, left)
+
+    def compared(self, sign: str, left: Expression, right: Expression) -> Expression:
+        given, _ = self.columns.alike([left, right], Type.OPEN)
+        return called(COMPARE[sign], given, Type.TRUTH)
+
+    def nature(self, left: Expression) -> Expression:
+        """``IS [NOT] NULL``, ``TRUE`` or ``FALSE``."""
+        negated = self.take("not") is not None
+        truth = self.take("true", "false")
+        if truth:
+            found = called(
+                lambda v: np.asarray(np.equal(v, truth == "true"), np.float64),
+                [self.columns.brought(left, Type.TRUTH)], Type.TRUTH,
+            )  # fmt: skip
+        else:
+            self.need("null")
+            found = called(is_null, [left], Type.TRUTH)
+        return self.truths(not_true, found) if negated else found
 
     def membership(self, left: Expression) -> Expression:
         self.need("(")
         found: Expression | None = None
         while True:
-            item = self.expression()
-            self.settle(left, item)
-            equal = _both(left, item, COMPARE["="])
-            found = equal if found is None else _both(found, equal, one_true)
+            equal = self.compared("=", left, self.expression())
+            found = equal if found is None else self.truths(one_true, found, equal)
             if not self.take(","):
                 break
         self.need(")")
         return found
 
-    def like(self, left: Expression) -> Expression:
+    def literal(self, otherwise: str) -> str:
+        """Return the text that must stand here."""
         kind, text = self.peek()
         if kind != "text":
-            raise self.refuse("LIKE of anything but a literal")
+            raise self.refuse(otherwise)
         self.at += 1
-        self.ask(left, Kind.TEXT)
+        return sql_text.unquoted(text)
+
+    def like(self, left: Expression, flags: re.RegexFlag) -> Expression:
+        wanted, escape = self.literal("LIKE of anything but a literal"), "\\"
+        if self.take("escape"):
+            escape = self.literal("ESCAPE of anything but a literal")
+        pieces = re.findall(re.escape(escape) + "?.", wanted, re.DOTALL) if escape else [*wanted]
+        signs = {"%": ".*", "_": "."}
         pattern = re.compile(
-            "".join({"%": ".*", "_": "."}.get(c, re.escape(c)) for c in _literal(text)), re.DOTALL
+            "".join(signs.get(each, re.escape(each[-1])) for each in pieces), re.DOTALL | flags
         )
-        return _one(
-            left,
-            lambda v: by_value(
-                v, lambda s: np.nan if s is None else float(bool(pattern.fullmatch(s)))
-            ),
-        )
+        return self.columns.textual(lambda s: float(bool(pattern.fullmatch(s))), Type.TRUTH, left)
 
     def sum(self) -> Expression:
         left = self.product()
@@ -199,37 +227,61 @@ class Parser:
             if sign is None:
                 return left
             right = self.product()
-            left = (
-                _call(concat, [left, right], text=True)
-                if sign == "||"
-                else _both(left, right, ARITHMETIC[sign])
-            )
+            if sign == "||":
+                given = [self.columns.brought(each, Type.TEXT) for each in (left, right)]
+                left = called(concat, given, Type.TEXT)
+            else:
+                left = self.arithmetic(sign, left, right)
 
     def product(self) -> Expression:
         left = self.signed()
         while True:
-            sign = self.take("*", "/", "%")
+            sign = self.take("*", "/", "%", "div")
             if sign is None:
                 return left
-            left = _both(left, self.signed(), ARITHMETIC[sign])
+            left = self.arithmetic(sign, left, self.signed())
+
+    def arithmetic(self, sign: str, left: Expression, right: Expression) -> Expression:
+        kinds = {left.type, right.type}
+        if kinds & {Type.DATE, Type.TIME}:
+            raise self.refuse(f"{sign!r} of dates; use date_add or datediff")
+        given = [self.columns.brought(each, Type.NUMBER) for each in (left, right)]
+        gives = Type.NUMBER if sign == "/" or Type.TEXT in kinds else common(kinds)
+        gives = Type.WHOLE if sign == "div" or gives is Type.TRUTH else gives
+        return called(ARITHMETIC[sign], given, gives)
 
     def signed(self) -> Expression:
         negative = False
         while sign := self.take("-", "+"):
             negative ^= sign == "-"
-        inner = self.atom()
-        return _one(inner, np.negative) if negative else inner
+        inner = self.followed(self.atom())
+        if not negative:
+            return inner
+        gives = Type.NUMBER if inner.type is Type.TEXT else common({inner.type})
+        found = called(np.negative, [self.columns.brought(inner, Type.NUMBER)], gives)
+        literal = -inner.literal if isinstance(inner.literal, float) else None
+        return Expression(found.run, gives, literal=literal)
+
+    def followed(self, inner: Expression) -> Expression:
+        """``words[0]`` and ``value::type``."""
+        while True:
+            if self.take("["):
+                place = self.columns.brought(self.expression(), Type.NUMBER)
+                self.need("]")
+                words = self.columns.brought(inner, Type.WORDS)
+                inner = called(rows_of(sql_text.element), [words, place], Type.TEXT)
+            elif self.take("::"):
+                inner = self.cast_to(inner, self.name().lower())
+            else:
+                return inner
 
     def atom(self) -> Expression:
         kind, text = self.peek()
         if kind == "number":
             self.at += 1
-            value = float(text)
-            return Expression(lambda frame: value)
+            return constant(float(text), Type.WHOLE if text.isdigit() else Type.NUMBER)
         if kind == "text":
-            self.at += 1
-            literal = _literal(text)
-            return Expression(lambda frame: literal, text=True)
+            return constant(self.literal("text"), Type.TEXT)
         if self.take("("):
             if self.word() == "select":
                 raise self.refuse("a subquery")
@@ -237,81 +289,88 @@ class Parser:
             self.need(")")
             return inner
         if self.take("true", "false"):
-            truth = float(text.lower() == "true")
-            return Expression(lambda frame: truth)
+            return constant(float(text.lower() == "true"), Type.TRUTH)
         if self.take("null"):
-            return Expression(lambda frame: np.nan)
+            return constant(None, Type.OPEN)
         if self.take("case"):
             return self.case()
         if self.take("cast"):
-            return self.cast()
+            self.need("(")
+            inner = self.expression()
+            self.need("as")
+            found = self.cast_to(inner, self.name().lower())
+            self.need(")")
+            return found
         if kind == "name" and self.at + 1 < len(self.tokens):
-            if self.tokens[self.at + 1] == ("sign", "("):
+            following, folded = self.tokens[self.at + 1], text.lower()
+            if following == ("sign", "("):
                 return self.function()
-            if self.tokens[self.at + 1] == ("sign", ".") and text == "__THIS__":
+            if following[0] == "text" and folded in ("date", "timestamp"):
+                self.at += 1
+                return self.cast_to(constant(self.literal("text"), Type.TEXT), folded)
+            if following == ("sign", ".") and folded == self.table:
                 self.at += 2
         return self.column(self.name())
 
     def column(self, name: str) -> Expression:
-        known = self.port(name)
-        if known.kind in (Kind.VECTOR, Kind.WORDS):
-            return Expression(lambda frame: frame[name], column=name)
-        self.asked.setdefault(name, Kind.TEXT if known.kind is Kind.TEXT else Kind.NUMBER)
-        text = known.kind is Kind.TEXT
-        return Expression(lambda frame: frame[name], text=text, column=name)
-
-    def ask(self, expression: Expression, kind: Kind) -> None:
-        if expression.column and self.port(expression.column).kind is Kind.ANY:
-            self.asked[expression.column] = kind
-
-    def settle(self, left: Expression, right: Expression) -> None:
-        """A raw column that is compared with text is text."""
-        if left.text:
-            self.ask(right, Kind.TEXT)
-        if right.text:
-            self.ask(left, Kind.TEXT)
+        kind = self.port(name).kind
+        found = _TYPES.get(kind, Type.NUMBER)
+        if kind in (Kind.VECTOR, Kind.HASHES):
+            if self.peek() not in (("sign", ","), ("end", "")) and self.word() not in (
+                "as", "from",
+            ):  # fmt: skip
+                raise self.refuse(f"a computation with the vector {name}")
+        else:
+            asked = Kind.CATEGORY if found is Type.OPEN else kind
+            self.columns.asked.setdefault(name, asked)
+        return Expression(lambda frame: frame[name], found, column=name)
 
     def case(self) -> Expression:
         subject = None if self.word() == "when" else self.expression()
-        branches: list[tuple[Expression, Expression]] = []
+        conditions: list[Expression] = []
+        values: list[Expression] = []
         while self.take("when"):
             condition = self.expression()
             if subject is not None:
-                self.settle(subject, condition)
-                condition = _both(subject, condition, COMPARE["="])
+                condition = self.compared("=", subject, condition)
             self.need("then")
-            branches.append((condition, self.expression()))
+            conditions.append(self.columns.brought(condition, Type.TRUTH))
+            values.append(self.expression())
+        if not conditions:
+            raise self.refuse("a CASE without WHEN")
         other = self.expression() if self.take("else") else None
         self.need("end")
-        if not branches:
-            raise self.refuse("a CASE without WHEN")
-        return _choice(branches, other)
+        return self.chosen(conditions, values, other)
 
-    def cast(self) -> Expression:
-        self.need("(")
-        inner = self.expression()
-        self.need("as")
-        kind = self.name().lower()
-        if self.take("("):
-            raise self.refuse(f"a cast to {kind} of a precision")
-        self.need(")")
-        if kind == "double":
-            return _call(to_number, [inner])
-        if kind in ("float", "real"):
-            return _call(to_single, [inner])
-        if kind in WHOLE:
-            return _call(lambda v: to_whole(v, WHOLE[kind]), [inner])
-        if kind == "boolean":
-            return _call(lambda v: truth_of(to_number(v)), [inner])
-        if kind == "string":
-            self.ask(inner, Kind.CATEGORY)
-            return _call(to_text, [inner], text=True)
-        raise self.refuse(f"a cast to {kind}")
+    def chosen(
+        self, conditions: list[Expression], values: list[Expression], other: Expression | None
+    ) -> Expression:
+        given, kind = self.columns.alike(
+            [*values, *([] if other is None else [other])], Type.NUMBER
+        )
+        last = given.pop() if other is not None else None
+        return choice(list(zip(conditions, given, strict=True)), last, kind)
+
+    def cast_to(self, inner: Expression, kind: str) -> Expression:
+        """Return *inner* as a value of the SQL type *kind*, whose precision may follow."""
+        precision = self.precision() if self.take("(") else []
+        return sql_calls.cast(self.where, self.columns, inner, kind, precision)
+
+    def precision(self) -> list[int]:
+        found: list[int] = []
+        while True:
+            kind, text = self.peek()
+            if kind != "number" or not text.isdigit():
+                raise self.refuse("a precision that is no number")
+            self.at += 1
+            found.append(int(text))
+            if not self.take(","):
+                self.need(")")
+                return found
 
     def function(self) -> Expression:
-        name = self.name().lower() if self.word() != "if" else "if"
-        if name == "if":
-            self.take("if")
+        name = self.peek()[1].lower()
+        self.at += 1
         self.need("(")
         arguments: list[Expression] = []
         if not self.take(")"):
@@ -322,52 +381,19 @@ class Parser:
             self.need(")")
         if self.word() == "over":
             raise self.refuse("a window")
-        if name == "if" and len(arguments) == 3:
-            return _choice([(arguments[0], arguments[1])], arguments[2])
-        if name not in FUNCTIONS or name == "if":
+        count = len(arguments)
+        if name in ("if", "iff", "nvl2") and count == 3:
+            test, first, second = arguments
+            if name == "nvl2":
+                test = self.truths(not_true, called(is_null, [test], Type.TRUTH))
+            return self.chosen([self.columns.brought(test, Type.TRUTH)], [first], second)
+        if name in sql_calls.TYPES and count == 1:
+            return self.cast_to(arguments[0], name)
+        if found := sql_calls.by_pattern(self.where, self.columns, name, arguments):
+            return found
+        if name not in FUNCTIONS:
             raise self.refuse(f"the function {name}")
-        function, least, most, takes_text, gives_text = FUNCTIONS[name]
-        if not least <= len(arguments) <= most:
-            raise self.refuse(f"{len(arguments)} arguments of {name}")
-        if takes_text:
-            self.ask(arguments[0], Kind.TEXT)
-        text = gives_text if gives_text is not None else any(each.text for each in arguments)
-        if name in ("coalesce", "ifnull", "nvl", "nullif"):
-            for each in arguments[1:]:
-                self.settle(arguments[0], each)
-        return _call(function, arguments, text)
-
-
-def _one(inner: Expression, function: Callable[[Value], Value]) -> Expression:
-    return Expression(lambda frame: function(inner.run(frame)))
-
-
-def _both(
-    left: Expression, right: Expression, function: Callable[[Value, Value], Value]
-) -> Expression:
-    return Expression(lambda frame: function(left.run(frame), right.run(frame)))
-
-
-def _call(
-    function: Callable[..., Value], arguments: Iterable[Expression], text: bool = False
-) -> Expression:
-    given = list(arguments)
-    return Expression(lambda frame: function(*(each.run(frame) for each in given)), text)
-
-
-def _choice(branches: list[tuple[Expression, Expression]], other: Expression | None) -> Expression:
-    text = any(value.text for _, value in branches) or (other is not None and other.text)
-    nothing: Any = None if text else np.nan
-
-    def run(frame: Frame) -> Value:
-        found = nothing if other is None else other.run(frame)
-        for condition, value in reversed(branches):
-            found = np.where(np.equal(condition.run(frame), 1.0), value.run(frame), found)
-        return found
-
-    return Expression(run, text)
-
-
-def _literal(text: str) -> str:
-    inner = text[1:-1].replace("''", "'")
-    return re.sub(r"\\(.)", r"\1", inner)
+        function = FUNCTIONS[name]
+        if not function.least <= count <= function.most:
+            raise self.refuse(f"{count} arguments of {name}")
+        return self.columns.call(name, arguments)

@@ -11,9 +11,17 @@ from martlet.formats.stages.vectors import Bools
 
 
 class Kind(Enum):
-    """What a column holds."""
+    """
+    What a column holds.
+
+    ``WHOLE``, ``TRUTH`` and ``EITHER`` are numbers whose text is not a double's: a whole number's,
+    ``true``, or not known.
+    """
 
     NUMBER = "number"
+    WHOLE = "whole number"
+    TRUTH = "truth"
+    EITHER = "number, whole or not"
     INTEGER = "int32"
     LONG = "int64"
     SINGLE = "float32"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.stages.patterns import regex
 from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Ints, Sparse, Vector
 
@@ -83,19 +84,6 @@ def utf16_length(text: str) -> int:
 def tokenizer(name: str, source: str, output: str) -> Stage:
     """Return the stage that lowers text and splits it at every white space."""
     return _words(name, source, output, Kind.TEXT, lambda text: java_split(_SPACE, text.lower()))
-
-
-def regex(name: str, pattern: str) -> re.Pattern[str]:
-    """
-    Return a pattern of Java's, whose \\w, \\d and \\s are ASCII unless told otherwise.
-
-    Raises:
-        UnsupportedModel: it is none.
-    """
-    try:
-        return re.compile(pattern, re.ASCII)
-    except (re.error, RecursionError) as exc:
-        raise UnsupportedModel(f"{name}: the pattern {pattern!r} is not one: {exc}") from None
 
 
 def regex_tokenizer(
