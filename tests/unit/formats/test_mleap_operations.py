@@ -193,7 +193,8 @@ class TestOperations:
             "decision_tree_classifier", "decision_tree_regression", "gbt_classifier",
             "gbt_regression", "random_forest_classifier", "random_forest_regression",
             "vector_assembler", "interaction", "feature_hasher", "math_binary", "coalesce",
-            "one_vs_rest", "als", "bisecting_k_means",
+            "one_vs_rest", "als", "bisecting_k_means", "xgboost.classifier", "xgboost.regression",
+            "lightgbm_classifier", "lightgbm_regression",
         }  # fmt: skip
         asked = {each[0] for each in [*STEPS, *TEXTS, *MODELS]}
         assert asked | elsewhere == set(READERS)
@@ -269,7 +270,7 @@ class TestOperationsOfSeveralColumns:
 
 class TestWhatIsNotSupported:
     @pytest.mark.parametrize(
-        "op", ["lda", "xgboost.classifier", "map_entry_selector", "tensorflow"]
+        "op", ["lda", "categorical_drilldown", "map_entry_selector", "tensorflow"]
     )
     def test_is_named_with_its_node_and_place(self, tmp_path: Path, form: str, op: str) -> None:
         node = Node("guess", op, {}, {"features": "x"}, {"prediction": "p"})
