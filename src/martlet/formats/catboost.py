@@ -16,6 +16,7 @@ from martlet.formats import Format, LoadOptions, catboost_file
 from martlet.formats.catboost_content import Content, read
 from martlet.formats.catboost_counted import known_categories
 from martlet.formats.catboost_ctrs import Ctrs
+from martlet.formats.catboost_embeddings import dimensions
 from martlet.formats.catboost_forest import sum_of, trees_of
 from martlet.formats.catboost_pool import Pools
 from martlet.formats.cityhash import text_of
@@ -43,12 +44,12 @@ class CatBoostServable:
     """
     One model. Outputs bear CatBoost's names of prediction types.
 
-    Rows come as `Rows` says; categorical and text features are strings, by column. Every model
-    gives ``RawFormulaVal``; a classifier ``Probability`` (a column a class) and ``Class`` too;
-    Poisson and Tweedie ``Exponent``, RMSEWithUncertainty a mean and variance of that name: all
-    from one walk of the trees. ``leaf`` gives the leaf of
-    each tree, ``[rows, trees]``. A category that training did not see is scored as CatBoost
-    does; NaN is a missing number; a category cannot be missing.
+    Rows come as `Rows` says; categorical and text features are strings, embedding features
+    ``[rows, size]``, by column. Every model gives ``RawFormulaVal``; a classifier ``Probability``
+    (a column a class) and ``Class`` too; Poisson and Tweedie ``Exponent``, RMSEWithUncertainty a
+    mean and variance of that name: all from one walk of the trees. ``leaf`` gives the leaf of each
+    tree, ``[rows, trees]``. A category that training did not see is scored as CatBoost does; NaN is
+    a missing number; a category cannot be missing.
     """
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
@@ -69,7 +70,7 @@ class CatBoostServable:
                 catboost_file.check(content)
             known = read(content)
             self._model.load_model(str(path), format=kind)
-            self._read_inputs(path)
+            self._read_inputs(content)
             self._read_objective()
             self._raw(self._sample(), 1)  # a damaged model may load, and fail on its first row
             self._sum = self._proved(known)
@@ -99,15 +100,21 @@ class CatBoostServable:
             }
         )
 
-    def _read_inputs(self, path: Path) -> None:
-        if self._model.get_embedding_feature_indices():
-            raise UnsupportedModel(f"{path} has embedding features, which are not supported")
+    def _read_inputs(self, content: bytes) -> None:
         texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()
+        vectors = self._model.get_embedding_feature_indices()
+        sizes = dict(zip(vectors, dimensions(content) if vectors else (), strict=True))
         names = [name or str(i) for i, name in enumerate(self._model.feature_names_)]
         named = not all(re.fullmatch(r"\d+", name) for name in names)
-        self._rows = Rows(names, named=named, texts=[names[i] for i in texts], takes_numbers=True)
-        self._texts = frozenset(texts)
-        self._pools = Pools(self._model, names, self._threads) if texts else None
+        self._rows = Rows(
+            names,
+            named=named,
+            texts=[names[i] for i in texts],
+            vectors={names[i]: size for i, size in sizes.items()},
+            takes_numbers=True,
+        )
+        self._texts, self._sizes = frozenset(texts), sizes
+        self._pools = Pools(self._model, names, self._threads) if texts or vectors else None
 
     def _read_objective(self) -> None:
         metadata = self._model.get_metadata()
@@ -175,10 +182,15 @@ class CatBoostServable:
         return columns, len(columns[0])
 
     def _sample(self) -> Any:
-        row = ["" if at in self._texts else 0.0 for at in range(len(self._rows.names))]
+        every = range(len(self._rows.names))
         if self._pools is None:
-            return np.array([row], np.float32)
-        return [np.array([cell], object) for cell in row]
+            return np.zeros((1, len(every)), np.float32)
+        return [
+            np.zeros((1, self._sizes[at]))
+            if at in self._sizes
+            else np.array(["" if at in self._texts else 0.0], object)
+            for at in every
+        ]
 
     def _proved(self, content: Content | None) -> TreeSum | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""

@@ -16,6 +16,7 @@ _DEEPEST = 16  # of a tree whose levels test one border each
 # Fields of TModelTrees, by number.
 _SPLITS, _SIZES, _STARTS, _FLOATS, _ONE_HOTS, _CTRS = 1, 2, 3, 5, 6, 7
 _VALUES, _WEIGHTS, _STEPS, _LEAF_OF_NODE = 8, 9, 10, 11
+_ESTIMATED = 13  # made of text or embeddings
 _PARTS = 3  # of TModelCore
 _COUNTED = b"static_provider_v1"  # the part that holds what was counted of categories
 _BASE, _SLOTS, _NUMBERS, _CLASSES = 0, 1, 2, 4  # fields of TCtrValueTable
@@ -51,8 +52,7 @@ def counted_tables(content: bytes) -> Iterator[Table]:
     """
     if _core(content).texts(_PARTS)[:1] != [_COUNTED]:
         return
-    (size,) = struct.unpack_from("<I", content, len(MAGIC))
-    at = len(MAGIC) + 4 + size
+    at = parts_of(content)
     (count,) = struct.unpack_from("<I", content, at)
     at += 4
     for _ in range(count):
@@ -62,6 +62,12 @@ def counted_tables(content: bytes) -> Iterator[Table]:
             raise ValueError("its tables of categories are cut short")
         yield Table.root(memoryview(content)[at : at + size])
         at += size
+
+
+def parts_of(content: bytes) -> int:
+    """Return where the parts behind the trees begin."""
+    (size,) = struct.unpack_from("<I", content, len(MAGIC))
+    return len(MAGIC) + 4 + int(size)
 
 
 def slots_of(table: Table) -> NDArray[np.void]:
@@ -82,11 +88,10 @@ def slots_of(table: Table) -> NDArray[np.void]:
 
 
 def _core(content: bytes) -> Table:
-    (size,) = struct.unpack_from("<I", content, len(MAGIC))
-    start = len(MAGIC) + 4
-    if start + size > len(content):
+    end = parts_of(content)
+    if end > len(content):
         raise ValueError("it is cut short")
-    return Table.root(memoryview(content)[start : start + size])
+    return Table.root(memoryview(content)[len(MAGIC) + 4 : end])
 
 
 def check(content: bytes) -> None:
@@ -104,9 +109,7 @@ def check(content: bytes) -> None:
         raise ValueError("its trees do not fit their splits")
     if not np.array_equal(trees.array(_STARTS, "<i4"), starts):
         raise ValueError("its trees do not stand one after another")
-    # Of what else the file has parts, text has borders of its own, which stand elsewhere.
-    text = bool(_core(content).array(_PARTS, "u1").size) and not trees.tables(_CTRS)
-    borders = 1 << 31 if text else _borders(trees)
+    borders = _borders(trees)
     values, weights = (len(trees.array(n, "<f8")) for n in (_VALUES, _WEIGHTS))
     steps = trees.array(_STEPS, "<u4").view("<u2").reshape(-1, 2)
     if len(steps):
@@ -138,6 +141,7 @@ def _borders(trees: Table) -> int:
     """Return how many borders all features have, which is what a split's number counts."""
     count = sum(len(each.array(3, "<f4")) for each in trees.tables(_FLOATS))
     count += sum(len(each.array(1, "<i4")) for each in trees.tables(_ONE_HOTS))
+    count += sum(len(each.array(3, "<f4")) for each in trees.tables(_ESTIMATED))
     return count + sum(len(each.array(1, "<f4")) for each in trees.tables(_CTRS))
 
 

@@ -38,10 +38,12 @@ class Pools:
         self._names, self._threads = names, threads
         self._categories: list[int] = model.get_cat_feature_indices()
         self._texts: list[int] = model.get_text_feature_indices()
+        self._vectors: list[int] = model.get_embedding_feature_indices()
         self._worded = sorted(self._categories + self._texts)
         self._numbers = sorted({*range(len(names))} - {*self._worded})
         self._called: dict[str, list[str]] = {}
-        if not self._texts and self._numbers and self._numbers[-1] > self._worded[0]:
+        self._plain = not self._texts and not self._vectors
+        if self._plain and self._numbers and self._numbers[-1] > self._worded[0]:
             called = [f"feature {at}" for at in range(len(names))]
             model.set_feature_names(called)
             self._called = {
@@ -58,7 +60,7 @@ class Pools:
             ServableFailed: CatBoost refuses the rows for another reason.
         """
         try:
-            if self._texts or len(columns[0]) < _FEW:
+            if not self._plain or len(columns[0]) < _FEW:
                 return self._mixed([column.tolist() for column in columns])
             return self._apart(columns)
         except SystemError as exc:  # CatBoost's word for half a surrogate pair
@@ -70,10 +72,12 @@ class Pools:
         if not _plain(chain.from_iterable([cells[at] for at in self._worded])):
             for at in self._worded:
                 cells[at] = self._as_text(at, cells[at])
+        rows = [*zip(*cells, strict=True)]
         return self._pool(
-            np.array([*zip(*cells, strict=True)], object),
+            [*map(list, rows)] if self._vectors else np.array(rows, object),
             cat_features=self._categories,
             text_features=self._texts or None,
+            embedding_features=self._vectors or None,
             thread_count=self._threads,
         )
 

@@ -46,8 +46,9 @@ class Rows:
     ``matrix``: one float64 input ``X [-1, features]``. ``columns``: one ``[-1]`` input a feature,
     by name; a column of length 1 stands for every row. NaN is a missing value. The default
     signature is ``columns`` where somebody chose the names, else ``matrix``, and takes the other
-    form too. Where a feature is text, or a category known by its value, there is no matrix. A
-    column that the model does not use may be left out, or be anything; it is given as zeros.
+    form too. Where a feature is text, a vector, or a category known by its value, there is no
+    matrix. A column that the model does not use may be left out, or be anything; it is given as
+    zeros.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Rows:
         named: bool,
         categories: Mapping[str, Categories] | None = None,
         texts: Sequence[str] = (),
+        vectors: Mapping[str, int] | None = None,
         takes_numbers: bool = False,
         unused: Sequence[str] = (),
     ) -> None:
@@ -64,9 +66,11 @@ class Rows:
         self._unused = frozenset(unused)
         self._categories = categories or {}
         self._texts = frozenset(texts)
+        self._vectors = vectors or {}
         self._takes_numbers = takes_numbers
         self._forms = ["columns", "matrix"] if named else ["matrix", "columns"]
-        if self._categories or self._texts or self._unused or not self.names:
+        odd = self._categories or self._texts or self._vectors or self._unused
+        if odd or not self.names:
             self._forms = ["columns"] if self.names else ["matrix"]
         self._matrices: set[str] = set()
 
@@ -79,11 +83,10 @@ class Rows:
             found[name] = Signature.of(forms[0][1], specs, also=forms[-1][0])
             for called, inputs in forms:
                 found[called] = Signature.of(inputs, specs)
-        self._matrices = {n for n, s in found.items() if self._is_matrix(s)}
+            self._matrices.add(f"{prefix}matrix")
+            if self._forms[0] == "matrix":
+                self._matrices.add(name)
         return found
-
-    def _is_matrix(self, signature: Signature) -> bool:
-        return any(len(spec.shape or ()) == 2 for spec in signature.inputs.values())
 
     def _inputs(self, form: str) -> list[Spec]:
         if form == "matrix":
@@ -96,6 +99,8 @@ class Rows:
             return Spec(name, DType.STRING, (-1,), False, True, told, takes_numbers=True)
         if name in self._texts:
             return Spec(name, DType.STRING, (-1,), takes_numbers=self._takes_numbers)
+        if name in self._vectors:
+            return Spec(name, DType.FLOAT64, (-1, self._vectors[name]))
         known = self._categories.get(name)
         if known is None:
             return Spec(name, DType.FLOAT64, (-1,), nullable=True)
@@ -137,4 +142,4 @@ class Rows:
             found = ", ".join(f"{n!r} {len(c)}" for n, c in zip(self.names, columns, strict=True))
             raise InvalidInput(f"the columns differ in length: {found}")
         count = lengths.pop()
-        return [np.broadcast_to(column, (count,)) for column in columns]
+        return [np.broadcast_to(column, (count, *column.shape[1:])) for column in columns]
