@@ -17,7 +17,7 @@ from martlet.formats.catboost_content import Content, read
 from martlet.formats.catboost_counted import known_categories
 from martlet.formats.catboost_ctrs import Ctrs
 from martlet.formats.catboost_embeddings import dimensions
-from martlet.formats.catboost_forest import sum_of, trees_of
+from martlet.formats.catboost_forest import splits_of, sum_of
 from martlet.formats.catboost_pool import Pools
 from martlet.formats.cityhash import text_of
 from martlet.formats.forest import Grown, TreeSum
@@ -194,19 +194,19 @@ class CatBoostServable:
 
     def _proved(self, content: Content | None) -> TreeSum | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
-        if content is None or len(content.depths) > _FEW_WALKS:
+        if content is None or len(content.sizes) > _FEW_WALKS:
             return None
         features = len(self._rows.names)
         try:
-            read = trees_of(content, features)
+            splits = splits_of(content, features)
         except (IndexError, KeyError):
             return None  # CatBoost says what is wrong with it, or reads it all the same
         values = self._model.get_leaf_values()
-        if read is None or len(values) % self._width:
+        if splits is None or len(values) % self._width:
             return None
-        trees, self._ctrs = read
+        self._ctrs = splits.ctrs
         columns = features if self._ctrs is None else self._ctrs.columns
-        found = sum_of(trees, values.reshape(-1, self._width), columns)
+        found = sum_of(content, splits, values.reshape(-1, self._width), columns)
         if found is None:
             return None
         cells = 0 if self._ctrs is None else features

@@ -106,27 +106,44 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Content:
+class Nodes:
     """
-    Trees in which all nodes of a level make the same test.
+    Of trees that grew leaf by leaf, what each split leads to.
 
     Args:
-        depths: Of each tree. Shape [trees].
-        splits: The test of each level, tree by tree, counted through the borders of all numbers,
-            the values of *equal*, the borders of all ctrs. Shape [levels].
+        steps: How many nodes on a row goes, up to the border and above it; where 0, it ends here.
+            Shape [splits, 2].
+        value: Where the value of those that end here stands. Shape [splits].
+    """
+
+    steps: NDArray[np.int64]
+    value: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """
+    Trees, and what they test.
+
+    Args:
+        sizes: Of each tree, how many splits it has. Shape [trees].
+        splits: The test of each, tree by tree, counted through the borders of all numbers, the
+            values of *equal*, the borders of all ctrs. Shape [splits].
         numbers: By their number.
         categories: The column of each, by its number.
         equal: Categories that are tested by value: number and hashes.
         ctrs, counted: Numbers made of categories, and what they are made of.
     """
 
-    depths: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     splits: NDArray[np.int64]
     numbers: Mapping[int, Number]
     categories: Mapping[int, int]
     equal: tuple[tuple[int, NDArray[np.int32]], ...]
     ctrs: tuple[Ctr, ...]
     counted: Mapping[Base, Counted]
+    nodes: Nodes | None = None
+    """Of trees that grew leaf by leaf. None: all nodes of a level make the same test, a split."""
 
     def __post_init__(self) -> None:
         for ctr in self.ctrs:
@@ -141,20 +158,21 @@ class Content:
 
 def read(content: bytes) -> Content | None:
     """
-    Return what the bytes of a model hold; None where its trees grew leaf by leaf, or test text.
+    Return what the bytes of a model hold; None where its trees test text, or it is not known.
 
     Raises:
-        ValueError: it is no model, or its parts are damaged.
+        ValueError: something counts what is not there, which CatBoost would not notice.
     """
     try:
         return _from_cbm(content) if content.startswith(MAGIC) else _from_json(content)
-    except (IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as exc:
-        raise ValueError(f"its parts do not fit each other: {exc!r}") from exc
+    except (IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error):
+        return None  # CatBoost says what is wrong with it, or reads it all the same
 
 
 def _from_cbm(content: bytes) -> Content | None:
     """Source: CatBoost ``libs/model/flatbuffers``: ``model``, ``features``, ``ctr_data.fbs``."""
     trees = trees_of(content)
+    steps = trees.array(10, "<u4").view("<u2").reshape(-1, 2).astype(np.int64)
     found = Content(
         trees.array(2, "<i4").astype(np.int64),
         trees.array(1, "<i4").astype(np.int64),
@@ -170,9 +188,10 @@ def _from_cbm(content: bytes) -> Content | None:
         tuple((each.number(0, "i", -1), each.array(1, "<i4")) for each in trees.tables(6)),
         tuple(_ctr(each) for each in trees.tables(7)),
         dict(map(_counted, counted_tables(content))),
+        Nodes(steps, trees.array(11, "<u4").astype(np.int64)) if len(steps) else None,
     )
-    leaf_by_leaf, of_text = trees.array(10, "<u4"), trees.tables(13)
-    return None if leaf_by_leaf.size or of_text else found
+    made_of_text = trees.tables(13)
+    return None if made_of_text else found
 
 
 def _ctr(feature: Table) -> Ctr:

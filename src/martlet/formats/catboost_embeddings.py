@@ -38,7 +38,7 @@ def dimensions(content: bytes) -> list[int]:
         at += len(_CALCER)
         _, size = struct.unpack_from("<IQ", content, at)
         sizes.append(_size(Table.root(memoryview(content)[at + 12 : at + 12 + size])))
-    found = []
+    found: list[int] = []
     for each in header.tables(1):
         of = {sizes[calcer] for calcer in each.array(0, "<u4") if calcer < len(sizes)}
         if len(of) != 1:

@@ -1,4 +1,4 @@
-"""CatBoost's oblivious trees as martlet's forest, whose compiled walk costs less than a call."""
+"""CatBoost's trees as martlet's forest, whose compiled walk costs less than a call."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.formats.catboost_content import Content
+from martlet.formats.catboost_content import Content, Nodes
 from martlet.formats.catboost_counted import widened
 from martlet.formats.catboost_ctrs import Ctrs
 from martlet.formats.forest import Forest, TreeSum
 from martlet.native import find
 
 _MOST_LEAVES = 1 << 21
+_DEEPEST = 16  # of a tree whose levels test one border each
 _HALF = np.array([0.5], np.float32)
 
+Longs = NDArray[np.int64]
+Shape = tuple[Longs, Longs, Longs, Longs]
+"""The root of each tree; of each node its split, and its children: up to the border, and above."""
 
-@dataclass(frozen=True, slots=True)
-class ObliviousTrees:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
     """
-    Trees in which all nodes of a level test the same border.
+    What the splits of all trees test.
 
     Args:
-        depths: Of each tree. Shape [trees].
-        feature, border: What each split tests, tree by tree. Shape [splits].
-        above: Whether a missing value lies above the border. Shape [splits].
+        feature, border: A column, and what lies in it up to here or above. Shape [splits].
+        above: Whether a missing value lies above. Shape [splits].
+        ctrs: What makes the columns of a row; None where they are its features, all numbers.
     """
 
-    depths: NDArray[np.int64]
     feature: NDArray[np.int32]
     border: NDArray[np.float32]
     above: NDArray[np.bool_]
+    ctrs: Ctrs | None
 
 
-def trees_of(content: Content, features: int) -> tuple[ObliviousTrees, Ctrs | None] | None:
+def splits_of(content: Content, features: int) -> Splits | None:
     """
-    Return the trees of a file, and what makes of a row the columns that they test.
-
-    None where the tables of categories are very large. There are no `Ctrs` where every feature is
-    a number: then the columns are the features.
+    Return what trees test; None where that is nothing, or tables of categories are very large.
 
     Args:
         content: Of the file.
@@ -50,74 +52,103 @@ def trees_of(content: Content, features: int) -> tuple[ObliviousTrees, Ctrs | No
         IndexError, KeyError: something is tested that is not there.
     """
     wide = widened(content, features) if content.categories else None
-    if not len(content.depths) or (content.categories and wide is None):
-        return None
     tests = [(each.column, each.borders, each.nan_is_above) for each in content.numbers.values()]
     if wide is not None:
+        ctrs = zip(wide.places, content.ctrs, strict=True)
         tests += [(column, _HALF, False) for column in wide.equal]
-        tests += [
-            (column, ctr.borders, False)
-            for column, ctr in zip(wide.places, content.ctrs, strict=True)
-        ]
+        tests += [(column, ctr.borders, False) for column, ctr in ctrs]
+    if not tests or (content.categories and wide is None):
+        return None
     columns, borders, above = zip(*tests, strict=True)
     counts = [len(each) for each in borders]
-    split = content.splits
+    # Where a row of a tree that grew leaf by leaf ends, nothing is tested.
+    split = content.splits if content.nodes is None else content.splits.clip(0, sum(counts) - 1)
     if split.min(initial=0) < 0:
         raise IndexError(f"split {split.min()}")
-    return (
-        ObliviousTrees(
-            content.depths,
-            np.repeat(columns, counts).astype(np.int32)[split],
-            np.concatenate(borders)[split],
-            np.repeat(above, counts)[split],
-        ),
+    return Splits(
+        np.repeat(columns, counts).astype(np.int32)[split],
+        np.concatenate(borders)[split],
+        np.repeat(above, counts)[split],
         wide.ctrs if wide is not None else None,
     )
 
 
-def sum_of(trees: ObliviousTrees, values: NDArray[np.float64], features: int) -> TreeSum | None:
+def sum_of(
+    content: Content, splits: Splits, values: NDArray[np.float64], features: int
+) -> TreeSum | None:
     """
-    Return what adds up *trees* as CatBoost does, before scale and bias.
+    Return what adds up the trees as CatBoost does, before scale and bias.
 
     None where they are very many, where the numbers do not fit each other, and without the
     compiled walk.
 
     Args:
+        content, splits: Of the file.
         values: Of the leaves, tree by tree, as CatBoost read them (from JSON not to the last
-            bit). Bit i of a leaf's place: above the border of split i. Shape [leaves, outputs].
-        features: Columns of the rows.
+            bit). Shape [leaves, outputs].
+        features: Columns of the rows that are walked.
     """
-    depths = trees.depths
-    if find("forest") is None or depths.min() < 0 or depths.max() > 16:
+    feature, sizes = splits.feature, content.sizes
+    fits = len(feature) == sizes.sum() and sizes.min(initial=0) >= 0
+    if find("forest") is None or not fits or not len(sizes) or len(values) > _MOST_LEAVES:
+        return None
+    if feature.min(initial=0) < 0 or feature.max(initial=0) >= features:
+        return None
+    if content.nodes is None:
+        shape = _level_by_level(sizes, len(values))
+    else:
+        shape = _leaf_by_leaf(sizes, content.nodes, values.shape[1])
+    if shape is None:
+        return None
+    roots, split, low, high = shape
+    forest = Forest(
+        features=features,
+        float32=True,
+        roots=roots.astype(np.int32),
+        feature=feature[split],
+        threshold=splits.border[split].astype(np.float64),
+        children=np.stack([low, high, np.where(splits.above[split], high, low)], 1).astype(
+            np.int32
+        ),
+        set_of=np.full(len(split), -1, np.int32),
+        sets=np.zeros((0, 3), np.int64),
+        words=np.zeros(0, np.uint64),
+    )
+    return forest.sum(values) if forest.answers <= len(values) else None
+
+
+def _level_by_level(depths: Longs, leaves_told: int) -> Shape | None:
+    """Bit i of a leaf's place in its tree: above the border of level i."""
+    if depths.max() > _DEEPEST or (1 << depths).sum() != leaves_told:
         return None
     leaves = 1 << depths
-    fits = len(trees.border) == depths.sum() and len(values) == leaves.sum()
-    if not fits or leaves.sum() > _MOST_LEAVES or not _within(trees.feature, features):
-        return None
     first, node, leaf = (np.cumsum([0, *each]) for each in (depths, leaves - 1, leaves))
     levels, children = [], []
     for tree, depth in enumerate(depths.tolist()):
         level, below = _shape(depth)
         levels.append(level + first[tree])
         children.append(np.where(below >= 0, below + node[tree], below - leaf[tree]))
-    split = np.concatenate(levels)
     low, high = np.concatenate(children).T
-    forest = Forest(
-        features=features,
-        float32=True,
-        roots=np.where(depths == 0, -leaf[:-1] - 2, node[:-1]).astype(np.int32),
-        feature=trees.feature[split],
-        threshold=trees.border[split].astype(np.float64),
-        children=np.stack([low, high, np.where(trees.above[split], high, low)], 1).astype(np.int32),
-        set_of=np.full(len(split), -1, np.int32),
-        sets=np.zeros((0, 3), np.int64),
-        words=np.zeros(0, np.uint64),
+    return np.where(depths == 0, -leaf[:-1] - 2, node[:-1]), np.concatenate(levels), low, high
+
+
+def _leaf_by_leaf(sizes: Longs, nodes: Nodes, outputs: int) -> Shape | None:
+    steps, count = nodes.steps, len(nodes.steps)
+    if count != sizes.sum() or len(nodes.value) != count or sizes.min() < 1:
+        return None
+    inner = steps.any(axis=1)
+    at = np.arange(count)[:, np.newaxis]
+    to = at + steps
+    if to.max() >= count or nodes.value[~inner].min(initial=0) < 0:
+        return None
+    ends = (steps == 0) | ~inner[to]
+    child = np.where(ends, -(nodes.value[to] // outputs) - 2, (np.cumsum(inner) - 1)[to])
+    start = np.cumsum(sizes) - sizes
+    roots = np.where(
+        inner[start], (np.cumsum(inner) - 1)[start], -(nodes.value[start] // outputs) - 2
     )
-    return forest.sum(values)
-
-
-def _within(feature: NDArray[np.int32], features: int) -> bool:
-    return bool(((feature >= 0) & (feature < features)).all())
+    low, high = child[inner].T
+    return roots, np.flatnonzero(inner), low, high
 
 
 @cache
