@@ -136,19 +136,15 @@ def _leaf_by_leaf(sizes: Longs, nodes: Nodes, outputs: int) -> Shape | None:
     steps, count = nodes.steps, len(nodes.steps)
     if count != sizes.sum() or len(nodes.value) != count or sizes.min() < 1:
         return None
-    inner = steps.any(axis=1)
-    at = np.arange(count)[:, np.newaxis]
-    to = at + steps
+    inner = (steps[:, 0] != 0) | (steps[:, 1] != 0)
+    to = np.arange(count)[:, np.newaxis] + steps
     if to.max() >= count or nodes.value[~inner].min(initial=0) < 0:
         return None
-    ends = (steps == 0) | ~inner[to]
-    child = np.where(ends, -(nodes.value[to] // outputs) - 2, (np.cumsum(inner) - 1)[to])
+    ends, number = -(nodes.value // outputs) - 2, np.cumsum(inner) - 1
+    child = np.where((steps == 0) | ~inner[to], ends[to], number[to])
     start = np.cumsum(sizes) - sizes
-    roots = np.where(
-        inner[start], (np.cumsum(inner) - 1)[start], -(nodes.value[start] // outputs) - 2
-    )
-    low, high = child[inner].T
-    return roots, np.flatnonzero(inner), low, high
+    roots = np.where(inner[start], number[start], ends[start])
+    return roots, np.flatnonzero(inner).astype(np.int64), child[inner, 0], child[inner, 1]
 
 
 @cache
