@@ -99,29 +99,30 @@ def simplemax(scores: Array) -> Array:
         return np.asarray(scores / scores.sum(axis=1, keepdims=True))
 
 
+def _of_columns(link: Callable[[Array], Array]) -> Link:
+    """Return *link* for columns and, with the same infinities where Python raises, for numbers."""
+
+    def one(x: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(link(np.array([x]))[0])
+
+    return link, one
+
+
 def power(exponent: float) -> Link:
     """Return the inverse of the link x ** *exponent* (log, where that is 0)."""
     if exponent == 0:
         return INVERSE["log"]
-    inverse = 1.0 / exponent
-    return (lambda x: np.power(x, inverse), lambda x: math.pow(x, inverse))
+    return _of_columns(lambda x: np.power(x, 1.0 / exponent))
 
 
 def oddspower(exponent: float) -> Link:
     """Return the inverse of ((p / (1 - p)) ** d - 1) / d; the logit, where d is 0."""
     if exponent == 0:
         return INVERSE["logit"]
-
-    def one(x: float) -> float:
-        return 1 / (1 + math.pow(1 + exponent * x, -1 / exponent))
-
-    return (lambda x: 1 / (1 + np.power(1 + exponent * x, -1 / exponent))), one
+    return _of_columns(lambda x: 1 / (1 + np.power(1 + exponent * x, -1 / exponent)))
 
 
 def negative_binomial(parameter: float) -> Link:
     """Return the inverse of log(mean / (mean + 1 / *parameter*))."""
-
-    def one(x: float) -> float:
-        return 1 / (parameter * (math.exp(-x) - 1))
-
-    return (lambda x: 1 / (parameter * (np.exp(-x) - 1)), one)
+    return _of_columns(lambda x: 1 / (parameter * (np.exp(-x) - 1)))

@@ -113,6 +113,65 @@ class TestSegments:
         model = load(several(method, line(2) + line(3, ABOVE)), tmp_path)
         assert ask(model, x=[1.0, 2.0])["y"] == ["[2.0]", "[4.0, 6.0]"]
 
+    def test_select_all_of_no_active_one_is_no_answer(self, tmp_path: Path):
+        model = load(several('multipleModelMethod="selectAll"', line(3, ABOVE)), tmp_path)
+        assert ask(model, x=[1.0, 2.0])["y"] == [None, "[6.0]"]
+        assert ask(model, x=[1.0])["y"] == [None]
+
+    @pytest.mark.parametrize(
+        ("method", "refused"), [("selectFirst", [False, True]), ("modelChain", [True, True])]
+    )
+    def test_a_predicate_that_is_not_asked_refuses_no_row(
+        self, method: str, refused: list[bool], tmp_path: Path
+    ):
+        # The reference asks every link of a chain, and segments up to the first that answers.
+        letter = '<SimplePredicate field="w" operator="equal" value="a"/>'
+        below = ABOVE.replace("greaterThan", "lessOrEqual")
+        parts = (below, letter) if method == "selectFirst" else (letter, below)
+        model = load(
+            several(
+                f'multipleModelMethod="{method}"',
+                "".join(line(slope, part) for slope, part in zip((2, 3), parts, strict=True)),
+                fields='<DataField name="w" optype="categorical" dataType="string">'
+                '<Value value="a"/></DataField>',
+            ),
+            tmp_path,
+        )
+        found = ask(model, x=[1.0, 2.0], w=["?", "?"])
+        assert [reason is not None for reason in found["_reason"]] == refused
+        for x, why in zip((1.0, 2.0), refused, strict=True):
+            assert (ask(model, x=[x], w=["?"])["_reason"][0] is not None) is why
+
+    def test_a_label_without_probabilities_is_one_vote_beside_a_row_of_priors(self, tmp_path: Path):
+        schema = (
+            '<MiningSchema><MiningField name="x"/>'
+            '<MiningField name="y" usageType="target"/></MiningSchema>'
+        )
+        tree = (
+            f'<TreeModel functionName="classification">{schema}<Targets><Target field="y">'
+            '<TargetValue value="no" priorProbability="0.3"/>'
+            '<TargetValue value="yes" priorProbability="0.7"/></Target></Targets>'
+            f'<Node><True/><Node score="no">{ABOVE}</Node></Node></TreeModel>'
+        )
+        rule = (
+            f'<RegressionModel functionName="classification">{schema}'
+            '<RegressionTable intercept="0.4" targetCategory="no"/>'
+            '<RegressionTable intercept="0.6" targetCategory="yes"/></RegressionModel>'
+        )
+        segments = "".join(f"<Segment><True/>{each}</Segment>" for each in (tree, tree, rule))
+        target = (
+            '<DataField name="y" optype="categorical" dataType="string">'
+            '<Value value="no"/><Value value="yes"/></DataField>'
+        )
+        text = pmml(
+            f'<MiningModel functionName="classification">{schema}'
+            f'<Segmentation multipleModelMethod="max">{segments}</Segmentation></MiningModel>',
+            fields=NUMBERS + target,
+        )
+        model = load(text, tmp_path)
+        alone = [ask(model, x=[x])["y"][0] for x in (0.0, 2.0)]
+        assert ask(model, x=[0.0, 2.0])["y"] == alone == ["yes", "no"]
+
     def test_an_output_of_an_inactive_segment_is_empty(self, tmp_path: Path):
         output = (
             '<OutputField name="of3" feature="predictedValue" segmentId="by 3" '

@@ -135,9 +135,7 @@ class Ensemble:
         classes = tuple(label for label in labels if label is not None)
         votes = self.combination.method in VOTES
         shares = [
-            _votes(each, classes)
-            if votes or each.probability is None
-            else aligned(each, each.probability, classes, len(each.value))
+            _votes(each, classes) if votes else _probabilities(each, classes)
             for each in predictions
         ]
         return classes, np.stack(shares, axis=1)
@@ -146,6 +144,18 @@ class Ensemble:
 def _votes(prediction: Prediction, classes: tuple[Value, ...]) -> Floats:
     found = np.stack([prediction.value.equals(label) for label in classes], axis=1).astype(float)
     found[~prediction.value.known()] = np.nan
+    return found
+
+
+def _probabilities(prediction: Prediction, classes: tuple[Value, ...]) -> Floats:
+    """Return each class's probability; the label alone is one vote, as in a record."""
+    found = _votes(prediction, classes)
+    if prediction.probability is None:
+        return found
+    given = aligned(prediction, prediction.probability, classes, len(prediction.value))
+    # Of a tree whose leaves say no more than a label, only rows without one have their priors.
+    told = ~np.isnan(given).all(axis=1)
+    found[told] = given[told]
     return found
 
 

@@ -5,6 +5,7 @@ Source: PMML 4.4.1, General Regression.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -82,9 +83,10 @@ class Regression:
             if x is None:
                 return Outcome(None)
             try:
-                return Outcome(inverse(x + shift) * times)
+                mean = inverse(x + shift) * times
             except (ValueError, ZeroDivisionError, OverflowError):
                 return Outcome(None)
+            return Outcome(None if math.isnan(mean) else mean)
 
         return call
 

@@ -19,6 +19,7 @@ from martlet.formats.pmml.column import (
     all_errors,
     choose,
     first,
+    of_objects,
 )
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.frame import Frame, Record
@@ -85,16 +86,23 @@ class Chain:
             others = by_target(self.parts, frame)
             last: Prediction = frame[order[0].slot]
             return replace(others.get(self.context.target or "", last), others=others)
+        # Each link of a chain is asked whether it runs; of a selection, those up to the one chosen.
+        asked = [each.active for each in self.parts if self.last and each.active]
+        errors = all_errors([frame[slot] for slot in asked])
         if order[0].active is None and not self.skips:
             found: Prediction = frame[order[0].slot]
-            return self._named(found, order[0], frame.rows)
+            return self._named(found, order[0], frame.rows).failing(errors)
         left = np.ones(frame.rows, dtype=bool)
         merged: Prediction | None = None
-        errors = None
         for each in order:
-            where = left if each.active is None else left & frame[each.active].values
+            where = left
             if each.active is not None:
-                errors = first(errors, frame[each.active].errors)
+                active: Column = frame[each.active]
+                where = left & active.values
+                if active.errors is not None and not self.last:
+                    refused = active.errors.copy()
+                    refused[~left] = None
+                    errors = first(errors, refused)
             if where.any():
                 own = self._named(frame[each.slot], each, frame.rows)
                 if self.skips:
@@ -129,10 +137,13 @@ class Chain:
             return by_target_alone(self.context, self.parts, self.predict)
         program, named, skips = self.context.scope.world.program, not self.last, self.skips
         reads = [(each, each.active, program.reader(each.slot)) for each in self._order]
-        if reads[0][1] is None and not named and not skips:
+        asked = [program.reader(each.active) for each in self.parts if self.last and each.active]
+        if reads[0][1] is None and not asked and not named and not skips:
             return reads[0][2]
 
         def call(record: Record) -> Any:
+            for runs in asked:
+                runs(record)
             for segment, active, read in reads:
                 found = read(record)
                 if (active is not None and found is None) or (skips and is_nothing(found)):
@@ -250,7 +261,7 @@ class MultiChain:
 
 @dataclass(frozen=True, slots=True)
 class SelectAll:
-    """selectAll: the answers of every active segment, as a collection."""
+    """selectAll: the answers of every active segment, as a collection; none active: no answer."""
 
     context: Context
     parts: tuple[Segment, ...]
@@ -268,13 +279,12 @@ class SelectAll:
             for each in self.parts
         ]
         lists = [each.objects() for each in columns]
-        rows = [
+        rows: list[Value] = [
             tuple(values[row] for values, mask in zip(lists, masks, strict=True) if mask[row])
+            or None
             for row in range(frame.rows)
         ]
-        index: dict[tuple[Value, ...], int] = {}
-        codes = np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64)
-        value = Column(STRING, codes, None, all_errors(columns), tuple(index))
+        value = replace(of_objects(rows, STRING), errors=all_errors(columns))
         return Prediction(value)
 
     @property
@@ -287,7 +297,7 @@ class SelectAll:
             found = [each for each in (read(record) for read in reads) if each is not None]
             if not all(isinstance(each, Outcome) for each in found):
                 return self.predict(fallback(record))
-            return Outcome(tuple(each.value for each in found))
+            return Outcome(tuple(each.value for each in found) or None)
 
         return call
 
