@@ -44,6 +44,8 @@ STEPS: list[tuple[str, dict[str, Any], Any, Any]] = [
      ["a", "?"], [1.0, 2.0]),
     ("reverse_string_indexer", {"labels": ["b", "a"]}, [1.0, 0.0], ["a", "b"]),
     ("one_hot_encoder", {"size": 2, "drop_last": True}, [1.0, 2.0], [[0, 1], [0, 0]]),
+    ("one_hot_encoder", {"size": 2, "drop_last": True, "handle_invalid": "keep"}, [1.0, 9.0],
+     [[0, 1], [0, 0]]),
     ("one_hot_encoder", {"category_sizes": [2], "drop_last": False, "handle_invalid": "keep"},
      [1.0, 7.0], [[0, 1, 0], [0, 0, 1]]),
     ("standard_scaler", {"mean": vector(1, 1, 1), "std": vector(2, 4, 0)}, X,

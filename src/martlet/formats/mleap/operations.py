@@ -33,9 +33,17 @@ def reverse_string_indexer(node: Node, known: Mapping[str, Port]) -> list[Stage]
 
 
 def one_hot_encoder(node: Node, known: Mapping[str, Port]) -> list[Stage]:
-    """Early encoders keep the width of their vector (``size``), later ones the categories."""
+    """
+    Early encoders keep the width of their vector (``size``), later ones the categories.
+
+    MLeap's Python package writes ``size`` too, with what becomes of other indices: of the
+    categories, of which it drops none that is known.
+    """
     sources, targets = inputs(node), outputs(node)
     drop_last = bool(node.get("drop_last", True))
+    if node.get("size") is not None and node.get("handle_invalid"):
+        sizes = [int(node.get("size"))]
+        return [categories.one_hot(node.label, sources, targets, sizes, drop_last, invalid(node))]
     if node.get("size") is not None:
         size = int(node.get("size")) + drop_last
         return [categories.one_hot(node.label, sources, targets, [size], drop_last, Invalid.ERROR)]
