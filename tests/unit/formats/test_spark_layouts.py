@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +305,39 @@ class TestSqlBeforeOtherStages:
         with martlet.load(path) as model:
             flags = np.array([True, False, "true"], dtype=object)
             np.testing.assert_array_equal(model.predict({"flag": flags})["i"], [0, 1, 0])
+
+
+class TestWhereTheFolderLies:
+    """Folders are passed on in archives, and archives unpack to a folder in a folder."""
+
+    @pytest.fixture
+    def inner(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "outer" / "model"
+        return write_stage(
+            folder, "feature.Binarizer", {"inputCol": "a", "outputCol": "b", "threshold": 1.0}
+        )
+
+    @pytest.mark.parametrize("form", ["zip", "tar", "gztar"])
+    @pytest.mark.parametrize("within", [True, False], ids=["a folder", "its files"])
+    def test_in_an_archive(self, inner: Path, form: str, within: bool) -> None:
+        root = inner.parent if within else inner
+        packed = shutil.make_archive(str(inner.parent.parent / "packed"), form, root)
+        with martlet.load(packed) as model:
+            found = model.predict({"a": np.array([0.0, 2.0])})
+        np.testing.assert_array_equal(found["b"], [0.0, 1.0])
+
+    def test_in_a_folder_of_its_own(self, inner: Path) -> None:
+        (inner.parent / "__MACOSX").mkdir()
+        martlet.load(inner.parent).close()
+
+    @pytest.mark.parametrize("name", ["../out", "/out", "model/link"])
+    def test_a_tar_that_leads_out_is_refused(self, inner: Path, name: str) -> None:
+        path = inner.parent / "model.tar"
+        with tarfile.open(path, "w") as archive:
+            archive.add(inner, "model")
+            member = tarfile.TarInfo(name)
+            if name.endswith("link"):
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+            archive.addfile(member)
+        with pytest.raises(UnsupportedModel, match=r"outside its own folder|no plain file"):
+            martlet.load(path)

@@ -12,9 +12,13 @@ from martlet.servable import Servable
 
 
 def _load(path: Path, options: LoadOptions) -> Servable:
+    from martlet.formats.spark import packed
     from martlet.formats.spark.pipeline import load
 
-    return load(path)
+    if path.is_file():
+        with packed.unpacked(path) as folder:
+            return load(folder)
+    return load(packed.model_in(path))
 
 
 _CLASS = re.compile(rb'^\s*\{.*"class"\s*:\s*"[\w.$]+"')
@@ -23,8 +27,12 @@ _SPARK = (b'"sparkVersion"', b'"org.apache.spark.', b'"pyspark.ml.')
 
 def _sniff(path: Path) -> bool:
     """Stages of other packages too: the reader says which class it does not know."""
-    metadata = path / "metadata"
+    from martlet.formats.spark import packed
+
     try:
+        if path.is_file():
+            return packed.is_packed(path)
+        metadata = packed.model_in(path) / "metadata"
         if not metadata.is_dir():
             return False
         for part in sorted(metadata.glob("part-*"))[:8]:
