@@ -27,7 +27,7 @@ class Limits:
 
     The first two judge each number: it passes where ``|found - expected| <= absolute`` or the
     relative difference is within *relative* (of the number itself, or of the usual size of that
-    output in the same probe where it is larger, so that a sum near 0 is no fault). It passes too
+    output in the same probe where it is larger, so that a sum near 0 is not a fault). It passes too
     where the original moves as far itself when its inputs are rounded otherwise by a unit in the
     last place: there its own digits say nothing. A step that
     changes numbers on purpose (int8, pruning) raises both to infinity and is judged by the rest.
@@ -229,7 +229,9 @@ class Certificate:
                 made_at=str(document["made_at"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise UnsupportedModel(f"this is no certificate: {type(exc).__name__} {exc}") from exc
+            raise UnsupportedModel(
+                f"this is not a certificate: {type(exc).__name__} {exc}"
+            ) from exc
 
 
 def write_certificates(path: Path, certificates: Iterable[Certificate]) -> None:

@@ -89,7 +89,7 @@ def test_rows_come_from_a_file(run, tmp_path, suffix):
     [
         (["set", "items"], 2, "either KEY and VALUES, or --from"),
         (["set", "items", "1", "1"], 2, "2 numbers are wanted"),
-        (["set", "items", "1", "a", "b"], 2, "no list of numbers"),
+        (["set", "items", "1", "a", "b"], 2, "not a list of numbers"),
         (["set", "items", "x", "1", "2"], 2, "whole number"),
         (["set", "items", "1", "1", "2", "--generation", "h"], 2, "generation 'h'"),
         (["set", "items", "--from", "nothing.jsonl"], 3, "nothing.jsonl"),

@@ -63,7 +63,7 @@ def print_audit(audit: Document) -> None:
         rows.append(("input", each["name"], each["dtype"], ends, ", ".join(filter(None, marks))))
     for each in audit["outputs"]:
         ends = "" if each["low"] is None else f"{each['low']:.4g} to {each['high']:.4g}"
-        what = {True: "a probability", False: "no probability", None: ""}[each["probability"]]
+        what = {True: "a probability", False: "not a probability", None: ""}[each["probability"]]
         rows.append(("output", each["name"], each["dtype"], ends, what))
     print_table(["", "name", "dtype", "range", "found"], rows, title=f"\n{audit['signature']}")
     click.echo()

@@ -237,7 +237,7 @@ def compact(
         write_folded(found, output, to_precision or "")
         made = str(output)
     elif Path(name).is_file() or "/" in name:
-        raise InvalidInput(f"{name} is no registered table: give --output PATH")
+        raise InvalidInput(f"{name} is not a registered table: give --output PATH")
     else:
         with Registry.open(root, create=False) as registry:
             version = registry.get(name)
@@ -275,7 +275,7 @@ def _vector(values: tuple[str, ...]) -> list[float]:
     try:
         found = json.loads(text if text.startswith("[") else f"[{text}]")
     except ValueError:
-        raise InvalidInput(f"{' '.join(values)!r} is no list of numbers") from None
+        raise InvalidInput(f"{' '.join(values)!r} is not a list of numbers") from None
     assert isinstance(found, list)
     return found
 

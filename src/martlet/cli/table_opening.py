@@ -48,7 +48,7 @@ def key_of(found: Embeddings, text: str) -> int | str:
     if found.text_keys:
         return text
     if not re.fullmatch(r"-?[0-9]{1,19}", text):
-        raise InvalidInput(f"{text!r} is no whole number, as the keys of this table are")
+        raise InvalidInput(f"{text!r} is not a whole number, as the keys of this table are")
     return int(text)
 
 

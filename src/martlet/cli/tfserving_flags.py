@@ -87,7 +87,7 @@ def read(arguments: Sequence[str]) -> Flags:
     Return what *arguments* say: each ``--name=value``, or ``--name`` alone for a boolean.
 
     Raises:
-        InvalidInput: one is no flag, or its value is of another kind.
+        InvalidInput: one is not a flag, or its value is of another kind.
 
     >>> read(["--rest_api_port=8501", "--model_name=half", "--enable_batching"]).model_name
     'half'

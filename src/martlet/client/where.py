@@ -46,5 +46,7 @@ def connect_async(address: str) -> AsyncClient:
 def _parts(address: str) -> tuple[str, str]:
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise InvalidInput(f"{address!r} is no address: use http://host:port or grpc://host:port")
+        raise InvalidInput(
+            f"{address!r} is not an address: use http://host:port or grpc://host:port"
+        )
     return found[1], found[2]

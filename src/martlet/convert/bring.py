@@ -1,7 +1,7 @@
 """Bringing a model online: it is audited, converted, rewritten and split, and each step is proved.
 
 Each step's result is compared with the original in its own library. The fastest result that passed
-serves; if none did, the original serves, which is no failure of the import.
+serves; if none did, the original serves, which is not a failure of the import.
 """
 
 from __future__ import annotations
@@ -109,18 +109,7 @@ class _Work:
 
     def run(self, original: Servable) -> Report:
         wanted = self._wanted
-        logged: Probe | None = None
-        catalogue: Tensors | None = None
-        if wanted.rows is not None or wanted.items is not None or wanted.user_inputs:
-            signature = original.signatures[default_signature(original)]
-            for name in wanted.user_inputs:
-                if name not in signature.inputs:
-                    known = ", ".join(signature.inputs)
-                    raise InvalidInput(f"the model has no input {name!r}; it has {known}")
-            if wanted.rows is not None:
-                logged = wanted.rows.probe(signature)
-            if wanted.items is not None:
-                catalogue = read_catalogue(wanted.items, signature, wanted.user_inputs)
+        logged, catalogue = self._real_data(original)
         if self._format == "package":
             self._say("comparing it with the original that lies in it")
             self._before = (
@@ -140,16 +129,43 @@ class _Work:
         except Exception as exc:  # whatever a model makes of made rows: it serves as it came
             log.debug("asking %s", self._path, exc_info=True)
             return self._original_serves(f"it cannot be asked: {first_line(exc)}")
-        packages: Sequence[Package] = ()
+        return self._choose(steps, self._packages(steps, strict, catalogue, aliases))
+
+    def _real_data(self, original: Servable) -> tuple[Probe | None, Tensors | None]:
+        """
+        Return the logged rows and the items that the user gave, as inputs of the model.
+
+        Raises:
+            InvalidInput: the model has no such input, or the files do not fit its inputs.
+            ModelNotFound: a file is not there.
+        """
+        wanted = self._wanted
+        if wanted.rows is None and wanted.items is None and not wanted.user_inputs:
+            return None, None
+        signature = original.signatures[default_signature(original)]
+        for name in wanted.user_inputs:
+            if name not in signature.inputs:
+                known = ", ".join(signature.inputs)
+                raise InvalidInput(f"the model has no input {name!r}; it has {known}")
+        logged = None if wanted.rows is None else wanted.rows.probe(signature)
+        if wanted.items is None:
+            return logged, None
+        return logged, read_catalogue(wanted.items, signature, wanted.user_inputs)
+
+    def _packages(
+        self, steps: Steps, strict: Judge, catalogue: Tensors | None, aliases: Sequence[str]
+    ) -> Sequence[Package]:
+        """Return the packages that passed. What a library raises on the way is noted as a step."""
         begun = time.perf_counter()
         try:
-            if strict is not judge:
-                found = paired(steps, strict, self._scratch, wanted.bounds, GAIN)
-                packages = [] if found is None else [found]
-            elif (graph := self._convert(steps)) is not None:
-                packages = Rebuilding(
-                    steps, self._scratch, wanted.user_inputs, catalogue, aliases
-                ).packages(graph)
+            if strict is not steps.judge:
+                pair = paired(steps, strict, self._scratch, self._wanted.bounds, GAIN)
+                return [] if pair is None else [pair]
+            graph = self._convert(steps)
+            if graph is None:
+                return []
+            user_inputs = self._wanted.user_inputs
+            return Rebuilding(steps, self._scratch, user_inputs, catalogue, aliases).packages(graph)
         except MissingExtra as exc:
             steps.note("convert", False, str(exc), begun)
         except InvalidInput:  # what the user named is not there
@@ -157,7 +173,7 @@ class _Work:
         except Exception as exc:  # whatever a library makes of a graph: the original serves
             log.debug("bringing %s online", self._path, exc_info=True)
             steps.note("convert", False, f"{type(exc).__name__}: {first_line(exc)}", begun)
-        return self._choose(steps, packages)
+        return []
 
     def _ask(self, original: Servable, logged: Probe | None) -> Judge:
         """Find what the model may be asked, and audit it."""

@@ -130,7 +130,7 @@ class Cross:
                 about = from_arrays(found), *start, tuple(_units(found)), mixing
                 return cls(hidden, dot, bool(linear), *about)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as exc:
-            raise UnsupportedModel(f"{path} is no cross part: {exc}") from exc
+            raise UnsupportedModel(f"{path} is not a cross part: {exc}") from exc
 
     def score(
         self,

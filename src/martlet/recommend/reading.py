@@ -46,7 +46,7 @@ def parse(text: str | bytes, where: str) -> Declaration:
         where: The file's name, for messages.
 
     Raises:
-        InvalidInput: it is no TOML, or a key is missing, unknown or of the wrong type; says
+        InvalidInput: it is not TOML, or a key is missing, unknown or of the wrong type; says
             which, in which part.
     """
     try:
@@ -149,7 +149,7 @@ def _filter(part: Part, table: _Tables, items: str) -> Filter:
         match = _RULE.fullmatch(rule)
         if match is None:
             raise InvalidInput(
-                f"{part.where}: {rule!r} is no rule; write a feature, one of >= <= > < == != "
+                f"{part.where}: {rule!r} is not a rule; write a feature, one of >= <= > < == != "
                 'and a value, as in "year >= 1990" or "genres != \'Horror\'"'
             )
         feature, operator, literal = match.groups()
@@ -174,7 +174,7 @@ def _literal(part: Part, text: str) -> Scalar:
         value = None
     if not isinstance(value, Scalar):
         raise InvalidInput(
-            f"{part.where}: {text!r} is no value; write a number, true, false or 'text'"
+            f"{part.where}: {text!r} is not a value; write a number, true, false or 'text'"
         )
     return value
 

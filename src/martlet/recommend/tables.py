@@ -28,7 +28,7 @@ class Tables:
         paths: Name to table file.
 
     Raises:
-        UnsupportedModel: a file is no table, or the tables come from different generations.
+        UnsupportedModel: a file is not a table, or the tables come from different generations.
     """
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
@@ -36,7 +36,7 @@ class Tables:
         for name, path in paths.items():
             kind = kind_of(path)
             if kind is None or kind not in _OPENERS:
-                raise UnsupportedModel(f"table {name!r}: {path} is no table file of martlet's")
+                raise UnsupportedModel(f"table {name!r}: {path} is not a table file of martlet's")
             self._opened[name] = _OPENERS[kind](path)
         self.generation = self._one_generation()
 

@@ -65,7 +65,7 @@ class Index(Protocol):
 
         Args:
             queries: float32 [q, dim], finite.
-            k: At least 1. More than there are rows is no error: the rest is -1.
+            k: At least 1. More than there are rows is not an error: the rest is -1.
             exclude: For each query the rows it must not find (seen items). -1 is ignored, so that
                 the ``rows_of`` of unknown keys can be passed as it is.
             allowed: bool [rows]: the rows that any query may find.

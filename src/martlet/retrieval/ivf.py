@@ -53,7 +53,7 @@ class Ivf:
 
     Raises:
         ModelNotFound: there is no such file.
-        UnsupportedModel: it is no index, is damaged, or was built over another table.
+        UnsupportedModel: it is not an index, is damaged, or was built over another table.
         MissingExtra: faiss is not installed.
 
     Source:
@@ -249,7 +249,7 @@ def _notes(path: Path) -> dict[str, Any]:
             file.seek(max(0, end - _FOOTER.size))
             footer = file.read(_FOOTER.size)
             if len(footer) < _FOOTER.size or not footer.endswith(_MAGIC):
-                raise UnsupportedModel(f"{path} is no index, or is cut short")
+                raise UnsupportedModel(f"{path} is not an index, or is cut short")
             length, size, digest, _ = _FOOTER.unpack(footer)
             if size != end or length > end - _FOOTER.size:
                 raise UnsupportedModel(f"the index {path} is cut short or damaged")

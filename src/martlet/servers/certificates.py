@@ -35,7 +35,7 @@ def check(tls: Tls) -> None:
             context.load_cert_chain(cert, key, password=lambda: "")
         except (ssl.SSLError, ValueError) as exc:
             raise InvalidInput(
-                f"server_key is no PEM key that belongs to server_cert: {exc}"
+                f"server_key is not a PEM key that belongs to server_cert: {exc}"
             ) from None
 
 

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         headers = self._headers
-        # The parser has refused a length that is no number, and two that differ.
+        # The parser has refused a length that is not a number, and two that differ.
         length = int(headers.get(b"content-length", 0))
         most = self._limits.header_bytes
         if self._head_bytes > most and self._head_size() > most:

@@ -221,7 +221,7 @@ def _key(served: Served, text: str) -> int | str:
     if served.table.text_keys:
         return text
     if not re.fullmatch(r"-?[0-9]{1,19}", text):
-        raise InvalidInput(f"key {text!r} is no whole number, as the keys of {served} are")
+        raise InvalidInput(f"key {text!r} is not a whole number, as the keys of {served} are")
     return int(text)
 
 

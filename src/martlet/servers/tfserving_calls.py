@@ -126,7 +126,7 @@ def regress(variant: Variant[Servable], name: str, examples: Tensor) -> Tensor:
     Return the value of each of *examples*, serialized tf.Examples [n]: float32 [n].
 
     Raises:
-        InvalidInput: the signature is no regression, or an Example does not fit it.
+        InvalidInput: the signature is not a regression, or an Example does not fit it.
         ServableFailed: the model's own code raised.
     """
     outputs = _ask(variant, name, examples, inference.check_regress)

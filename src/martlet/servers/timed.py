@@ -126,7 +126,38 @@ class Timed:
         found = form(variant)
         if found is None:
             return
-        write, model, version = found.write, ref.name, variant.version
+        finish = self._finisher(target, api, ref.name, variant.version, pace, forget, found.write)
+        note = partial(self._sink.answered, "REST", api, ref.name, variant.version, None)
+        shortcuts.add(
+            target,
+            Short(
+                engine.force,
+                number,
+                variant,
+                note,
+                SLOW_NS,
+                finish,
+                found.signature_name,
+                found.decode,
+                (b"content-encoding", *found.apart),
+                found.length_field,
+                found.replies,
+                found.fields,
+            ),
+        )
+
+    def _finisher(
+        self,
+        target: str,
+        api: str,
+        model: str,
+        version: int,
+        pace: Pace,
+        forget: Callable[[], None],
+        write: Callable[[Tensors, Reading], Response],
+    ) -> Callable[[Tensors | Exception, Reading, int, int, int, bytes, bool], bytes]:
+        """Return the ``finish`` of *target*'s shortcut: see ``Short``."""
+        shortcuts = self._shortcuts
 
         def finish(
             outcome: Tensors | Exception,
@@ -159,24 +190,7 @@ class Timed:
                 del outcome  # an error holds this frame, by its traceback
             return written(response, "POST", target, request_id, keep_alive=keep_alive)
 
-        note = partial(self._sink.answered, "REST", api, model, version, None)
-        shortcuts.add(
-            target,
-            Short(
-                engine.force,
-                number,
-                variant,
-                note,
-                SLOW_NS,
-                finish,
-                found.signature_name,
-                found.decode,
-                (b"content-encoding", *found.apart),
-                found.length_field,
-                found.replies,
-                found.fields,
-            ),
-        )
+        return finish
 
     async def _later(
         self, call: Call, api: str, ref: ModelRef, pace: Pace, request: Request

@@ -22,7 +22,7 @@ def timeout_of(headers: Mapping[bytes, bytes]) -> float | None:
     Source:
         ``Grpc-Timeout``: gRPC over HTTP/2, Requests, and grpc-gateway for HTTP/1.1 (``100m`` is
         100 ms). ``X-Envoy-Expected-Rq-Timeout-Ms``: what Envoy and Istio tell whom they forward
-        to; 0 is no limit. ``X-Request-Timeout``: seconds, maybe with a fraction.
+        to; 0 means no limit. ``X-Request-Timeout``: seconds, maybe with a fraction.
 
     >>> timeout_of({b"grpc-timeout": b"250m"}), timeout_of({b"x-request-timeout": b"1.5"})
     (0.25, 1.5)

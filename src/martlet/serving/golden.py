@@ -165,7 +165,7 @@ def _value_faults(name: str, found: Tensor, wanted: Any, golden: Golden) -> Iter
         if found.dtype.kind == "f":
             expected = expected.astype(np.float64)
     except (ValueError, TypeError) as exc:
-        yield f"what is expected of output {name!r} is no tensor of {found.dtype}: {exc}"
+        yield f"what is expected of output {name!r} is not a tensor of {found.dtype}: {exc}"
         return
     if expected.shape != found.shape:
         yield (

@@ -118,7 +118,7 @@ def read_settings(path: Path, default: ModelSettings = DEFAULT) -> dict[str, Mod
     Return the settings of each model that a file names, over *default*: a table each, ``[ctr]``.
 
     Raises:
-        InvalidInput: it is no TOML, or a key or value is none of ours; says where.
+        InvalidInput: it is not TOML, or a key or value is none of ours; says where.
     """
     return {
         name: settings_of(table, f"{path} [{name}]", default)

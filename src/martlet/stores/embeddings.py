@@ -51,7 +51,7 @@ class Embeddings(Keyed):
         path: As ``write_embeddings`` wrote it.
 
     Raises:
-        ModelNotFound, UnsupportedModel: there is no such file, or it is no embedding table, or
+        ModelNotFound, UnsupportedModel: there is no such file, or it is not an embedding table, or
             the live rows beside it are those of another.
     """
 

@@ -61,7 +61,7 @@ class Features(Keyed):
         path: As ``write_features`` wrote it.
 
     Raises:
-        ModelNotFound, UnsupportedModel: there is no such file, or it is no feature table.
+        ModelNotFound, UnsupportedModel: there is no such file, or it is not a feature table.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,7 +158,7 @@ def write_features(
         specs.append([name, column.dtype.value, column.width, column.default])
         sections = {**sections, **packed}
     if given:
-        raise InvalidInput(f"a default is given for {next(iter(given))!r}, which is no column")
+        raise InvalidInput(f"a default is given for {next(iter(given))!r}, which is not a column")
     write_table(path, KIND, sections, generation=generation, meta={**meta, "columns": specs})
 
 

@@ -30,7 +30,7 @@ def follow(
     """
     Apply the lines of *stream* until it ends, and return what became of them.
 
-    A line that is no update, or does not fit the table, is counted and passed over. How far the
+    A line that is not an update, or does not fit the table, is counted and passed over. How far the
     stream was applied is noted with the rows, so that who follows next goes on from there; lines
     may be applied again after a crash, which changes nothing.
 

@@ -15,7 +15,7 @@ from martlet.stores.strings import Strings, objects, pack
 from martlet.stores.tablefile import Array, Sections, TableFile, check_unique
 
 Rows = NDArray[np.int64]
-"""Row numbers; -1 is no row."""
+"""Row numbers; -1 is not a row."""
 
 # Integers that lie close together are looked up directly in a table of their whole span: 2 us
 # for 200 keys, where hashing costs 35 (numpy) or 3 (compiled). See docs/decisions/0031.

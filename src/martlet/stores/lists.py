@@ -37,7 +37,7 @@ class Lists(Keyed):
         path: As ``write_lists`` wrote it.
 
     Raises:
-        ModelNotFound, UnsupportedModel: there is no such file, or it is no table of lists.
+        ModelNotFound, UnsupportedModel: there is no such file, or it is not a table of lists.
     """
 
     def __init__(self, path: Path) -> None:

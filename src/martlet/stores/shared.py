@@ -201,7 +201,7 @@ def _client(url: str) -> Any:
             url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
         )
     except ValueError as exc:
-        raise InvalidInput(f"{url!r} is no address of Redis: {exc}") from None
+        raise InvalidInput(f"{url!r} is not an address of Redis: {exc}") from None
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Layout(NamedTuple):
     pointers: int
     """Offset of uint32[rows]: the number of each row's record, 0 for none."""
     records: int
-    """Offset of the records. Number 0 is no record."""
+    """Offset of the records. Number 0 is not a record."""
     capacity: int
     """Of records that there is room for, number 0 included."""
     stride: int

@@ -43,7 +43,9 @@ def read_columns(source: Path) -> Columns:
     read = _READERS.get(source.suffix)
     if read is None:
         known = ", ".join(_READERS)
-        raise InvalidInput(f"{source.name} is no table that can be read; the suffixes are {known}")
+        raise InvalidInput(
+            f"{source.name} is not a table that can be read; the suffixes are {known}"
+        )
     if not source.is_file():
         raise ModelNotFound(f"there is no file at {source}")
     try:
@@ -92,7 +94,7 @@ def read_embeddings(source: Path, key: str = "") -> tuple[Array, Array]:
         for name, column in rest.items():
             if column.ndim != 1 or column.dtype.kind not in "iuf" or np.isnan(column).any():
                 raise InvalidInput(
-                    f"column {name!r} of {source.name} is no dimension of a vector: every cell "
+                    f"column {name!r} of {source.name} is not a dimension of a vector: every cell "
                     "must be a number"
                 )
         vectors = np.stack(list(rest.values()), axis=1)
@@ -206,7 +208,7 @@ def _stacked(keys: Array, column: Array) -> Array:
     try:
         return np.array([np.asarray(v, np.float32) for v in column])
     except (TypeError, ValueError) as exc:
-        raise InvalidInput(f"a vector holds what is no number: {exc}") from None
+        raise InvalidInput(f"a vector holds what is not a number: {exc}") from None
 
 
 def _csv(source: Path) -> Columns:

@@ -53,7 +53,7 @@ class TableFile:
 
     Raises:
         ModelNotFound: there is no such file.
-        UnsupportedModel: it is no table, is cut short, has a damaged header, is of another kind,
+        UnsupportedModel: it is not a table, is cut short, has a damaged header, is of another kind,
             or a newer martlet wrote it. Only the header is read: ``verify`` reads the rest.
     """
 
@@ -64,7 +64,7 @@ class TableFile:
                 about = os.fstat(file.fileno())
                 size = about.st_size
                 if size < _PREAMBLE.size:
-                    raise UnsupportedModel(f"{path} is no table file: it holds {size} bytes")
+                    raise UnsupportedModel(f"{path} is not a table file: it holds {size} bytes")
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
             raise ModelNotFound(f"there is no table file at {path}") from None
@@ -204,7 +204,7 @@ def check_unique(keys: list[Any]) -> None:
 def _header(path: Path, mapping: mmap.mmap) -> dict[str, Any]:
     magic, version, length, size, digest = _PREAMBLE.unpack_from(mapping)
     if magic != MAGIC:
-        raise UnsupportedModel(f"{path} is no table file: it does not begin with {MAGIC!r}")
+        raise UnsupportedModel(f"{path} is not a table file: it does not begin with {MAGIC!r}")
     if version > VERSION:
         raise UnsupportedModel(
             f"{path} is table format {version} and this martlet reads {VERSION}: upgrade it"

@@ -154,7 +154,7 @@ def change(table: Embeddings, key: int | str, components: Mapping[str, Any]) -> 
     Return the update that changes some components of *key*'s vector: ``{"3": 0.25}``.
 
     Raises:
-        InvalidInput: there is no such component, or a value is no number.
+        InvalidInput: there is no such component, or a value is not a number.
         ModelNotFound: the table does not know the key.
     """
     found = table.get_many(_keys(table, [key]))
@@ -223,7 +223,9 @@ def _stacked(table: Embeddings, updates: Sequence[Update]) -> NDArray[np.float32
         try:
             array = np.asarray(vector)
         except (ValueError, OverflowError):
-            raise InvalidInput(f"the vector of key {update.key!r} is no list of numbers") from None
+            raise InvalidInput(
+                f"the vector of key {update.key!r} is not a list of numbers"
+            ) from None
         if array.dtype.kind not in "iuf" or array.shape != (table.dim,):
             raise InvalidInput(
                 f"the vector of key {update.key!r} is {array.dtype} {list(array.shape)}; "

@@ -41,7 +41,7 @@ def parse(body: bytes) -> Document:
     Return the JSON object of *body*.
 
     Raises:
-        InvalidInput: it is no JSON, or no object.
+        InvalidInput: it is not JSON, or no object.
     """
     try:
         document = orjson.loads(body)
@@ -127,7 +127,7 @@ def recommender_name(document: Document) -> str:
     Return the recommender that a ``:rank`` body names.
 
     Raises:
-        InvalidInput: the name is no text.
+        InvalidInput: the name is not text.
     """
     name = document["recommender"]
     if not isinstance(name, str):
@@ -357,7 +357,7 @@ def scores_begin(model: str, version: int) -> bytes:
 
 
 def _plain(values: NDArray[Any]) -> list[Any]:
-    """Return *values* as JSON has them: a float that is no number is null."""
+    """Return *values* as JSON has them: a float that is not a number is null."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         holed = values.astype(object)
         holed[~np.isfinite(values)] = None

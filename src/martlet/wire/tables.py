@@ -52,7 +52,7 @@ def read_arrays(body: bytes, most_bytes: int) -> tuple[NDArray[Any], ...]:
                 raise InvalidInput("the npz holds no 'keys'")
             return tuple(_array(file.read(f"{name}.npy"), 0, repr(name))[0] for name in names)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as exc:
-        raise InvalidInput(f"the body is no npz: {exc}") from None
+        raise InvalidInput(f"the body is not an npz: {exc}") from None
 
 
 def write_arrays(*arrays: NDArray[Any]) -> bytes:
@@ -78,9 +78,9 @@ def _array(body: bytes, start: int, what: str) -> tuple[NDArray[Any], int]:
             raise ValueError(f"version {version} of the format is not read")
         shape, fortran, dtype = read(stream)
         if dtype.hasobject or dtype.kind not in "iufUS" or (fortran and len(shape) > 1):
-            raise ValueError(f"{dtype} is no plain array of rows")
+            raise ValueError(f"{dtype} is not a plain array of rows")
         count, at = int(np.prod(shape, dtype=object)), stream.tell()
         found = np.frombuffer(body, dtype, count, at).reshape(shape)
     except (ValueError, SyntaxError, TypeError, OverflowError, EOFError) as exc:
-        raise InvalidInput(f"{what} is no array as numpy.save writes it: {exc}") from None
+        raise InvalidInput(f"{what} is not an array as numpy.save writes it: {exc}") from None
     return found, at + found.nbytes

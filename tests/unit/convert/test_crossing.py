@@ -212,7 +212,7 @@ class TestItsFile:
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no zip at all"])
     def test_damaged_is_refused(self, content, tmp_path):
         (tmp_path / "c.npz").write_bytes(content)
-        with pytest.raises(UnsupportedModel, match="no cross part"):
+        with pytest.raises(UnsupportedModel, match="is not a cross part"):
             Cross.load(tmp_path / "c.npz")
 
     def test_cut_off_anywhere_is_refused(self, tmp_path):

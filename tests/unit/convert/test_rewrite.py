@@ -133,7 +133,7 @@ class TestOneIdARow:
 
 
 class TestAGatherOfSeveralInputs:
-    """What is no lookup of one input keeps the original's refusals all the same."""
+    """What is not a lookup of one input keeps the original's refusals all the same."""
 
     def model(self):
         build = Build(one=(INT64, ["n", 1]), other=(INT64, ["n", 1]))

@@ -229,7 +229,7 @@ class TestWithinACrossPart:
         arrays = dict(np.load(tmp_path / "c.npz"))
         del arrays["attention0_weights1"]
         np.savez(tmp_path / "c.npz", **arrays)
-        with pytest.raises(UnsupportedModel, match="no cross part"):
+        with pytest.raises(UnsupportedModel, match="is not a cross part"):
             Cross.load(tmp_path / "c.npz")
 
     def test_a_history_that_is_missing(self, kernel):

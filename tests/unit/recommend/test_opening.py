@@ -31,7 +31,7 @@ UNOPENED = {
         'lists = "words"\ncount = 2',
         "the keys of items are text in 'words' and whole numbers in ",
     ),
-    "a reply that is no column": ('["year", ', '["title", ', "'films' has no column 'title'"),
+    "a reply that is not a column": ('["year", ', '["title", ', "'films' has no column 'title'"),
     "a rule on no column": (
         SEEN_FILTER,
         '[[filters]]\nkeep = "length > 3"\n',

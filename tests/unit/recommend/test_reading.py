@@ -160,16 +160,16 @@ weight = 0.25
 BAD = {
     "no TOML": ("[recommender", "x.toml is not TOML: "),
     "no candidates": ("[tables]\n", "x.toml has no [[candidates]]: say where items come from"),
-    "a head that is no table": ("recommender = 5", "[recommender] is int 5; a table of keys is"),
+    "a head that is not a table": ("recommender = 5", "[recommender] is int 5; a table of keys is"),
     "an unknown part": (small(more="[rankings]"), "x.toml does not take 'rankings'; it takes: "),
     "an unknown key": (small(head="sizes = 3"), "[recommender] does not take 'sizes'; it takes: "),
     "a size of the wrong type": (small(head='size = "x"'), "'size' is 'x'; a whole number of 1"),
     "a size that is a truth value": (small(head="size = true"), "'size' is True; a whole number"),
     "a size of none": (small(head="size = 0"), "'size' is 0; a whole number of 1 or more"),
     "a size beyond the largest": (small(head="size = 101"), "'size' is 101 and 'max_size' 100"),
-    "a unit that is no text": (small(head="unit = 5"), "'unit' is 5; text is wanted"),
+    "a unit that is not text": (small(head="unit = 5"), "'unit' is 5; text is wanted"),
     "another cold": (small(head='cold = "hot"'), "'cold' is 'hot'; 'popular' or 'refuse' is"),
-    "a reply that is no list": (small(head='reply = "t"'), "'reply' is 't'; a list of text is"),
+    "a reply that is not a list": (small(head='reply = "t"'), "'reply' is 't'; a list of text is"),
     "a reply without items": (small(head='reply = ["t"]'), "need 'items' in [recommender]"),
     "a reply of its own word": (
         small(head='items = "films"\nreply = ["score"]'),
@@ -179,7 +179,7 @@ BAD = {
         small(head='items = "movies"'),
         "[recommender] names the table 'movies'; [tables] has: films, people, lists",
     ),
-    "a table that is no text": (small(tables="x = 5"), "[tables]: 'x' is 5; text is wanted"),
+    "a table that is not text": (small(tables="x = 5"), "[tables]: 'x' is 5; text is wanted"),
     "one bracket": ('[candidates]\nfrom = "stored"', "write [[candidates]], with two brackets"),
     "a source of no kind": ("[[candidates]]", "[[candidates]] number 1 lacks 'from': neighbours"),
     "a source of another kind": (
@@ -210,15 +210,15 @@ BAD = {
     ),
     "a rule that is none": (
         small(head='items = "films"', more='[[filters]]\nkeep = "year"'),
-        "'year' is no rule; write a feature, one of >= <= > < == != and a value",
+        "'year' is not a rule; write a feature, one of >= <= > < == != and a value",
     ),
     "a rule with a bare word": (
         small(head='items = "films"', more='[[filters]]\nkeep = "genres == War"'),
-        "'War' is no value; write a number, true, false or 'text'",
+        "'War' is not a value; write a number, true, false or 'text'",
     ),
     "a rule with a date": (
         small(head='items = "films"', more='[[filters]]\nkeep = "day > 2020-01-01"'),
-        "'2020-01-01' is no value",
+        "'2020-01-01' is not a value",
     ),
     "a step of no kind": (small(more="[[ranking]]"), "lacks 'model' (a registered one) or 'dot'"),
     "a model that cannot be one": (

@@ -21,7 +21,7 @@ from martlet.servers.timeouts import timeout_of
         ({b"grpc-timeout": b"500000u"}, 0.5),
         ({b"grpc-timeout": b"1000000n"}, 0.001),
         ({b"x-envoy-expected-rq-timeout-ms": b"15000"}, 15.0),
-        # Envoy's 0 is no limit.
+        # Envoy's 0 means no limit.
         ({b"x-envoy-expected-rq-timeout-ms": b"0"}, None),
         ({b"x-envoy-expected-rq-timeout-ms": b"100", b"grpc-timeout": b"1S"}, 0.1),
     ],

@@ -104,7 +104,7 @@ class TestRefusals:
             ({"a": ["x", 1]}, {}, "column 'a' mixes int, str"),
             ({"a": [True, 1.5, None]}, {}, "mixes bool, float"),
             ({"a": [[1], [1, 2]]}, {}, "different lengths"),
-            ({"a": [1, 2]}, {"b": 1}, "'b', which is no column"),
+            ({"a": [1, 2]}, {"b": 1}, "'b', which is not a column"),
             ({"a": [1, 2]}, {"a": "x"}, "int64, so its default cannot be 'x'"),
             ({"a": [1, 2]}, {"a": 0.5}, "int64, so its default cannot be 0.5"),
             ({"a": ["x", "y"]}, {"a": 1}, "string, so its default cannot be 1"),

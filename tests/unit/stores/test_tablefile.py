@@ -57,7 +57,7 @@ class TestDamage:
             Lists(table)
         other = tmp_path / "notes.txt"
         other.write_text("x" * 1000)
-        with pytest.raises(UnsupportedModel, match="no table file"):
+        with pytest.raises(UnsupportedModel, match="is not a table file"):
             Features(other)
         with pytest.raises(ModelNotFound):
             Embeddings(tmp_path / "none")

@@ -189,7 +189,7 @@ def _number(value: object) -> float | int:
         try:
             return float(text)
         except ValueError:
-            raise InvalidInput(f"{text!r} is no number") from None
+            raise InvalidInput(f"{text!r} is not a number") from None
 
 
 def _objects(values: Sequence[object]) -> Tensor:

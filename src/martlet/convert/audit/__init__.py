@@ -138,8 +138,8 @@ class Audit:
         for output in self.outputs:
             if output.probability is False:
                 found.append(
-                    f"output {output.name!r} is no probability: it goes from {output.low:.6g} to "
-                    f"{output.high:.6g}"
+                    f"output {output.name!r} is not a probability: it goes from {output.low:.6g} "
+                    f"to {output.high:.6g}"
                 )
             if not output.finite:
                 found.append(f"output {output.name!r} can be NaN or infinite")

@@ -132,7 +132,7 @@ class Rounding:
         self._name = signature_name
 
     def allows(self, probe: Probe, output: str, expected: Tensor) -> Floats:
-        """Return, for each number of *output*, the absolute difference that is no fault."""
+        """Return, for each number of *output*, the absolute difference that is not a fault."""
         most = np.zeros(expected.shape)
         floats = any(value.dtype.kind == "f" for value in probe.inputs.values())
         random = np.random.default_rng(0)

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 _NOISE = 1e-6
 """Scores nearer than this (absolute, and relative) count as the same score: a tie that rounding
-broke is no change of order."""
+broke is not a change of order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def _form(region: Region, tensor: str, ids: Ids, scale: float, seed: int) -> Loo
     for bag in BAGS:
         if np.allclose(held[:, 0], bags[bag], _BAG_TOLERANCE, _BAG_TOLERANCE):
             return replace(table, bag=bag)
-    return "its rows are combined in a way that is no sum, mean or maximum"
+    return "its rows are combined in a way that is not a sum, mean or maximum"
 
 
 def _put(graph: Graph, region: Region, lookup: Lookup, seed: int) -> Lookup | str:

@@ -60,7 +60,7 @@ class Treatment:
         """
         Return how *tensor*, whose vectors are *scale* times the table's, treats ids.
 
-        Text where it is no lookup in the table: why.
+        Where it is not a lookup in the table, return a text that says why.
         """
         if self._region.is_text:
             return self._by_vocabulary(self._seen(self._sample, tensor, scale))

@@ -52,7 +52,7 @@ class Method:
         try:
             found = cls(kind, float(share or 0))
         except ValueError:
-            raise InvalidInput(f"{text!r}: {share!r} is no share between 0 and 1") from None
+            raise InvalidInput(f"{text!r}: {share!r} is not a share between 0 and 1") from None
         if colon and not 0 < found.share < 1:
             raise InvalidInput(f"{text!r}: a share is between 0 and 1")
         return found

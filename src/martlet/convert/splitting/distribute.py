@@ -225,7 +225,7 @@ class Distribution:
     # -- reading forms ---------------------------------------------------------------------
 
     def terms(self, name: str) -> list[tuple[float, str]]:
-        """Return what is added to give *name*; itself alone where it is no sum."""
+        """Return what is added to give *name*; itself alone where it is not a sum."""
         form = self._forms.get(name)
         return list(form.terms) if isinstance(form, Summed) else [(1.0, name)]
 

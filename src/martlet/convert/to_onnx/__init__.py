@@ -158,6 +158,6 @@ def _watched(child: subprocess.Popen[bytes], bounds: Bounds) -> str:
 def _resident(pid: int) -> int:
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):  # it has just ended, or this is no Linux
+    except (OSError, ValueError, IndexError):  # it has just ended, or this is not Linux
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

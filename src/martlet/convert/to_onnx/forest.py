@@ -184,7 +184,7 @@ class _Trees:
         start, base, size = self._forest.sets[number].tolist()
         words = self._forest.words[start : start + size]
         bits = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")
-        # One more, which is 0: for what is no code of the set's range.
+        # One more, which is 0: for what is not a code of the set's range.
         table = np.append(bits.astype(np.float64), 0.0)
         code = column - float(base * 64)
         inside = (code >= 0.0) & (code < float(len(bits))) & code.equals(graph.call("Floor", code))

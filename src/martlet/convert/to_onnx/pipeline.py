@@ -54,7 +54,7 @@ def from_pipeline(task: Task) -> ModelProto:
     """
     plan = formats.load(task.path, formats.LoadOptions(trusted=task.trusted))
     if not isinstance(plan, Plan):
-        raise UnsupportedModel("it is no pipeline of stages")
+        raise UnsupportedModel("it is not a pipeline of stages")
     return _Writing(task).model(plan.steps(task.name))
 
 

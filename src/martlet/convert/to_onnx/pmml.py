@@ -35,7 +35,7 @@ def from_pmml(task: Task) -> ModelProto:
     """
     servable = formats.load(task.path, formats.LoadOptions())
     if not isinstance(servable, PmmlServable):
-        raise UnsupportedModel("it is no PMML file")
+        raise UnsupportedModel("it is not a PMML file")
     return Writing(servable, task).model()
 
 

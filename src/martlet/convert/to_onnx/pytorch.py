@@ -51,7 +51,7 @@ def from_torchscript(task: Task) -> ModelProto:
             dynamo=False,
         )
         model = onnx.load(file_name)
-    # What the module never uses is no input of the graph.
+    # What the module never uses is not an input of the graph.
     kept = {each.name for each in model.graph.input}
     inputs = {name: ours for name, ours in zip(names, own[0], strict=True) if ours in kept}
     return fitted(model, task.signature, inputs, dict(zip(outputs, own[1], strict=True)))

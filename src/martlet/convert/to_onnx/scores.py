@@ -22,7 +22,7 @@ def scored(graph: Graph, score: Any, x: Value) -> Value:
     Return what *score* makes of the vectors *x*: [rows], or [rows, classes].
 
     Raises:
-        UnsupportedModel: it is no formula that ONNX can write.
+        UnsupportedModel: it is not a formula that ONNX can write.
     """
     match score:
         case models.Linear(weights, intercept, sparse):

@@ -171,7 +171,7 @@ class SetRows:
             found = self.table.live_rows
             rows = None
             if len(found):
-                # Of row -1, which is no row, the last place speaks.
+                # Of row -1, which is not a row, the last place speaks.
                 rows = np.zeros(int(found.max()) + 2, bool)
                 rows[found] = True
             self._rows = rows

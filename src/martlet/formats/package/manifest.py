@@ -102,7 +102,7 @@ class Manifest:
         main: What runs for every request.
         user: What runs once for all rows that share the user's inputs; its outputs feed *main*.
         items: What was computed before; feeds *main*.
-        cross: Whether *main* is no graph, but the arrays of a `Cross` over both sides' shares.
+        cross: Whether *main* is not a graph, but the arrays of a `Cross` over both sides' shares.
         known: The ids that are looked up within the graphs.
         aliases: Other names of the same signature.
         beside: From how many rows on the graph answers, where the original is opened beside it and
@@ -193,7 +193,7 @@ class Manifest:
                 )
             found = cls._from_json(told)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise UnsupportedModel(f"{path} is no package's manifest: {exc!r}") from exc
+            raise UnsupportedModel(f"{path} is not a package's manifest: {exc!r}") from exc
         for name in found.files:
             _check_inside(folder, name)
         return found

@@ -75,7 +75,7 @@ class UserShare:
     @classmethod
     def of(cls, part: OpenPart, specs: Mapping[str, Spec]) -> UserShare | None:
         """
-        Return the share that *part* computes, found by running it; None: it is no matrix.
+        Return the share that *part* computes, found by running it; None: it is not a matrix.
 
         The matrix' rows are what the graph gives for one number at a time, so large that the bias
         is rounded away. It is then checked on numbers of every size and sign; and the certificate's

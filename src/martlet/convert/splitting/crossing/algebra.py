@@ -21,7 +21,7 @@ _NO_MATRIX = "a product is of other shapes than rows and a matrix"
 
 class Algebra:
     """
-    The operators. Each raises UnsupportedModel where its result is no form.
+    The operators. Each raises UnsupportedModel where its result is not a form.
 
     Args:
         sides: The user's graph and the items'.
@@ -85,7 +85,7 @@ class Algebra:
     def inverse(self, form: Form) -> Form:
         """Return 1 over *form*, one tensor of the user's."""
         if not form.is_of_user or len(form.pairs) != 1 or np.any(form.constant):
-            raise UnsupportedModel("it is divided by what is no tensor of the user's")
+            raise UnsupportedModel("it is divided by what is not a tensor of the user's")
         name = form.pairs[0].user
         assert name is not None, "a pair of the user's has a tensor"
         inverse = self._user.add("Reciprocal", [name], self._user.width(name))
@@ -206,7 +206,7 @@ class Algebra:
         """Return what batch normalisation gives for a form and its four constants."""
         values = [np.asarray(each.constant, float) for each in forms[1:] if each.is_constant]
         if len(values) != 4:
-            raise UnsupportedModel("it normalises by what is no constant")
+            raise UnsupportedModel("it normalises by what is not a constant")
         gain, shift, mean, variance = values
         gain = gain / np.sqrt(variance + epsilon)
         offset = Form(forms[0].width, constant=shift - mean * gain)
@@ -259,7 +259,7 @@ class Algebra:
     def chosen(self, condition: Form, then: Form, other: Form) -> Form:
         """Return *then* where *condition*, of the user's, is 1, and *other* where it is 0."""
         if not condition.is_of_user or condition.width != 1 or len(condition.pairs) != 1:
-            raise UnsupportedModel("it chooses by what is no mask of the user's")
+            raise UnsupportedModel("it chooses by what is not a mask of the user's")
         name = condition.pairs[0].user
         assert name is not None, "a mask is a tensor of the user's"
         opposite = replace(condition, pairs=(Pair(self._user.opposite(name)),))

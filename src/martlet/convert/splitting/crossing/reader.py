@@ -164,7 +164,7 @@ class Reader:
 
     def _constant(self, name: str) -> Array:
         if name not in self._main.constants:
-            raise UnsupportedModel("it computes with what is no constant")
+            raise UnsupportedModel("it computes with what is not a constant")
         return self._main.array(name)
 
     def _broadcast(self, array: Array, axes: str, beside: Sequence[Laid]) -> tuple[Form, str]:

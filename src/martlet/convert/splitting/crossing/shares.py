@@ -64,7 +64,7 @@ def crossing_of(form: Form, output: str, algebra: Algebra, found: Split) -> Cros
         found: What is crossed.
 
     Raises:
-        UnsupportedModel: it is no cross part.
+        UnsupportedModel: it is not a cross part.
     """
     if form.positions:
         raise UnsupportedModel("it gives a number for each item of a history")
@@ -91,7 +91,7 @@ def crossing_of(form: Form, output: str, algebra: Algebra, found: Split) -> Cros
     width = 0 if inner is None else inner.hidden.width
     cross = Cross(width, shares.dot, shares.linear, layers, *first, attention, shares.mixing(width))
     user, item = (side.graph for side in algebra.sides)
-    assert found.item is not None, "a graph without an items' part is no crossing"
+    assert found.item is not None, "a graph without an items' part is not a crossing"
     histories = [HISTORY.format(at) for at in range(len(attention))]
     users = user.cut(user.inputs, [SHARES[USER], *histories])
     items = item.cut(item.inputs, [SHARES[ITEM]])

@@ -66,7 +66,7 @@ def weighed(form: Form) -> tuple[Unit, Form]:
 def _demand(hidden: Form) -> None:
     pairs = [*hidden.pairs, *(each.pair for each in hidden.dots)]
     if hidden.chain is not None or any(each.unit is not None for each in pairs):
-        raise UnsupportedModel("what weighs a history is no sum of products of both sides")
+        raise UnsupportedModel("what weighs a history is not a sum of products of both sides")
 
 
 def masked(unit: Unit, form: Form, user: SideGraph) -> Unit:
