@@ -7,7 +7,7 @@
  * accepted here that it would refuse, nor read otherwise.
  */
 #define BLOCK_NAME "martlet.native._infer.Block"
-#include "inputs.h"
+#include "columns.h"
 
 #define MOST_ELEMENTS 0x7fffffff
 #define LONGEST_ID 128 /* of one that is read here */
@@ -334,9 +334,11 @@ static PyObject *plan_decode(PyObject *self, PyObject *args)
 static void plan_dealloc(PyObject *self)
 {
     Plan *plan = (Plan *)self;
+    PyTypeObject *type = Py_TYPE(self);
     free_inputs(&plan->inputs);
     Py_XDECREF(plan->kept);
-    free_object(self);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
 }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -345,7 +347,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     (void)kwargs;
     if (!PyArg_ParseTuple(args, "O!S", &PyTuple_Type, &inputs, &output))
         return NULL;
-    Plan *plan = new_object(type);
+    Plan *plan = (Plan *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!plan)
         return NULL;
     plan->kept = Py_NewRef(args);
@@ -374,6 +376,12 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__infer(void)
 {
+    PyObject *m = PyModule_Create(&module);
+    PyTypeObject *plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     block_type = (PyTypeObject *)PyType_FromSpec(&block_spec);
-    return block_type ? module_with(&module, &plan_spec) : NULL;
+    if (!m || !plan_type || !block_type || PyModule_AddType(m, plan_type) < 0) {
+        Py_XDECREF(m);
+        return NULL;
+    }
+    return m;
 }
