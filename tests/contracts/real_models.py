@@ -87,6 +87,9 @@ def _number(value: Any) -> Any:
 def given_inputs(real: Real, signature: Signature) -> dict[str, np.ndarray]:
     """The entry's inputs, under the names and dtypes of the signature."""
     told = json.loads((real.folder / "open.inputs.json").read_text())
+    if isinstance(told, list):  # rows of Spark and MLeap, with columns that the model does not take
+        columns = {name: [row[name] for row in told] for name in signature.inputs}
+        return {n: _column(columns[n], s.dtype) for n, s in signature.inputs.items()}
     if "data" in told or "rows" in told:  # a table by rows
         rows = told.get("data") or told["rows"]
         names = told.get("columns") or told["feature_names"]
