@@ -144,7 +144,7 @@ def test_it_steps_down_in_time_when_its_model_misbehaves(
     assert max(took) < limit_s + 1.2 + stalls.slack_s
     if how != CRASH:
         # A step that is late again and again is not waited for twelve times.
-        assert "is passed over for a while" in log.read_text()
+        assert "is skipped for a while" in log.read_text()
     assert longest < 0.5 + stalls.slack_s
 
 
