@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,13 @@ class CatBoostServable:
         texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()
         vectors = self._model.get_embedding_feature_indices()
         sizes = dict(zip(vectors, dimensions(content) if vectors else (), strict=True))
-        names = [name or str(i) for i, name in enumerate(self._model.feature_names_)]
+        # CatBoost calls a feature without a name by its number, which may be another's name.
+        told = self._model.feature_names_
+        often = Counter(told)
+        names = [
+            f"feature {i}" if name == str(i) and often[name] > 1 else name or str(i)
+            for i, name in enumerate(told)
+        ]
         named = not all(re.fullmatch(r"\d+", name) for name in names)
         self._rows = Rows(
             names,
@@ -270,7 +277,7 @@ class CatBoostServable:
 
     def close(self) -> None:
         """Free the trees."""
-        del self._model, self._sum  # what is freed cannot be asked
+        del self._model, self._sum, self._ctrs  # what is freed cannot be asked
 
 
 def _head(path: Path) -> bytes:

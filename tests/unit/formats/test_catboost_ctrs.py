@@ -149,6 +149,34 @@ def test_compiled_and_pure_make_the_same_numbers(trained, monkeypatch):
                 assert pure.rows(rows) is None
 
 
+@pytest.mark.parametrize("merge", ["LeaveMostDiversifiedTable", "IntersectingCountersAverage"])
+def test_models_summed_of_other_rows(merge: str, tmp_path: Path):
+    parts = []
+    for rows in (slice(0, 100), slice(100, ROWS), slice(0, ROWS, 2)):
+        part = catboost.CatBoost({"iterations": 5, "depth": 4, "allow_writing_files": False})
+        pool = catboost.Pool(TABLE[rows], SCORE[rows], CATEGORIES)
+        parts.append(part.fit(pool, verbose=False))
+    summed = catboost.sum_models(parts, weights=[0.2, 0.3, 0.5], ctr_merge_policy=merge)
+    summed.save_model(str(tmp_path / "m.cbm"))
+    rows = odd_rows(100)
+    with martlet.load(tmp_path / "m.cbm") as served:
+        assert (served._servable._sum is None) == (find("ctrs") is None)
+        found = served.predict(columns_of(rows))["RawFormulaVal"]
+    assert found.tobytes() == summed.predict(rows).tobytes()
+
+
+def test_a_feature_without_a_name_is_not_taken_for_one_of_that_name(tmp_path: Path):
+    model = catboost.CatBoost({"iterations": 5, "allow_writing_files": False})
+    table = np.column_stack([PRICE, DICE.normal(size=ROWS), SCORE])
+    model.fit(catboost.Pool(table, SCORE, feature_names=["1", "", "score"]), verbose=False)
+    model.save_model(str(tmp_path / "m.cbm"))
+    with martlet.load(tmp_path / "m.cbm") as served:
+        names = list(served.signatures["serving_default"].inputs)
+        assert names == ["1", "feature 1", "score"]
+        found = served.predict(dict(zip(names, table.T, strict=True)))["RawFormulaVal"]
+    assert found.tobytes() == model.predict(table).tobytes()
+
+
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory) -> Path:
     """A folder with a model that tests categories by ctrs of three kinds, as ``.cbm`` and JSON."""
