@@ -15,14 +15,10 @@ import orjson
 from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions, catboost_file
 from martlet.formats.catboost_content import Content, read
-from martlet.formats.catboost_counted import known_categories
-from martlet.formats.catboost_ctrs import Ctrs
 from martlet.formats.catboost_embeddings import dimensions
-from martlet.formats.catboost_forest import splits_of, sum_of
+from martlet.formats.catboost_forest import Walk, walk_of
 from martlet.formats.catboost_pool import Pools
-from martlet.formats.cityhash import text_of
-from martlet.formats.forest import Grown, TreeSum
-from martlet.formats.lightgbm_forest import hard_rows
+from martlet.formats.forest import Grown
 from martlet.formats.links import Chosen, Link, sigmoid, softmax, two_classes
 from martlet.formats.tabular import Rows
 from martlet.servable import DEFAULT_SIGNATURE
@@ -35,10 +31,8 @@ _MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
 _EXPONENTIAL = ("Poisson", "Tweedie")
 
 # A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
-# costs martlet's forest. Rows times trees up to here are the forest's.
+# costs martlet's forest. Rows times their cost up to here are the forest's.
 _FEW_WALKS = 10_000
-# A cell of rows with categories costs CatBoost as much as the forest's walk of so many trees.
-_TREES_A_CELL = 4
 
 
 class CatBoostServable:
@@ -60,9 +54,7 @@ class CatBoostServable:
         self._threads = options.threads
         kind = "cbm" if _head(path).startswith(catboost_file.MAGIC) else "json"
         self._model: Any = catboost.CatBoost()
-        self._sum: TreeSum | None = None
-        self._ctrs: Ctrs | None = None
-        self._walks = 0  # of one row, above what the row itself costs CatBoost
+        self._sum: Walk | None = None
         try:
             content = path.read_bytes()
             if kind == "json":
@@ -156,12 +148,12 @@ class CatBoostServable:
     @property
     def grown(self) -> Grown | None:
         """Its trees and what becomes of their sums, for who writes them down otherwise."""
-        if self._sum is None or self._ctrs is not None or self._uncertain:
+        if self._sum is None or self._sum.ctrs is not None or self._uncertain:
             return None
         links: dict[str, Link] = {EXPONENT: np.exp} if self._exponential else {}
         if self._link is not None:
             links = {PROBABILITY: self._link, CLASS: self._class}
-        return Grown(self._sum, RAW, links, self._scale, self._bias, float32=True)
+        return Grown(self._sum.trees, RAW, links, self._scale, self._bias, float32=True)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -199,59 +191,32 @@ class CatBoostServable:
             for at in every
         ]
 
-    def _proved(self, content: Content | None) -> TreeSum | None:
-        """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
-        if content is None or len(content.sizes) > _FEW_WALKS:
-            return None
-        features = len(self._rows.names)
-        try:
-            splits = splits_of(content, features)
-        except (IndexError, KeyError):
-            return None  # CatBoost says what is wrong with it, or reads it all the same
+    def _proved(self, content: Content | None) -> Walk | None:
+        """Return martlet's own walk of the trees, if it gives the very same numbers."""
         values = self._model.get_leaf_values()
-        if splits is None or len(values) % self._width:
+        if content is None or len(content.sizes) > _FEW_WALKS or len(values) % self._width:
             return None
-        self._ctrs = splits.ctrs
-        columns = features if self._ctrs is None else self._ctrs.columns
-        found = sum_of(content, splits, values.reshape(-1, self._width), columns)
-        if found is None:
+        walk = walk_of(content, values.reshape(-1, self._width), len(self._rows.names))
+        if walk is None:
             return None
-        cells = 0 if self._ctrs is None else features
-        self._walks = found.forest.trees - _TREES_A_CELL * cells
-        rows = self._probes(hard_rows(found.forest), content)
-        ours = self._added(found, rows)
-        return found if ours is not None and np.array_equal(ours, self._asked(rows)) else None
+        rows = walk.probes(content)
+        sums = walk(rows)
+        same = sums is not None and np.array_equal(self._scaled(sums), self._asked(rows))
+        return walk if same else None
 
-    def _probes(self, rows: Tensor, content: Content) -> Any:
-        """Return rows on which two walks would part, with categories of which most are known."""
-        if self._ctrs is None:
-            return rows.astype(np.float32)
-        columns = list(rows.T[: self._ctrs.features])
-        dice = np.random.default_rng(0)
-        for category, hashes in known_categories(content).items():
-            texts = [text_of(each) for each in dice.permutation(hashes)[: len(rows)].tolist()]
-            some = dice.integers(0, len(texts) + 1, len(rows))
-            columns[content.categories[category]] = np.array([*texts, b""], object)[some]
-        return columns
-
-    def _added(self, trees: TreeSum, rows: Any) -> Tensor | None:
-        if self._ctrs is not None:
-            rows = self._ctrs.rows(rows)
-            if rows is None:
-                return None
-        raw = trees(rows)
+    def _scaled(self, sums: Tensor) -> Tensor:
         if self._scale != 1:
-            raw *= self._scale
-        raw += self._bias
-        return raw[:, 0] if self._width == 1 else raw
+            sums *= self._scale
+        sums += self._bias
+        return sums[:, 0] if self._width == 1 else sums
 
     def _raw(self, rows: Any, count: int) -> Tensor:
         if not count:
             return np.empty((0,) if self._width == 1 else (0, self._width))
-        if self._sum is not None and count * self._walks <= _FEW_WALKS:
-            added = self._added(self._sum, rows)
-            if added is not None:
-                return added
+        if self._sum is not None and count * self._sum.cost <= _FEW_WALKS:
+            sums = self._sum(rows)
+            if sums is not None:
+                return self._scaled(sums)
         return self._asked(rows)
 
     def _asked(self, rows: Any) -> Tensor:
@@ -277,7 +242,7 @@ class CatBoostServable:
 
     def close(self) -> None:
         """Free the trees."""
-        del self._model, self._sum, self._ctrs  # what is freed cannot be asked
+        del self._model, self._sum  # what is freed cannot be asked
 
 
 def _head(path: Path) -> bytes:

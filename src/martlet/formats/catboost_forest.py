@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from martlet.formats.catboost_content import Content, Nodes
-from martlet.formats.catboost_counted import widened
+from martlet.formats.catboost_counted import known_categories, widened
 from martlet.formats.catboost_ctrs import Ctrs
+from martlet.formats.cityhash import text_of
 from martlet.formats.forest import Forest, TreeSum
+from martlet.formats.lightgbm_forest import hard_rows
 from martlet.native import find
 
 _MOST_LEAVES = 1 << 21
 _DEEPEST = 16  # of a tree whose levels test one border each
+# A cell of rows with categories costs CatBoost as much as the walk of so many trees here.
+_TREES_A_CELL = 4
 _HALF = np.array([0.5], np.float32)
 
 Longs = NDArray[np.int64]
@@ -24,16 +29,85 @@ Shape = tuple[Longs, Longs, Longs, Longs]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """
+    The trees of a file as martlet walks them.
+
+    Args:
+        trees: They add up what CatBoost does, before scale and bias.
+        ctrs: What makes the columns of a row; None where they are its features, all numbers.
+        cost: What a row costs here in trees walked, less what the row itself costs CatBoost.
+    """
+
+    trees: TreeSum
+    ctrs: Ctrs | None
+    cost: int
+
+    def __call__(self, rows: Any) -> NDArray[np.float64] | None:
+        """
+        Return the sums of rows, ``[rows, outputs]``; None where a category is no text.
+
+        Args:
+            rows: A matrix of numbers, or with categories a list of columns.
+        """
+        columns = rows if self.ctrs is None else self.ctrs.rows(rows)
+        return None if columns is None else self.trees(columns)
+
+    def probes(self, content: Content) -> Any:
+        """Return rows on which two walks would part, with categories of which most are known."""
+        rows = hard_rows(self.trees.forest)
+        if self.ctrs is None:
+            return rows.astype(np.float32)
+        columns = list(rows.T[: self.ctrs.features])
+        dice = np.random.default_rng(0)
+        for category, hashes in known_categories(content).items():
+            texts = [text_of(each) for each in dice.permutation(hashes)[: len(rows)].tolist()]
+            some = dice.integers(0, len(texts) + 1, len(rows))
+            columns[content.categories[category]] = np.array([*texts, b""], object)[some]
+        return columns
+
+
+def walk_of(content: Content, values: NDArray[np.float64], features: int) -> Walk | None:
+    """
+    Return the walk of the trees of a file, to be proved.
+
+    None where they are very many or their tables very large, where its parts do not fit each
+    other, and without the compiled walk.
+
+    Args:
+        content: Of the file.
+        values: Of the leaves, tree by tree, as CatBoost read them (from JSON not to the last
+            bit). Shape [leaves, outputs].
+        features: Columns of a row as it comes.
+    """
+    if find("forest") is None or (content.categories and find("ctrs") is None):
+        return None
+    try:
+        splits = splits_of(content, features)
+    except (IndexError, KeyError):
+        return None  # CatBoost says what is wrong with it, or reads it all the same
+    if splits is None:
+        return None
+    trees = sum_of(content, splits, values)
+    if trees is None:
+        return None
+    cells = 0 if splits.ctrs is None else features
+    return Walk(trees, splits.ctrs, len(content.sizes) - _TREES_A_CELL * cells)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Splits:
     """
     What the splits of all trees test.
 
     Args:
-        feature, border: A column, and what lies in it up to here or above. Shape [splits].
+        columns: Of a row.
+        feature, border: One of those, and what lies in it up to here or above. Shape [splits].
         above: Whether a missing value lies above. Shape [splits].
-        ctrs: What makes the columns of a row; None where they are its features, all numbers.
+        ctrs: What makes the columns; None where they are the features, all numbers.
     """
 
+    columns: int
     feature: NDArray[np.int32]
     border: NDArray[np.float32]
     above: NDArray[np.bool_]
@@ -66,6 +140,7 @@ def splits_of(content: Content, features: int) -> Splits | None:
     if split.min(initial=0) < 0:
         raise IndexError(f"split {split.min()}")
     return Splits(
+        wide.ctrs.columns if wide is not None else features,
         np.repeat(columns, counts).astype(np.int32)[split],
         np.concatenate(borders)[split],
         np.repeat(above, counts)[split],
@@ -73,26 +148,13 @@ def splits_of(content: Content, features: int) -> Splits | None:
     )
 
 
-def sum_of(
-    content: Content, splits: Splits, values: NDArray[np.float64], features: int
-) -> TreeSum | None:
-    """
-    Return what adds up the trees as CatBoost does, before scale and bias.
-
-    None where they are very many, where the numbers do not fit each other, and without the
-    compiled walk.
-
-    Args:
-        content, splits: Of the file.
-        values: Of the leaves, tree by tree, as CatBoost read them (from JSON not to the last
-            bit). Shape [leaves, outputs].
-        features: Columns of the rows that are walked.
-    """
+def sum_of(content: Content, splits: Splits, values: NDArray[np.float64]) -> TreeSum | None:
+    """Return what adds up the trees; None where they are very many, or do not fit each other."""
     feature, sizes = splits.feature, content.sizes
     fits = len(feature) == sizes.sum() and sizes.min(initial=0) >= 0
-    if find("forest") is None or not fits or not len(sizes) or len(values) > _MOST_LEAVES:
+    if not fits or not len(sizes) or len(values) > _MOST_LEAVES:
         return None
-    if feature.min(initial=0) < 0 or feature.max(initial=0) >= features:
+    if feature.min(initial=0) < 0 or feature.max(initial=0) >= splits.columns:
         return None
     if content.nodes is None:
         shape = _level_by_level(sizes, len(values))
@@ -102,7 +164,7 @@ def sum_of(
         return None
     roots, split, low, high = shape
     forest = Forest(
-        features=features,
+        features=splits.columns,
         float32=True,
         roots=roots.astype(np.int32),
         feature=feature[split],
