@@ -4,7 +4,7 @@
  * column, which grows by halves: memory stays under a small multiple of the body. Whatever is not
  * as expected comes to LEAVE: the complete reader decides what it is and what to say of it.
  *
- * One file on purpose, as shortcut.c and rows.c are: a predict enters eight files (`make walk`).
+ * One file on purpose, as shortcut.c and rows.c are: see docs/decisions/0260.
  */
 #ifndef MARTLET_COLUMNS_H
 #define MARTLET_COLUMNS_H
