@@ -361,6 +361,23 @@ class TestBrokenDocuments:
         with pytest.raises(InvalidInput, match=r"longer than 0\.05 s"):
             ask(tmp_path, document, None)
 
+    @pytest.mark.parametrize("where", ["do", "step"])
+    @pytest.mark.parametrize(
+        ("of", "function"),
+        [("string", "s.concat"), ({"type": "array", "items": "int"}, "a.concat")],
+    )
+    def test_what_a_loop_doubles_is_held_within_bounds(
+        self, tmp_path: Path, where: str, of: Any, function: str
+    ) -> None:
+        start = ["x"] if of == "string" else {"value": [1], "type": of}
+        twice = {"s": {function: ["s", "s"]}}
+        loop = {"for": {"s": start}, "while": True, "step": {}, "do": {"set": twice}}
+        if where == "step":
+            loop |= {"step": twice, "do": 1}
+        document = {"input": "null", "output": "null", "action": [loop, None]}
+        with pytest.raises(InvalidInput, match="33554432 elements, past the limit of 16777216"):
+            ask(tmp_path, document, None)
+
     def test_recursion_without_end_is_stopped(self, tmp_path: Path) -> None:
         document = {
             "input": "int",

@@ -9,15 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from martlet.formats.pfa import paths
+from martlet.formats.pfa.failure import Failure
 from martlet.formats.pfa.scope import Code, Lines, Scope, is_text, statement
 from martlet.formats.pfa.types import (
     BOOLEAN,
+    BYTES,
     NOTHING,
     NULL,
     STRING,
     Array,
     Function,
     Map,
+    Type,
     Union,
     accepts,
     broadest,
@@ -45,9 +48,26 @@ def _set(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
         found = scope.settable(name)
         if found is None:
             raise c.error(f"no symbol {name!r} may be set here")
-        code = c.expression(each, scope, out)
-        out.append(f"{found.text} = {c.want(code, found.type, repr(name))}")
+        out.append(f"{found.text} = {_changed(c, name, found.type, each, scope, out)}")
     return Code("None", NULL)
+
+
+_MOST = 1 << 24
+"""The characters or items of a value that an action may put in place of another."""
+
+
+def held(value: Any) -> Any:
+    """Return *value*, unless a loop has made it grow past all use. Raises Failure."""
+    if isinstance(value, str | bytes | list | dict) and len(value) > _MOST:
+        raise Failure(None, f"a value of {len(value)} elements, past the limit of {_MOST}")
+    return value
+
+
+def _changed(c: Compiler, name: str, of: Type, source: Any, scope: Scope, out: Lines) -> str:
+    """Return the code of a symbol's next value: what grows is held within bounds."""
+    text = c.want(c.expression(source, scope, out), of, repr(name))
+    grows = isinstance(of, Array | Map | Union) or of in (STRING, BYTES)
+    return f"{c.names.constant(held)}({text})" if grows else text
 
 
 def _if(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
@@ -119,8 +139,7 @@ def _for(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
         found = inner.symbols.get(name)
         if found is None:
             raise c.error(f"the step sets {name!r}, which the loop does not declare")
-        code = c.expression(each, inner, body)
-        body.append(f"{found.text} = {c.want(code, found.type, repr(name))}")
+        body.append(f"{found.text} = {_changed(c, name, found.type, each, inner, body)}")
     out.extend(["while True:", body])
     return Code("None", NULL)
 

@@ -157,7 +157,10 @@ class PfaServable:
         except RecursionError:
             emitted.clear()
             raise InvalidInput(f"row {len(answers)} recurs too deeply") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError) as exc:
+        except MemoryError:
+            emitted.clear()
+            raise InvalidInput(f"row {len(answers)} takes more memory than there is") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
             emitted.clear()
             raise ServableFailed(f"{self._path} failed in row {len(answers)}: {exc}") from exc
         return answers
