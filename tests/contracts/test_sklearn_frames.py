@@ -11,6 +11,7 @@ import pytest
 
 import martlet
 from martlet.errors import UnsupportedModel
+from martlet.formats import LoadOptions, sklearn
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("sklearn", reason="the extra martlet[sklearn] is not installed")
@@ -33,6 +34,7 @@ from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
 from sklearn.multiclass import OneVsRestClassifier  # noqa: E402
+from sklearn.neighbors import NearestNeighbors  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder  # noqa: E402
 
@@ -182,3 +184,75 @@ def test_neighbours_that_point_outside_their_rows_are_refused(tmp_path: Path) ->
     skops_io.dump(own, tmp_path / "m.skops")
     with pytest.raises(UnsupportedModel, match="neighbours"):
         martlet.load(tmp_path / "m.skops")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "takes"), [("pipeline", "city", True), ("documents", "note", False)]
+)
+def test_a_text_may_be_missing_where_the_model_takes_that(
+    name: str, text: str, takes: bool, tmp_path: Path
+) -> None:
+    skops_io.dump(MODELS[name]().fit(FRAME, LABEL), tmp_path / "m.skops")
+    with martlet.load(tmp_path / "m.skops") as model:
+        assert model.signatures["serving_default"].inputs[text].nullable == takes
+
+
+def test_none_is_a_category_where_the_model_learnt_it_as_one(tmp_path: Path) -> None:
+    texts = [None if each != each else each for each in FRAME.city]
+    frame = FRAME.assign(city=pandas.Series(texts, dtype=object))
+    own = pipeline().fit(frame, LABEL)
+    assert None in own[0].named_transformers_["texts"].categories_[0]
+    skops_io.dump(own, tmp_path / "m.skops")
+    with martlet.load(tmp_path / "m.skops") as model:
+        found = model.predict(given(frame, ["age", "income", "city"]))["predict_proba"]
+    np.testing.assert_allclose(found, own.predict_proba(frame), rtol=1e-12)
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_categories_of_a_booster_that_was_pickled(library: str, tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    if library == "lightgbm":
+        own = pytest.importorskip("lightgbm").LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1)
+    else:
+        own = pytest.importorskip("xgboost").XGBClassifier(
+            n_estimators=3, enable_categorical=True, n_jobs=1
+        )
+    frame = FRAME[["age", "income", "id"]].assign(id=FRAME.id.astype("category"))
+    own.fit(frame, (frame.id == "y") ^ (frame.income > 0))
+    joblib.dump(own, tmp_path / "m.joblib")
+    opened = sklearn.open_pickle(tmp_path / "m.joblib", LoadOptions(trusted=True))
+    with martlet.Checked(opened) as model:
+        rows = given(frame, ["age", "income"]) | {"id": frame.id.to_numpy(object)}
+        found = model.predict(rows)["predict_proba"]
+        rows["id"] = np.array(["of no kind that it knows"] * ROWS, object)
+        unknown = model.predict(rows)["predict_proba"]
+    np.testing.assert_allclose(found, own.predict_proba(frame), rtol=1e-6)
+    missing = frame.assign(id=frame.id.where(frame.id == "neither"))
+    np.testing.assert_allclose(unknown, own.predict_proba(missing), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\x80\x02ccategory_encoders.target\nTargetEncoder\n)\x81.", "module 'category_encoders'"),
+        (b"\x80\x02c__main__\na_function_of_mine\n.", "holds 'a_function_of_mine'"),
+    ],
+)
+def test_what_a_pickle_needs_and_is_not_here_is_named(
+    content: bytes, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(content)
+    with pytest.raises(UnsupportedModel, match=told):
+        sklearn.open_pickle(path, LoadOptions(trusted=True))
+
+
+def test_neighbours_alone_answer_how_far_and_which(tmp_path: Path) -> None:
+    rows = FRAME[["income"]].to_numpy()
+    own = NearestNeighbors(n_neighbors=3).fit(rows)
+    skops_io.dump(own, tmp_path / "m.skops")
+    with martlet.load(tmp_path / "m.skops") as model:
+        found = model.predict({"X": rows})
+    distances, indices = own.kneighbors(rows)
+    np.testing.assert_array_equal(found["distances"], distances)
+    np.testing.assert_array_equal(found["indices"], indices)

@@ -10,15 +10,17 @@ import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import sklearn_forest, sklearn_linear, sklearn_mends
+from martlet.formats.sklearn_boosters import categories_of
 from martlet.formats.sklearn_columns import (
     by_name,
+    columns_with_none,
     known_values,
     parts,
     takes_text,
     text_columns,
     unused_columns,
 )
-from martlet.formats.tabular import MATRIX, Rows
+from martlet.formats.tabular import MATRIX, Categories, Rows
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -86,8 +88,14 @@ class EstimatorServable:
         text = sorted(text_columns(self._estimator, len(found), found))
         unused = unused_columns(self._estimator, found) if names is not None else set()
         self._texts = {found[i] for i in text} - unused
+        self._with_none = self._texts & columns_with_none(self._estimator, found)
+        coded = categories_of(self._estimator, found) if names is not None else {}
         self._rows = Rows(
-            found, named=names is not None, texts=sorted(self._texts), unused=sorted(unused)
+            found,
+            named=names is not None,
+            categories={name: Categories(values) for name, values in coded.items()},
+            texts=sorted(self._texts),
+            unused=sorted(unused),
         )
         self._frame = bool(text) or (
             names is not None and any(by_name(each) for each in parts(self._estimator))
@@ -116,6 +124,8 @@ class EstimatorServable:
             raise UnsupportedModel(f"{type(self._estimator).__name__} answers no plain row")
         ways = {way: names for way, names in ways.items() if specs.keys() >= set(names)}
         outputs = {way: [s for n in names for s in specs[n]] for way, names in ways.items()}
+        if not self._text:
+            self._rows.may_miss = [name for name in self._texts if self._takes_none(name)]
         self.signatures: Mapping[str, Signature] = self._rows.signatures(outputs)
         self._ways = {
             called: ways[way]
@@ -126,19 +136,28 @@ class EstimatorServable:
             or (way == DEFAULT_SIGNATURE and called in ("matrix", "columns"))
         }
 
+    def _takes_none(self, name: str) -> bool:
+        try:
+            for method in self._methods:
+                self._call(method, self._sample(missing=name))
+        except Exception:
+            return False
+        return True
+
     def _default(self) -> list[str]:
         if "predict" not in self._methods:
             return self._methods[:1]
         scores = [n for n in ("predict_proba", "decision_function") if n in self._methods]
         return ["predict", *scores[:1]]
 
-    def _sample(self) -> Any:
+    def _sample(self, missing: str | None = None) -> Any:
         if self._text:
             return ["a", "a"]
         known = known_values(self._estimator, self._rows.names)
         columns: dict[str, Tensor] = {}
         for name in self._rows.names:
             value = known.get(name, "" if name in self._texts else 0.0)
+            value = None if name == missing else value
             dtype = object if name in self._texts else np.float64
             columns[name] = np.array([value, value], dtype=dtype)  # two: some squeeze one
         return self._table(columns, "columns")
@@ -150,7 +169,7 @@ class EstimatorServable:
             return self._rows.matrix(inputs, signature_name)
         columns = self._rows.columns(inputs, signature_name)
         named = {
-            name: _decoded(column) if name in self._texts else column
+            name: _decoded(column, name in self._with_none) if name in self._texts else column
             for name, column in zip(self._rows.names, columns, strict=True)
         }
         if not self._named:
@@ -160,7 +179,9 @@ class EstimatorServable:
             return found
         import pandas
 
-        return pandas.DataFrame(named, copy=False)
+        # pandas makes NaN of None in a column of text, unless it is told not to see text there.
+        kept = {name: pandas.Series(named[name], dtype=object) for name in self._with_none}
+        return pandas.DataFrame(named | kept, copy=False)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -237,9 +258,12 @@ def _spec(name: str, value: Any) -> Spec:
     return Spec(name, DType.of(array.dtype), (-1, *array.shape[1:]))
 
 
-def _decoded(column: Tensor) -> Tensor:
-    if any(isinstance(value, bytes) for value in column):
-        column = np.array([v.decode() if isinstance(v, bytes) else v for v in column], object)
+def _decoded(column: Tensor, with_none: bool) -> Tensor:
+    if any(type(value) is not str for value in column):
+        missing = None if with_none else np.nan
+        told = [v.decode() if isinstance(v, bytes) else missing if v is None else v for v in column]
+        column = np.empty(len(told), object)
+        column[:] = told
     return column
 
 

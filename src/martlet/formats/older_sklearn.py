@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 
+from martlet.errors import UnsupportedModel
 from martlet.formats.sklearn_columns import parts
 from martlet.formats.sklearn_mends import Gone, mend_of
 
@@ -74,6 +75,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _elsewhere(find: Any, module: str, name: str) -> Any:
     """Return what a newer scikit-learn calls *name* of *module*."""
+    if module == "__main__":
+        raise UnsupportedModel(
+            f"holds {name!r}, which the program that wrote it defined itself: define it in a "
+            "module that can be imported here too, and write the file again"
+        )
     if module == "_loss" and not name.startswith("__pyx_unpickle_"):  # of 1.4 and 1.5
         return find("sklearn._loss._loss", name)
     if name.startswith("__pyx_unpickle_"):

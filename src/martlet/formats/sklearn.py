@@ -93,6 +93,13 @@ def _unpickled(path: Path) -> Any:
         warnings.simplefilter("ignore")  # of another version: what differs shows on the probe
         try:
             return older_sklearn.load(path)
+        except UnsupportedModel as exc:
+            raise UnsupportedModel(f"{path} {exc}") from exc
+        except ModuleNotFoundError as exc:
+            raise UnsupportedModel(
+                f"{path} holds objects of the module {exc.name!r}, which is not here: install the "
+                "package that has it, in the version that wrote the file"
+            ) from exc
         except Exception as exc:
             raise UnsupportedModel(
                 f"{path} does not unpickle with the libraries installed here "

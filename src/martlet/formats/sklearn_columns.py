@@ -147,6 +147,30 @@ def known_values(estimator: Any, names: list[str]) -> dict[str, Any]:
     return {}
 
 
+def columns_with_none(estimator: Any, names: list[str]) -> set[str]:
+    """Return the columns where None is a category or what an imputer fills; elsewhere it is NaN."""
+    found: set[str] = set()
+    for each in (part for part in parts(estimator) if hasattr(part, "transformers_")):
+        for inner, where in _columns_of(each, names):
+            found |= _with_none(inner, [names[i] for i in where])
+    return found | _with_none(_first(estimator), names)
+
+
+def _with_none(estimator: Any, names: list[str]) -> set[str]:
+    found: set[str] = set()
+    for part in parts(estimator):
+        if getattr(part, "missing_values", "") is None:
+            found |= set(names)
+        values = getattr(part, "categories_", None)
+        if values is not None and len(values) == len(names):
+            found |= {name for name, known in zip(names, values, strict=True) if _holds_none(known)}
+    return found
+
+
+def _holds_none(values: Any) -> bool:
+    return any(value is None for value in np.asarray(values, object).ravel())
+
+
 def _is_text(values: Any) -> bool:
     array = np.asarray(values)
     if array.dtype.kind in "SU":

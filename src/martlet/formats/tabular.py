@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,10 @@ class Rows:
     form too. Where a feature is text, a vector, or a category known by its value, there is no
     matrix. A column that the model does not use may be left out, or be anything; it is given as
     zeros.
+
+    Attributes:
+        names: The features, in the order of the matrix.
+        may_miss: Those of text whose values may be missing: None. To be set before ``signatures``.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Rows:
         self._categories = categories or {}
         self._texts = frozenset(texts)
         self._vectors = vectors or {}
+        self.may_miss: Collection[str] = ()
         self._takes_numbers = takes_numbers
         self._forms = ["columns", "matrix"] if named else ["matrix", "columns"]
         odd = self._categories or self._texts or self._vectors or self._unused
@@ -98,7 +103,10 @@ class Rows:
             told = "not used"
             return Spec(name, DType.STRING, (-1,), False, True, told, takes_numbers=True)
         if name in self._texts:
-            return Spec(name, DType.STRING, (-1,), takes_numbers=self._takes_numbers)
+            missing = name in self.may_miss
+            return Spec(
+                name, DType.STRING, (-1,), nullable=missing, takes_numbers=self._takes_numbers
+            )
         if name in self._vectors:
             return Spec(name, DType.FLOAT64, (-1, self._vectors[name]))
         known = self._categories.get(name)
