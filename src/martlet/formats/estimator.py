@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import sklearn_forest, sklearn_linear, sklearn_mends
+from martlet.formats import sklearn_mends, sklearn_quick
 from martlet.formats.sklearn_boosters import categories_of
 from martlet.formats.sklearn_columns import (
     by_name,
@@ -40,7 +40,7 @@ _BY_PROBABILITY = frozenset(
 )
 
 
-# What trees and linear models answer without scikit-learn.
+# What trees, linear models and networks answer without scikit-learn.
 _QUICK = frozenset({"predict", "predict_proba", "decision_function"})
 
 
@@ -68,8 +68,7 @@ class EstimatorServable:
         # Plain rows alone: where the columns are named, other transformers stand before.
         self._quick = None
         if not (self._text or self._frame):
-            of_trees = sklearn_forest.answers_of(estimator)
-            self._quick = of_trees or sklearn_linear.answers_of(estimator)
+            self._quick = sklearn_quick.answers_of(estimator)
 
     def _read_inputs(self) -> None:
         names = getattr(self._estimator, "feature_names_in_", None)

@@ -1,4 +1,4 @@
-"""scikit-learn's linear models answered without it: its numbers, to the last bit."""
+"""scikit-learn's linear models, networks and scalers without it: its numbers, to the last bit."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ from hypothesis import strategies as st
 
 import martlet
 from martlet.errors import InvalidInput
-from martlet.formats.sklearn_linear import answers_of
+from martlet.formats.sklearn_quick import answers_of
 
 pytest.importorskip("skops")
 import skops.io
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from sklearn.linear_model import (
+    BayesianRidge,
     ElasticNet,
+    HuberRegressor,
     Lasso,
     LinearRegression,
     LogisticRegression,
     Perceptron,
     Ridge,
     RidgeClassifier,
+    SGDClassifier,
+    SGDRegressor,
 )
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.preprocessing import MinMaxScaler, Normalizer, RobustScaler, StandardScaler
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.tree import DecisionTreeClassifier
+
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 CLASSIFIERS = [LogisticRegression, RidgeClassifier, Perceptron, LinearSVC]
 REGRESSORS = [LinearRegression, Ridge, Lasso, ElasticNet]
@@ -81,6 +91,49 @@ def test_a_regressor_answers_to_the_last_bit(kind, targets, before, tmp_path):
         assert_equals_its_own(own, rows, tmp_path)
 
 
+TWO, THREE, NUMBERS = labels_of(2), labels_of(3), ROWS[:, 0] / 50
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        make_pipeline(MinMaxScaler(), LinearDiscriminantAnalysis()).fit(ROWS, TWO),
+        LinearDiscriminantAnalysis().fit(ROWS, THREE),
+        make_pipeline(RobustScaler(), SGDClassifier(random_state=0)).fit(ROWS, THREE),
+        SGDClassifier(loss="log_loss", random_state=0).fit(ROWS, TWO),
+        make_pipeline(MinMaxScaler(clip=True), BayesianRidge()).fit(ROWS, NUMBERS),
+        *(each.fit(ROWS, NUMBERS) for each in (HuberRegressor(), LinearSVR(), SGDRegressor())),
+        *(
+            make_pipeline(StandardScaler(), MLPClassifier((7, 5), activation, max_iter=3)).fit(
+                ROWS, labels
+            )
+            for activation in ("relu", "tanh")
+            for labels in (TWO, THREE, NUMBERS > np.median(NUMBERS))
+        ),
+        MLPRegressor(hidden_layer_sizes=(4,), activation="logistic", max_iter=3).fit(ROWS, NUMBERS),
+        MLPRegressor(hidden_layer_sizes=(4,), activation="identity", max_iter=3).fit(
+            ROWS, ROWS[:, :2]
+        ),
+        *(
+            make_pipeline(StandardScaler(), of_trees).fit(ROWS, TWO if labels else NUMBERS)
+            for of_trees, labels in (
+                (GradientBoostingClassifier(n_estimators=4), True),
+                (RandomForestRegressor(4, random_state=0), False),
+                (DecisionTreeClassifier(max_depth=4), True),
+            )
+        ),
+    ],
+    ids=repr,
+)
+def test_other_models_answer_to_the_last_bit(own):
+    quick = answers_of(own)
+    assert quick is not None
+    for rows in FORMS:
+        for method, found in (quick(rows) or {}).items():
+            assert found.tolist() == getattr(own, method)(rows).tolist()
+    assert quick(ROWS[:1]) is not None
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(-12, 12))
 def test_any_rows_are_answered_as_it_answers_them(seed, count, power):
@@ -114,7 +167,9 @@ def test_what_is_not_finite_is_scikit_learns_to_refuse(value, tmp_path):
 @pytest.mark.parametrize(
     "own",
     [
-        fitted(LogisticRegression, labels_of(2), MinMaxScaler()),
+        fitted(LogisticRegression, labels_of(2), Normalizer()),
+        SGDClassifier(loss="modified_huber", random_state=0).fit(ROWS, labels_of(2)),
+        MLPClassifier((3,), max_iter=3).fit(ROWS, np.eye(2, dtype=int)[[0, 1] * 100]),
         fitted(StandardScaler, None),
         make_pipeline("passthrough", LogisticRegression()).fit(ROWS, labels_of(2)),
     ],
