@@ -307,6 +307,33 @@ class TestSqlBeforeOtherStages:
             np.testing.assert_array_equal(model.predict({"flag": flags})["i"], [0, 1, 0])
 
 
+BASKETS = [
+    (["5"], 2), (["5", "1"], 2), (["5", "1", "2"], 2), (["5", "2"], 2), (["1"], 3),
+    (["1", "2"], 3), (["2"], 3),
+]  # fmt: skip
+
+
+class TestFrequentPatterns:
+    """The example of Spark's documentation: three baskets, and what it predicts for each."""
+
+    def load(self, folder: Path, confidence: float) -> Any:
+        rows = [{"items": items, "freq": count} for items, count in BASKETS]
+        params = {"itemsCol": "items", "predictionCol": "prediction", "minConfidence": confidence}
+        return martlet.load(write_stage(folder, "fpm.FPGrowthModel", params, rows))
+
+    def test_what_baskets_hold_too_is_added(self, tmp_path: Path) -> None:
+        rows = np.array([["1", "2", "5", None], ["1", "2", "3", "5"], ["1", "2", None, None]], "O")
+        with self.load(tmp_path, 0.6) as model:
+            found = model.predict({"items": rows})["prediction"]
+        assert found.tolist() == [[None], [None], ["5"]]
+
+    def test_only_as_surely_as_is_wanted(self, tmp_path: Path) -> None:
+        rows = np.array([["1", "2"], ["5", None]], "O")
+        with self.load(tmp_path, 0.7) as model:
+            found = model.predict({"items": rows})["prediction"]
+        assert [set(row) - {None} for row in found.tolist()] == [set(), {"1", "2"}]
+
+
 class TestWhereTheFolderLies:
     """Folders are passed on in archives, and archives unpack to a folder in a folder."""
 

@@ -11,7 +11,7 @@ from martlet.errors import UnsupportedModel
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved, matrix, vector
 from martlet.formats.spark.features import Reader, in_out
-from martlet.formats.stages import hashing, text
+from martlet.formats.stages import baskets, hashing, text
 from martlet.formats.stages.stage import Kind, Stage
 
 
@@ -127,7 +127,26 @@ def min_hash(saved: Saved, columns: Columns) -> list[Stage]:
     return [hashing.min_hash(saved.name, *in_out(saved), pairs)]
 
 
+def frequent_patterns(saved: Saved, columns: Columns) -> list[Stage]:
+    """The items are text; Spark gives what follows in no order of its own."""
+    sets: dict[frozenset[str], int] = {}
+    for row in saved.rows():
+        if not all(isinstance(item, str) for item in row["items"]):
+            raise UnsupportedModel(f"{saved.name}: its items are not text")
+        sets[frozenset(row["items"])] = int(row["freq"])
+    if min(sets.values()) < 1:
+        raise UnsupportedModel(f"{saved.name} has a set of items that no basket holds")
+    prediction = saved.text("predictionCol")
+    confidence = saved.number("minConfidence", 0.8)
+    return [
+        baskets.association_rules(
+            saved.name, saved.text("itemsCol", "items"), prediction, sets, confidence
+        )
+    ]
+
+
 READERS: Mapping[str, Reader] = {
+    "FPGrowthModel": frequent_patterns,
     "FeatureHasher": feature_hasher,
     "HashingTF": hashing_tf,
     "Tokenizer": tokenizer,
