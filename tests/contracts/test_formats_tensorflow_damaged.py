@@ -174,6 +174,10 @@ def _lists(x: Any) -> Any:
     return {"y": x, "text": rows}
 
 
+def _reads_behind_a_sparse_output(x: Any) -> Any:
+    return {"y": tf.sparse.from_dense([tf.io.read_file("/etc/passwd")])}
+
+
 class TestSavedModel:
     @pytest.mark.parametrize(
         ("function", "operator"),
@@ -184,6 +188,7 @@ class TestSavedModel:
             (_calls_python, "PyFunc"),
             (_prints, "PrintV2"),
             (_lists, "TextLineDataset"),
+            (_reads_behind_a_sparse_output, "ReadFile"),
         ],
     )
     def test_a_graph_that_reaches_outside_is_refused(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ _MODULE = re.compile(
     r"(tf_)?keras(\.src)?\.(activations|constraints|dtype_policies|engine|initializers|layers|legacy"
     r"|losses|metrics|mixed_precision|models|ops|optimizers|quantizers|random|regularizers)(\.\w+)*"
 )
+_UTILS = {("keras.utils", "FeatureSpace")}
 _CODE = frozenset(
     {
         *("Lambda", "__lambda__", "function", "TorchModuleWrapper", "TFSMLayer", "JaxLayer"),
@@ -90,16 +92,23 @@ def _demand_trust(path: Path, reason: str, trusted: bool) -> None:
 def _read(path: Path) -> tuple[Any, str]:
     """Return the model's config and the version of Keras that wrote it."""
     try:
+        if path.is_dir():
+            return _read_parts(lambda name: (path / name).read_bytes())
         if zipfile.is_zipfile(path):
             archives.check(path)
             with zipfile.ZipFile(path) as archive:
-                told = orjson.loads(archive.read("metadata.json"))
-                config = orjson.loads(archive.read("config.json"))
-                _check_hdf5(io.BytesIO(archive.read("model.weights.h5")))
-            return config, str(told.get("keras_version", "3"))
+                return _read_parts(archive.read)
         return _read_hdf5(path)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as exc:
         raise UnsupportedModel(f"{path} is not a whole Keras model: {exc}") from exc
+
+
+def _read_parts(read: Callable[[str], bytes]) -> tuple[Any, str]:
+    told, config = (orjson.loads(read(name)) for name in ("metadata.json", "config.json"))
+    _check_hdf5(io.BytesIO(read("model.weights.h5")))
+    # How it was trained (a loss of the user's own) is in the file, and is not built.
+    config.pop("compile_config", None)
+    return config, str(told.get("keras_version", "3"))
 
 
 def _read_hdf5(path: Path) -> tuple[Any, str]:
@@ -162,7 +171,11 @@ def _code(config: Any) -> Iterator[str]:
 def _known(module: str, name: str) -> bool:
     if module == "builtins":
         return name in ("slice", "tuple", "dict", "list", "int", "float", "str", "bool")
-    return module in ("keras", "tf_keras") or _MODULE.fullmatch(module) is not None
+    return (
+        module in ("keras", "tf_keras")
+        or (module, name) in _UTILS
+        or _MODULE.fullmatch(module) is not None
+    )
 
 
 def _open(path: Path, options: LoadOptions, version: str, *, safe: bool) -> Servable:
@@ -182,21 +195,28 @@ def _rebuild(path: Path, version: str, folder: Path, *, safe: bool) -> None:
         model = keras.models.load_model(str(path), compile=False, safe_mode=safe)
     except Exception as exc:  # of keras, h5py and tensorflow, on what they do not know
         raise UnsupportedModel(f"{path} is not a Keras model that loads: {exc}") from exc
+    if hasattr(model, "get_encoded_features"):  # a FeatureSpace, which is no model by itself
+        model = keras.Model(model.get_inputs(), model.get_encoded_features())
     if not getattr(model, "inputs", None):
         raise UnsupportedModel(
             f"{path} is a {type(model).__name__} whose inputs are not known: export it with "
             "model.export(), which says what they are"
         )
-    _export(keras, model, str(folder))
+    try:
+        _export(keras, model, folder)
+    except Exception as exc:  # of keras and tensorflow, on what TensorFlow cannot write
+        raise UnsupportedModel(f"{path} cannot be written as a graph of TensorFlow: {exc}") from exc
 
 
-def _export(keras: Any, model: Any, folder: str) -> None:
+def _export(keras: Any, model: Any, folder: Path) -> None:
     import tensorflow as tf
 
-    names = list(getattr(model, "input_names", [each.name for each in model.inputs]))
+    names = _input_names(model)
+    # TensorFlow writes other characters as it likes: such inputs get their names afterwards.
+    given = [n if n.isascii() and n.isidentifier() else f"input__{i}" for i, n in enumerate(names)]
     specs = [
         tf.TensorSpec(each.shape, each.dtype, name=name)
-        for name, each in zip(names, model.inputs, strict=True)
+        for name, each in zip(given, model.inputs, strict=True)
     ]
     outputs = list(getattr(model, "output_names", []))
 
@@ -207,16 +227,61 @@ def _export(keras: Any, model: Any, folder: str) -> None:
             lambda each: tf.cast(each, tf.float32) if each.dtype == tf.bfloat16 else each, found
         )
         if isinstance(found, dict):
-            return dict(found)
+            return dict(_by_path(found))
         flat = tf.nest.flatten(found)
         named = outputs if len(outputs) == len(flat) else [f"output_{i}" for i in range(len(flat))]
-        return dict(zip(named, flat, strict=True))
+        return dict(zip(_distinct(named), flat, strict=True))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(DEFAULT_SIGNATURE, call, input_signature=specs)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it wrote
-        archive.write_out(folder)
+        archive.write_out(str(folder))
+    if given != names:
+        _rename(folder / "saved_model.pb", dict(zip(given, names, strict=True)))
+
+
+def _input_names(model: Any) -> list[str]:
+    """Return the names that the model is called with: of its dict of inputs, or of the layers."""
+    structure = getattr(model, "input", None)
+    if isinstance(structure, dict):
+        return [name for name, _ in _by_path(structure)]
+    return _distinct(getattr(model, "input_names", [each.name for each in model.inputs]))
+
+
+def _by_path(found: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is nested in *found*, in Keras' own order: the second of ``b`` is ``b.1``."""
+    match found:
+        case dict():
+            for key in sorted(found):
+                yield from _by_path(found[key], f"{path}.{key}" if path else str(key))
+        case list() | tuple():
+            for at, each in enumerate(found):
+                yield from _by_path(each, f"{path}.{at}")
+        case _:
+            yield path, found
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return *names* with what comes again numbered: a layer may give several outputs."""
+    found: list[str] = []
+    for name in names:
+        taken = {*names, *found} if name in found else ()
+        again = (f"{name}_{n}" for n in itertools.count(1))
+        found.append(next(n for n in again if n not in taken) if taken else name)
+    return found
+
+
+def _rename(file: Path, names: dict[str, str]) -> None:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    written = SavedModel.FromString(file.read_bytes())
+    for graph in written.meta_graphs:
+        inputs = graph.signature_def[DEFAULT_SIGNATURE].inputs
+        infos = {name: inputs.pop(given) for given, name in names.items()}
+        for name, info in infos.items():
+            inputs[name].CopyFrom(info)
+    file.write_bytes(written.SerializeToString())
 
 
 def _packed(tf: Any, model: Any, given: tuple[Any, ...]) -> Any:
@@ -227,6 +292,8 @@ def _packed(tf: Any, model: Any, given: tuple[Any, ...]) -> Any:
 
 
 def _sniff(path: Path) -> bool:
+    if path.is_dir():
+        return all((path / name).is_file() for name in _PARTS)
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -9,7 +9,8 @@ docs/decisions/0020-savedmodel-by-session-callable.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.tensorflow_graph import outside
+from martlet.formats.tensorflow_graph import outside, tensors_of
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -36,6 +37,7 @@ _DTYPES: dict[int, DType] = {
     8: DType.COMPLEX64,
     9: DType.INT64,
     10: DType.BOOL,
+    14: DType.FLOAT32,  # bfloat16, which numpy does not have
     17: DType.UINT16,
     18: DType.COMPLEX128,
     19: DType.FLOAT16,
@@ -66,13 +68,14 @@ class SavedModelServable:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             graph = load_graph(self._session, folder, options)
-            self._calls: dict[str, _Call] = {}
+            self._calls: dict[str, Callable[[Tensors], dict[str, Tensor]]] = {}
             signatures: dict[str, Signature] = {}
-            for name, definition in graph.signature_def.items():
+            for name in sorted(graph.signature_def, key=_order):
+                definition = graph.signature_def[name]
                 signature = _signature(self._session.graph, definition)
                 if signature is not None:
                     signatures[name] = signature
-                    self._calls[name] = _Call(tf, self._session, definition, signature)
+                    self._calls[name] = _call(tf, self._session, definition, signature)
         except MartletError:
             self._session.close()
             raise
@@ -81,7 +84,7 @@ class SavedModelServable:
             raise UnsupportedModel(
                 f"{folder} is not a SavedModel that loads: {_first_line(exc)}"
             ) from exc
-        if not signatures:
+        if not any(each.outputs for each in signatures.values()):
             self._session.close()
             raise UnsupportedModel(f"{folder} has no signature that can be called with tensors")
         self.signatures: Mapping[str, Signature] = signatures
@@ -103,14 +106,38 @@ class SavedModelServable:
         self._session.close()
 
 
+def _call(
+    tf: Any, session: Any, definition: Any, signature: Signature
+) -> Callable[[Tensors], dict[str, Tensor]]:
+    call = _Call(tf, session, definition, signature)
+    narrow = {
+        name
+        for infos, wanted in (
+            (definition.inputs, signature.inputs),
+            (definition.outputs, signature.outputs),
+        )
+        for name, tensor in _tensors(infos, wanted).items()
+        if session.graph.get_tensor_by_name(tensor).dtype.base_dtype == tf.bfloat16
+    }
+    return partial(_widened, call, narrow, tf.bfloat16.as_numpy_dtype) if narrow else call
+
+
+def _widened(
+    call: _Call, narrow: Collection[str], dtype: Any, inputs: Tensors
+) -> dict[str, Tensor]:
+    """Call with float32 for the inputs and outputs that are bfloat16 in the graph."""
+    outputs = call({n: v.astype(dtype) if n in narrow else v for n, v in inputs.items()})
+    return {n: v.astype(np.float32) if n in narrow else v for n, v in outputs.items()}
+
+
 class _Call:
     """A signature as one callable of the session: arrays in the order of its feeds."""
 
     def __init__(self, tf: Any, session: Any, definition: Any, signature: Signature) -> None:
         from tensorflow.core.protobuf import config_pb2
 
-        feeds = {name: definition.inputs[name].name for name in signature.inputs}
-        fetches = {name: definition.outputs[name].name for name in signature.outputs}
+        feeds = _tensors(definition.inputs, signature.inputs)
+        fetches = _tensors(definition.outputs, signature.outputs)
         # A tensor may be fed once, fetched once, and not both: twins share, and what is only
         # passed through is answered from the input.
         self._fed = {tensor: name for name, tensor in reversed(feeds.items())}
@@ -172,15 +199,13 @@ def _signature(graph: Any, definition: Any) -> Signature | None:
     """Return *definition* as a Signature; None where an input is no tensor that we can feed."""
     inputs, outputs = [], []
     for name, info in definition.inputs.items():
-        spec = _spec(graph, name, info, required=name not in definition.defaults)
-        if spec is None:
+        specs = _specs(graph, name, info, required=name not in definition.defaults)
+        if not specs:
             return None
-        inputs.append(spec)
+        inputs += specs
     for name, info in definition.outputs.items():
-        spec = _spec(graph, name, info)
         # What initialises a model has an operation for its output, and no tensor.
-        if spec is not None:
-            outputs.append(spec)
+        outputs += _specs(graph, name, info)
     method = definition.method_name.removeprefix(_METHOD)
     inputs.sort(key=lambda spec: spec.name)
     outputs.sort(key=lambda spec: spec.name)
@@ -188,16 +213,32 @@ def _signature(graph: Any, definition: Any) -> Signature | None:
     return Signature(found.inputs, found.outputs, method, definition.SerializeToString())
 
 
-def _spec(graph: Any, name: str, info: Any, required: bool = True) -> Spec | None:
-    if info.WhichOneof("encoding") != "name" or info.dtype == 0:
-        return None
-    # The graph knows better than the signature: half_plus_three declares a float for strings.
-    dtype = _DTYPES.get(graph.get_tensor_by_name(info.name).dtype.base_dtype.as_datatype_enum)
-    if dtype is None:
-        return None
-    shape = info.tensor_shape
-    sizes = None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
-    return Spec(name, dtype, sizes, required=required, enforced=False)
+def _specs(graph: Any, name: str, info: Any, required: bool = True) -> list[Spec]:
+    """Return an input's or output's tensors; none where one is of a kind that is not spoken."""
+    found = []
+    for part, tensor in tensors_of(name, info).items():
+        if info.dtype == 0 and part == name:
+            return []
+        # The graph knows better than the signature: half_plus_three declares a float for strings.
+        within = graph.get_tensor_by_name(tensor)
+        dtype = _DTYPES.get(within.dtype.base_dtype.as_datatype_enum)
+        if dtype is None:
+            return []
+        shape = info.tensor_shape if part == name else within.shape.as_proto()
+        sizes = None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
+        found.append(Spec(part, dtype, sizes, required=required, enforced=False))
+    return found
+
+
+def _tensors(infos: Mapping[str, Any], wanted: Collection[str]) -> dict[str, str]:
+    """Return the graph's tensor of each input or output in *wanted*, in its order."""
+    found = {n: t for name, info in infos.items() for n, t in tensors_of(name, info).items()}
+    return {name: found[name] for name in wanted}
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """The default comes first; what initialises the model, and answers nothing, last."""
+    return name != DEFAULT_SIGNATURE, name.startswith("__"), name
 
 
 def _first_line(exc: Exception) -> str:

@@ -14,7 +14,38 @@ _OUTSIDE = re.compile(
     r"|(TextLine|TFRecord|FixedLengthRecord|CSV|Sql|Save|Load|Snapshot|Cache)\w*Dataset(V\d)?"
     r"|CreateSummary(File|Db)Writer|Debug(Identity|NanCount|NumericSummary)\w*|\w*Rpc\w*"
 )
+_RAGGED = 3  # of TypeSpecProto.TypeSpecClass
 _INITIALISERS = ("saved_model_main_op", "legacy_init_op")
+
+
+def tensors_of(name: str, info: Any) -> dict[str, str]:
+    """
+    Return the graph's tensors that an input or output called *name* stands for, by our names.
+
+    A sparse one is three, ``name.indices``, ``name.values`` and ``name.dense_shape``; a ragged
+    one ``name.flat_values`` and ``name.row_splits`` (``row_splits_1`` where it is ragged twice).
+
+    Args:
+        info: A ``TensorInfo``.
+    """
+    match info.WhichOneof("encoding"):
+        case "coo_sparse":
+            sparse = info.coo_sparse
+            return {
+                f"{name}.indices": sparse.indices_tensor_name,
+                f"{name}.values": sparse.values_tensor_name,
+                f"{name}.dense_shape": sparse.dense_shape_tensor_name,
+            }
+        case "composite_tensor":
+            whole = info.composite_tensor
+            parts = [str(n) for n in range(len(whole.components))]
+            if whole.type_spec.type_spec_class == _RAGGED:
+                splits = [f"row_splits_{n}" for n in range(1, len(parts) - 1)]
+                parts = ["flat_values", "row_splits", *splits]
+            named = zip(parts, whole.components, strict=True)
+            return {f"{name}.{part}": each.name for part, each in named}
+        case _:
+            return {name: info.name}
 
 
 def outside(meta_graph: Any) -> Iterator[str]:
@@ -31,9 +62,10 @@ def outside(meta_graph: Any) -> Iterator[str]:
     functions = {each.signature.name: each for each in graph.library.function}
     nodes = {node.name: node for node in graph.node}
     pending = [
-        info.name
+        tensor
         for signature in meta_graph.signature_def.values()
-        for info in signature.outputs.values()
+        for name, info in signature.outputs.items()
+        for tensor in tensors_of(name, info).values()
     ]
     for name in set(_INITIALISERS) & set(meta_graph.collection_def):  # to ask is to add
         pending.extend(meta_graph.collection_def[name].node_list.value)

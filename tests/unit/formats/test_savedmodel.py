@@ -107,6 +107,82 @@ class TestUpstreamsModels:
             formats.load(shared / "models/tfserving/bad_half_plus_two/00000123")
 
 
+def saved(folder: Path, **functions: Any) -> Path:
+    """Functions by the names of their signatures, each of one float32 vector ``x``."""
+    import tensorflow as tf
+
+    module: Any = tf.Module()
+    wanted = [tf.TensorSpec([None], tf.float32, "x")]
+    signatures = {
+        name: tf.function(each, input_signature=wanted) for name, each in functions.items()
+    }
+    module.functions = list(signatures.values())
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+class TestKindsOfTensors:
+    def test_bfloat16_is_spoken_as_float32(self, tmp_path):
+        import tensorflow as tf
+
+        module: Any = tf.Module()
+        module.f = tf.function(
+            lambda x: {"y": x * 3, "same": x, "wide": tf.cast(x, tf.float32)},
+            input_signature=[tf.TensorSpec([None], tf.bfloat16, "x")],
+        )
+        tf.saved_model.save(module, str(tmp_path), signatures=module.f)
+        own = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+        rows = np.array([1.2345678, 3e38, np.nan], np.float32)
+        model = formats.load(tmp_path)
+        found = model.predict(model.signatures["serving_default"].check({"x": rows}))
+        assert all(value.dtype == np.float32 for value in found.values())
+        for name, value in own(x=tf.constant(rows, tf.bfloat16)).items():
+            np.testing.assert_array_equal(found[name], value.numpy().astype(np.float32))
+
+    def test_sparse_and_ragged_outputs_come_as_their_parts(self, tmp_path):
+        import tensorflow as tf
+
+        def kept(x: Any) -> Any:
+            rows = tf.reshape(x, [-1, 2])
+            return {
+                "ragged": tf.ragged.boolean_mask(rows, rows > 0),
+                "sparse": tf.sparse.from_dense(rows),
+                "whole": rows,
+            }
+
+        model = formats.load(saved(tmp_path, serving_default=kept))
+        found = model.predict({"x": np.array([1, -2, 3, 4, 0, 0], np.float32)})
+        assert found["ragged.flat_values"].tolist() == [1, 3, 4]
+        assert found["ragged.row_splits"].tolist() == [0, 1, 3, 3]
+        assert found["sparse.values"].tolist() == [1, -2, 3, 4]
+        assert found["sparse.indices"].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+        assert found["sparse.dense_shape"].tolist() == [3, 2]
+        assert found["whole"].shape == (3, 2)
+        assert set(model.signatures["serving_default"].outputs) == set(found)
+
+    def test_a_sparse_input_of_tensorflow_1_is_given_as_its_parts(self, tmp_path):
+        import tensorflow as tf
+
+        v1 = tf.compat.v1
+        with tf.Graph().as_default(), v1.Session() as session:
+            given = v1.sparse_placeholder(tf.float32, [None, 4])
+            total = tf.sparse.reduce_sum(given, 1)
+            v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": given}, {"y": total})
+        model = formats.load(tmp_path / "m")
+        inputs = {
+            "x.indices": np.array([[0, 1], [2, 3]], np.int64),
+            "x.values": np.array([5, 7], np.float32),
+            "x.dense_shape": np.array([3, 4], np.int64),
+        }
+        checked = model.signatures["serving_default"].check(inputs)
+        assert model.predict(checked)["y"].tolist() == [5, 0, 7]
+
+    def test_what_initialises_a_model_stands_last(self, tmp_path):
+        functions = {name: lambda x: {"y": x} for name in ("rank", "encode", "serving_default")}
+        names = list(formats.load(saved(tmp_path, **functions)).signatures)
+        assert names == ["serving_default", "encode", "rank", "__saved_model_init_op"]
+
+
 def test_a_keras_3_export_answers_as_keras_did(shared):
     folder = shared / "models/savedmodel/neumf_ml1m_twin"
     model = formats.load(folder / "1")
