@@ -125,25 +125,30 @@ def _of_average(link: Link, iterations: int, raw: Tensor) -> Tensor:
     return link(raw / iterations)
 
 
+def _of_square(link: Link, raw: Tensor) -> Tensor:
+    return link(np.copysign(raw * raw, raw))
+
+
 def _link(objective: list[str]) -> Link | None:
     """Return what turns raw scores into predictions; None for an objective we do not know."""
     name, *rest = objective or ["none"]
     parameters = {name: value for name, _, value in (each.partition(":") for each in rest)}
     slope = float(parameters.get("sigmoid", 1))
     if "sqrt" in parameters:
-        return lambda raw: np.copysign(raw * raw, raw)
+        # With poisson so wrote 2.0 alone, which squared the logarithm too.
+        link = _LINKS.get(name)
+        return None if link is None else partial(_of_square, link)
     if name in ("binary", "multiclassova"):
         return sigmoid if slope == 1 else partial(sigmoid, slope=slope)
-    if name in ("poisson", "gamma", "tweedie"):
-        return np.exp
-    if name == "cross_entropy_lambda":
+    if name in ("cross_entropy_lambda", "xentlambda"):
         return lambda raw: np.log1p(np.exp(raw))
     return _LINKS.get(name)
 
 
 _LINKS: dict[str, Link] = {
     "multiclass": softmax,
-    "cross_entropy": sigmoid,
+    **dict.fromkeys(("cross_entropy", "xentropy"), sigmoid),
+    **dict.fromkeys(("poisson", "gamma", "tweedie"), np.exp),
     **dict.fromkeys(
         ("none", "regression", "regression_l1", "huber", "fair", "quantile", "mape"), identity
     ),

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
+from martlet.formats.lightgbm_categories import category_columns
 
+_MOST_CLASSES = 1 << 16
 CATEGORICAL = 1  # the bit of a node's decision_type that says so
 
 
@@ -49,10 +51,10 @@ class LightGBMText:
         features: Names, in the order of the matrix.
         categories: Of features that were pandas categories, their values in order of code.
         objective: Its name, then its parameters (``binary``, ``sigmoid:1``); empty: none.
-        trees: As they stand in the file.
+        trees: As they stand in the file, of whole iterations.
         trees_per_iteration: How many classes there are.
         averaged: Whether predictions are averaged over the trees (random forest).
-        converted: Whether its leaves hold probabilities, to be averaged as they are: so wrote
+        converted: Whether its leaves hold predictions, to be averaged as they are: so wrote
             LightGBM before 2.2.3, and later ones take them for raw scores.
 
     Source:
@@ -84,7 +86,7 @@ class LightGBMText:
             )
         try:
             return _read(path, content)
-        except (KeyError, ValueError, IndexError) as exc:
+        except (KeyError, ValueError, IndexError, OverflowError) as exc:
             raise UnsupportedModel(f"{path} is not a whole LightGBM model: {exc!r}") from exc
 
 
@@ -107,8 +109,12 @@ def _read(path: Path, content: bytes) -> LightGBMText:
         try:
             tree = _tree(_fields(block.partition("\nend of trees")[0]), len(features))
             trees.append(tree)
-        except (KeyError, ValueError, IndexError) as exc:
+        except (KeyError, ValueError, IndexError, OverflowError) as exc:
             raise UnsupportedModel(f"{path}: tree {number} is damaged: {exc!r}") from exc
+    classes = int(fields.get("num_tree_per_iteration", fields["num_class"]))
+    if not 1 <= classes <= _MOST_CLASSES:
+        raise ValueError(f"it says {classes} trees an iteration")
+    del trees[len(trees) // classes * classes :]  # an iteration that is not whole does not count
     objective = fields.get("objective", "").split()
     averaged = "\naverage_output\n" in head
     # Without the trees' sizes LightGBM reads them one after another, and an error in one is an
@@ -120,20 +126,28 @@ def _read(path: Path, content: bytes) -> LightGBMText:
         categories=_categories(text, features, fields.get("feature_infos", "").split(" ")),
         objective=objective,
         trees=trees,
-        trees_per_iteration=int(fields.get("num_tree_per_iteration", fields["num_class"])),
+        trees_per_iteration=classes,
         averaged=averaged,
-        converted=averaged and fields.get("version") == "v2" and _are_chances(objective, trees),
+        converted=averaged
+        and fields.get("version") == "v2"
+        and _holds_predictions(objective, trees, "\nparameters:" in tail),
     )
 
 
 _OF_CHANCES = ("binary", "multiclass", "multiclassova", "cross_entropy", "xentropy")
 
 
-def _are_chances(objective: Sequence[str], trees: Sequence[Tree]) -> bool:
+def _holds_predictions(objective: Sequence[str], trees: Sequence[Tree], told: bool) -> bool:
+    if not objective:
+        return False
+    low = min((float(tree.values.min()) for tree in trees), default=0.0)
+    high = max((float(tree.values.max()) for tree in trees), default=0.0)
     # 2.2.3 wrote version 2 as well, with raw scores: log-odds, some of which are below 0 or above
     # 1 unless every leaf of every tree holds a chance of 0.5 to 0.73.
-    within = all(((tree.values >= 0) & (tree.values <= 1)).all() for tree in trees)
-    return within and bool(objective) and objective[0] in _OF_CHANCES
+    if objective[0] in _OF_CHANCES:
+        return low >= 0 and high <= 1
+    # Logarithms and roots cannot be told so: but before 2.2 no file listed its parameters.
+    return not told and (low >= 0 or "sqrt" in objective)
 
 
 def _fields(block: str) -> dict[str, str]:
@@ -202,13 +216,16 @@ def _categories(text: str, features: Sequence[str], infos: Sequence[str]) -> dic
     """Return the values of the pandas categories; of none where the file does not say whose."""
     _, found, line = text.rpartition("\npandas_categorical:")
     values = json.loads(line) if found else None
-    # The file lists the categories, not their columns: those are the columns that hold codes
-    # ("0:2:1") rather than a range ("[0.1:7]"), if there are as many.
-    coded = [
-        name
-        for name, info in zip(features, infos, strict=False)
-        if info != "none" and not info.startswith("[")
-    ]
-    if not values or len(coded) != len(values):
+    if not values:
         return {}
-    return dict(zip(coded, values, strict=True))
+    if not all(isinstance(each, list) and all(map(_is_scalar, each)) for each in values):
+        raise ValueError("pandas_categorical is no list of the values of each category")
+    _, _, parameters = text.rpartition("\nparameters:")
+    columns = category_columns(values, infos, parameters)
+    if columns is None:
+        return {}
+    return {features[at]: each for at, each in zip(columns, values, strict=True)}
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float))

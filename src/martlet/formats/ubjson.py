@@ -26,7 +26,7 @@ def loads(data: bytes) -> Any:
     Nothing is allocated for a length that *data* does not hold.
 
     Raises:
-        ValueError: it is cut short, nested too deep, or not UBJSON.
+        ValueError: it is cut short, nested too deep, not UBJSON, or has a key twice.
 
     Source:
         https://ubjson.org, and XGBoost ``src/common/json.cc`` (UBJReader).
@@ -112,6 +112,8 @@ class _Reader:
                 self.at += 1
                 break
             key = self.text()
+            if key in found:
+                raise ValueError(f"{key!r} stands twice in one object")
             found[key] = self.value(kind or self.take(1), depth)
             count -= 1
         return found

@@ -156,8 +156,8 @@ def _translated(exc: Exception) -> InvalidInput | ServableFailed:
 def _rows(file: XGBoostFile) -> Rows:
     names = list(file.learner.get("feature_names") or map(str, range(file.features)))
     named = not all(_UNNAMED.fullmatch(name) for name in names)
-    known = file.categories if named else {}
-    return Rows(names, named=named, categories={names[i]: Categories(v) for i, v in known.items()})
+    known = {names[i]: Categories(values) for i, values in file.categories.items()}
+    return Rows(names, named=named, categories=known)
 
 
 _LINKS: dict[str, Link] = {

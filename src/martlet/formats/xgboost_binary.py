@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
-"""Objectives whose margin is a logarithm."""
+from martlet.formats.xgboost_older import EXPONENTIAL
+
 ROOT = 2**31 - 1
 """What a root says of its parent."""
 
@@ -55,16 +55,17 @@ _NODE = np.dtype(
 _STATISTICS = np.dtype([("loss", "<f4"), ("hessian", "<f4"), ("weight", "<f4"), ("leaves", "<i4")])
 
 
-def learner_of(content: bytes) -> dict[str, Any]:
+def learner_of(content: bytes) -> tuple[dict[str, Any], tuple[int, int]]:
     """
-    Return the ``learner`` that XGBoost 2.1.4 writes on loading the binary *content*.
+    Return the ``learner`` that XGBoost 2.1.4 writes on loading the binary *content*, and of which
+    version that was.
 
     Source:
         XGBoost 1.7 ``src/learner.cc`` (LearnerIO::Load), ``src/gbm/gbtree_model.cc``,
         ``src/tree/tree_model.cc`` and ``src/gbm/gblinear_model.h``.
     """
     file = _Binary(content.removeprefix(b"binf"))
-    base_score, features, classes, _, _, major, _, targets = file.read("fIiiiIII")
+    base_score, features, classes, _, _, major, minor, targets = file.read("fIiiiIII")
     targets = max(targets, 1)  # 0 before 1.6
     file.at = 136
     objective, booster = file.text(), file.text()
@@ -81,7 +82,7 @@ def learner_of(content: bytes) -> dict[str, Any]:
         if booster == "dart":
             dropped = file.array("<f4", file.read("Q")[0]).astype(np.float32)
             gradient_booster = {"name": booster, "gbtree": gradient_booster, "weight_drop": dropped}
-    return {
+    learner = {
         "attributes": {},
         "feature_names": [],
         "feature_types": [],
@@ -95,6 +96,7 @@ def learner_of(content: bytes) -> dict[str, Any]:
         },
         "objective": _objective(objective, classes),
     }
+    return learner, (major, minor)
 
 
 def _predicted(objective: str, margin: float) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
 from martlet.formats import ubjson, xgboost_older
-from martlet.formats.xgboost_binary import EXPONENTIAL, ROOT, is_binary, learner_of
+from martlet.formats.xgboost_binary import ROOT, is_binary, learner_of
 
 Model = Mapping[str, Any]
 _MOST = 1 << 20  # features, which are as many inputs
+_KEY = re.compile(rb'(?<!\\)"\s*:')
+_DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class XGBoostFile:
 
     content: bytes
     learner: Model
+    categories: Mapping[int, list[Any]]
+    """The values of each categorical feature, in order of code, where the file keeps them."""
 
     @classmethod
     def read(cls, path: Path) -> XGBoostFile:
@@ -48,21 +53,26 @@ class XGBoostFile:
                 f"{path} is XGBoost's dump_model JSON, which XGBoost cannot load: "
                 "save the booster with save_model"
             )
+        version: Sequence[int]
         try:
             if is_binary(content):
-                told: Any = {"learner": learner_of(content), "version": [2, 1, 4]}
-                content = orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
-            elif content[1:2] in b"LiU" and content[:1] == b"{":
-                told = ubjson.loads(content)
+                learner, version = learner_of(content)
+                told: Any = {"learner": learner, "version": [2, 1, 4]}
             else:
-                told = _json(content)
-            learner = told["learner"]
-            if xgboost_older.mend(learner):
+                packed = content[1:2] in b"LiU" and content[:1] == b"{"
+                told = ubjson.loads(content) if packed else _json(content)
+                learner = told["learner"]
+                version = tuple(map(int, told.get("version", ())))
+            mended = xgboost_older.mend(learner, version)
+            if is_binary(content):
+                content = orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
+            elif mended:
                 content = orjson.dumps(told, default=lambda array: array.tolist())
             _check(learner)
-        except (KeyError, ValueError, TypeError, IndexError, struct.error, RecursionError) as exc:
+            categories = _categories(learner, version)
+        except (*_DAMAGE, struct.error, RecursionError) as exc:
             raise UnsupportedModel(f"{path} is not a whole XGBoost model: {exc!r}") from exc
-        return cls(content, learner)
+        return cls(content, learner, categories)
 
     @property
     def features(self) -> int:
@@ -95,34 +105,47 @@ class XGBoostFile:
         """What every sum starts from, one number or one for each output."""
         text = str(self.learner["learner_model_param"]["base_score"]).strip("[]")
         score = np.array(text.split(","), dtype=np.float32)
-        if self.objective in ("binary:logistic", "reg:logistic"):
-            score = -np.log(np.float32(1) / score - np.float32(1))
-        elif self.objective in (*EXPONENTIAL, "survival:aft"):
-            score = np.log(score)
-        return score
-
-    @property
-    def categories(self) -> dict[int, list[Any]]:
-        """The values of each categorical feature, in order of code, where the file keeps them."""
-        coded: list[Mapping[str, Any]] = self.forest.get("cats", {}).get("enc", [])
-        found = {i: _values(each) for i, each in enumerate(coded)}
-        return {i: values for i, values in found.items() if values}
+        return xgboost_older.margins(self.objective, score)
 
 
-def _values(encoded: Mapping[str, Any]) -> list[Any]:
+def _categories(learner: Model, version: Sequence[int]) -> dict[int, list[Any]]:
+    model = _trees(learner) or {}
+    coded: list[Mapping[str, Any]] = model.get("cats", {}).get("enc", [])
+    features = int(learner["learner_model_param"]["num_feature"])
+    if len(coded) not in (0, features):
+        raise ValueError(f"it has the categories of {len(coded)} features of {features}")
+    found = {i: _values(each, version) for i, each in enumerate(coded)}
+    return {i: values for i, values in found.items() if values}
+
+
+def _values(encoded: Mapping[str, Any], version: Sequence[int]) -> list[Any]:
     values = np.asarray(encoded["values"])
     if "offsets" not in encoded:
         return list(values.tolist())
     text = bytes(values.astype(np.uint8))
+    # Until 3.4 the names from pandas were cut by their characters, as if these were bytes: beyond
+    # ASCII other names come of that, and the last are lost.
+    if not text.isascii() and tuple(version)[:2] < (3, 4):
+        return []
     offsets = list(encoded["offsets"])
     return [text[a:b].decode() for a, b in itertools.pairwise(offsets)]
 
 
 def _json(content: bytes) -> Any:
     try:
-        return orjson.loads(content)
+        found = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return json.loads(content)  # knows the NaN and Infinity that XGBoost writes
+        found = json.loads(content)  # knows the NaN and Infinity that XGBoost writes
+    if len(_KEY.findall(content)) > _keys(found):  # XGBoost takes the first of two, Python the last
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _keys(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    nested = isinstance(value, list) and value and isinstance(value[0], (dict, list))
+    return sum(map(_keys, value)) if nested else 0
 
 
 def _trees(learner: Model) -> Model | None:
@@ -138,14 +161,19 @@ def _check(learner: Model) -> None:
     for name, count in (("feature", features), ("class", classes), ("target", targets)):
         if not 0 <= count <= _MOST:
             raise ValueError(f"num_{name} is {count}")
-    model = _trees(learner)
-    if model is None:
+    outputs = max(classes, targets, 1)
+    booster = learner["gradient_booster"]
+    if booster["name"] == "gblinear":
+        if len(booster["model"]["weights"]) != (features + 1) * outputs:
+            raise ValueError(f"it has not the weights of {features} features")
         return
+    model = booster.get("gbtree", booster)["model"]
     trees = model["trees"]
+    if len(booster.get("weight_drop", trees)) != len(trees):
+        raise ValueError("weight_drop does not fit the trees")
     if len(trees) != int(model["gbtree_model_param"]["num_trees"]):
         raise ValueError(f"it says {model['gbtree_model_param']['num_trees']} trees")
     groups = np.asarray(model["tree_info"], dtype=np.int64)
-    outputs = max(classes, targets, 1)
     if len(groups) != len(trees) or np.any((groups < 0) | (groups >= outputs)):
         raise ValueError("tree_info does not fit the trees")
     rounds = np.asarray(model.get("iteration_indptr", [0, len(trees)]), dtype=np.int64)
@@ -154,8 +182,8 @@ def _check(learner: Model) -> None:
     for number, tree in enumerate(trees):
         try:
             _check_tree(tree, features, outputs)
-        except (KeyError, ValueError, TypeError) as exc:
-            raise ValueError(f"tree {number}: {exc}") from exc
+        except _DAMAGE as exc:
+            raise ValueError(f"tree {number}: {exc!r}") from exc
 
 
 def _check_tree(tree: Model, features: int, outputs: int) -> None:
@@ -166,11 +194,11 @@ def _check_tree(tree: Model, features: int, outputs: int) -> None:
     nodes = len(left)
     declared = int(tree["tree_param"]["num_nodes"])
     names = ("split_conditions", "default_left", "base_weights", "sum_hessian", "loss_changes")
-    vector = max(int(tree["tree_param"].get("size_leaf_vector", 0)), 1)
+    vector = int(tree["tree_param"].get("size_leaf_vector", 0)) or 1
     if vector not in (1, outputs):
         raise ValueError(f"it has vectors of {vector} in its leaves, for {outputs} outputs")
     sizes = {len(right), len(split), len(parents), declared}
-    sizes |= {len(tree[n]) for n in names if n != "base_weights" and n in tree}
+    sizes |= {len(tree[name]) for name in names if name != "base_weights"}
     if sizes != {nodes} or nodes < 1 or len(tree["base_weights"]) not in (nodes, nodes * vector):
         raise ValueError("its arrays differ in length")
     inner = left != -1
@@ -194,14 +222,22 @@ def _check_tree(tree: Model, features: int, outputs: int) -> None:
         raise ValueError("a parent is not there")
     if np.any((split[inner] < 0) | (split[inner] >= features)):
         raise ValueError("it splits on a feature that is not there")
-    coded = np.flatnonzero(np.asarray(tree.get("split_type", []), dtype=np.int64) != 0)
+    # Before 1.3 there was none, nor were there vectors.
+    has_kinds = "leaf_weights" in tree or "split_type" in tree
+    kinds = np.asarray(tree["split_type"] if has_kinds else np.zeros(nodes), dtype=np.int64)
+    coded = np.flatnonzero(kinds != 0)
+    if len(kinds) != nodes:
+        raise ValueError("split_type has not a kind for each node")
     if list(coded) != list(tree.get("categories_nodes", ())):
         raise ValueError("its categorical splits are not those it lists")
     if len(coded):
         starts = np.asarray(tree["categories_segments"], dtype=np.int64)
-        ends = starts + np.asarray(tree["categories_sizes"], dtype=np.int64)
+        counts = np.asarray(tree["categories_sizes"], dtype=np.int64)
         where = np.asarray(tree["categories_nodes"], dtype=np.int64)
         categories = np.asarray(tree["categories"], dtype=np.int64)
+        if len({len(starts), len(counts), len(where)}) > 1:
+            raise ValueError("its categorical splits differ in number")
+        ends = starts + counts
         if (
             np.any((starts < 0) | (ends < starts) | (ends > len(categories)))
             or np.any((where < 0) | (where >= nodes))

@@ -68,6 +68,17 @@ def test_what_xgboost_reads_otherwise_now_answers_as_it_did(name: str):
         np.testing.assert_allclose(found[output], wanted, rtol=1e-5, atol=1e-6, err_msg=output)
 
 
+LIGHTGBM = json.loads((FOLDER / "lightgbm.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", LIGHTGBM["answers"])
+def test_what_lightgbm_reads_otherwise_now_answers_as_it_did(name: str):
+    pytest.importorskip("lightgbm")
+    with martlet.load(FOLDER / name) as model:
+        found = model.predict({"X": np.array(LIGHTGBM["rows"])})["predict"]
+    np.testing.assert_allclose(found, LIGHTGBM["answers"][name], rtol=1e-12)
+
+
 def test_a_random_forest_of_chances_gives_their_average():
     """LightGBM 2.2.2 trained it and answered so; later versions take its leaves for log-odds."""
     pytest.importorskip("lightgbm")
