@@ -97,6 +97,18 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path):
         martlet.load(path)
 
 
+def test_an_array_that_claims_more_than_there_is_room_for_is_refused(tmp_path: Path):
+    import numpy as np
+
+    told = {"descr": "<f4", "fortran_order": False, "shape": (1 << 30, 1 << 30)}
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        for name in ("w0.npy", "b0.npy"):
+            with archive.open(name, "w") as file:
+                np.lib.format.write_array_header_1_0(file, told)
+    with pytest.raises(UnsupportedModel, match="room"):
+        martlet.load(tmp_path / "m.npz")
+
+
 @pytest.mark.parametrize("name", ["../m.npy", "/etc/m.npy", "..\\m.npy"])
 @pytest.mark.parametrize(
     ("format", "member"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 import martlet
@@ -171,6 +172,21 @@ class TestTorchExport:
         plain = pickle.dumps(Mischief(done), protocol=2)
         path = self.with_samples(whole, tmp_path / "m.pt2", lambda samples: plain + samples)
         refused(path, done)
+
+    @pytest.mark.parametrize(
+        "size", ["9**9**9", "Pow(9, Pow(9, 9))", "99999999!", "1 << 99999999999"]
+    )
+    def test_a_size_that_takes_for_ever_to_compute_is_refused(
+        self, size: str, whole: Path, done: Path, tmp_path: Path
+    ):
+        def change(name: str, content: bytes) -> bytes:
+            if not name.endswith("models/model.json"):
+                return content
+            program = orjson.loads(content)
+            program["range_constraints"] = {size: {"min_val": 0, "max_val": 9}}
+            return orjson.dumps(program)
+
+        refused(rewritten(whole, tmp_path / "m.pt2", change), done, "a size is")
 
 
 def two_directories(whole: Path, path: Path) -> None:

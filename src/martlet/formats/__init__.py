@@ -142,3 +142,7 @@ def load(path: Path, options: LoadOptions = LoadOptions(), format: str | None = 
         raise MissingExtra(f"the format {chosen.name}", chosen.extra) from exc
     except OSError as exc:  # a folder where a file is wanted, a file that may not be read
         raise UnsupportedModel(f"{path} cannot be read as {chosen.name}: {exc}") from exc
+    except (MemoryError, RecursionError) as exc:
+        raise UnsupportedModel(
+            f"{path} asks for more room than there is, read as {chosen.name}: {exc}"
+        ) from exc
