@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import mmap
@@ -166,7 +167,7 @@ class Channel:
             shape = tuple(map(int, entry["shape"]))
             if "text" in entry:
                 value = np.empty(len(entry["text"]), object)
-                value[:] = entry["text"]
+                value[:] = list(map(_told, entry["text"]))
                 tensors[entry["name"]] = value.reshape(shape)
                 continue
             dtype = np.dtype(entry["dtype"])
@@ -261,5 +262,13 @@ def _aligned(size: int) -> int:
 
 def _text(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return [base64.b64encode(value).decode()]
     return value if value is None or isinstance(value, str) else None
+
+
+def _told(value: Any) -> Any:
+    """Return what ``_text`` was given; of bytes that are UTF-8, the text."""
+    return base64.b64decode(value[0]) if isinstance(value, list) else value

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import orjson
-
 from martlet import formats
-from martlet.errors import InvalidInput, MissingExtra, ServableFailed, UnsupportedModel
-from martlet.formats import Format, LoadOptions
+from martlet.errors import MissingExtra, UnsupportedModel
+from martlet.formats import Format, LoadOptions, pickles
 from martlet.formats.isolated import Isolated
+from martlet.formats.mlflow_schema import SPEC, column_names, example, given_by, read
 from martlet.formats.tabular import MATRIX, Rows
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
-
-_MAX_BYTES = 16 << 20
-_SPEC = "MLmodel"
 
 # The keys under which each flavour says where its file is, in the order of our preference:
 # what is read without running code first. The format is found by content.
@@ -35,14 +31,7 @@ _FLAVOURS: dict[str, tuple[str, ...]] = {
     "sklearn": ("pickled_model",),
 }
 _WITHIN = ("", "model", "model.keras", "model.h5", "model.pth", "model.pt2", "model.onnx")
-_TYPES = {
-    "boolean": DType.BOOL,
-    "integer": DType.INT32,
-    "long": DType.INT64,
-    "float": DType.FLOAT32,
-    "double": DType.FLOAT64,
-    "string": DType.STRING,
-}
+_PYFUNC = "python_function"
 
 
 class MLflowServable:
@@ -53,30 +42,24 @@ class MLflowServable:
     signature: something to warm it with and to compare by.
     """
 
-    def __init__(self, servable: Servable, names: list[str], example: Any) -> None:
+    def __init__(self, servable: Servable, told: Mapping[str, Any], found: Any) -> None:
         self._servable = servable
         self._rows: Rows | None = None
         self.signatures: Mapping[str, Signature] = servable.signatures
-        native = servable.signatures[DEFAULT_SIGNATURE]
-        matrix = native.inputs.get(MATRIX)
+        names = column_names(told)
+        first = next(iter(servable.signatures))
+        default = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in servable.signatures else first
+        matrix = servable.signatures[default].inputs.get(MATRIX)
         if matrix == Spec(MATRIX, DType.FLOAT64, (-1, len(names)), nullable=True):
             self._rows = Rows(names, named=True)
             ways = [n for n in servable.signatures if not n.endswith(("matrix", "columns"))]
             self.signatures = self._rows.signatures(
                 {n: list(servable.signatures[n].outputs.values()) for n in ways}
             )
-        self.examples: list[dict[str, Tensor]] = list(self._examples(example))
-
-    def _examples(self, example: Any) -> Iterator[dict[str, Tensor]]:
-        signature = self.signatures[DEFAULT_SIGNATURE]
-        if signature.also and set(_columns(example)) != signature.inputs.keys():
+        signature = self.signatures[default]
+        if signature.also and not (isinstance(found, dict) and found.keys() >= set(names)):
             signature = self.signatures[signature.also]
-        given = _columns(example) or dict.fromkeys(list(signature.inputs)[:1], example)
-        try:
-            found = {n: np.asarray(v, signature.inputs[n].dtype.numpy) for n, v in given.items()}
-            yield signature.check(found)
-        except (KeyError, TypeError, ValueError, InvalidInput):
-            return  # an example of another shape than the model's: no help to anyone
+        self.examples: list[dict[str, Tensor]] = given_by(found, signature)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -96,14 +79,6 @@ class MLflowServable:
         self._servable.close()
 
 
-def _columns(example: Any) -> dict[str, Any]:
-    """Return a data frame that MLflow wrote in pandas' split layout as columns."""
-    if isinstance(example, dict) and "data" in example and "columns" in example:
-        columns = zip(*example["data"], strict=True)
-        return {str(n): list(v) for n, v in zip(example["columns"], columns, strict=True)}
-    return {}
-
-
 def load(path: Path, options: LoadOptions) -> Servable:
     """
     Open the folder at *path* by its best flavour; ``python_function`` last, and when trusted.
@@ -111,14 +86,20 @@ def load(path: Path, options: LoadOptions) -> Servable:
     Raises:
         UnsupportedModel: no flavour of it is known, or a file of it lies outside.
     """
-    told = _read(path)
+    told = read(path)
     flavours: dict[str, Any] = told.get("flavors") or {}
-    names = _names(told)
-    example = _example(path, told)
+    found = example(path, told)
+    refused: UnsupportedModel | None = None
     for flavour in (name for name in _FLAVOURS if name in flavours):
         for file in _files(path, flavours[flavour], _FLAVOURS[flavour]):
-            return MLflowServable(formats.load(file, options), names, example)
-    if "python_function" not in flavours:
+            try:
+                servable = _opened(path, flavour, flavours[flavour], file, options)
+                return MLflowServable(servable, told, found)
+            except UnsupportedModel as exc:
+                if not options.trusted or _PYFUNC not in flavours:
+                    raise
+                refused = exc
+    if _PYFUNC not in flavours:
         known = ", ".join(_FLAVOURS)
         raise UnsupportedModel(
             f"{path} has the flavours {', '.join(flavours) or 'none'}; known are {known}"
@@ -128,26 +109,64 @@ def load(path: Path, options: LoadOptions) -> Servable:
             f"{path} is a python_function alone, which is code: load it with trusted=True "
             "(--trusted) if you made it"
         )
-    return MLflowServable(Isolated("martlet.formats.mlflow:open_pyfunc", path, options), [], None)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    file = path / _SPEC
-    if file.stat().st_size > _MAX_BYTES:
-        raise UnsupportedModel(f"{file} is larger than {_MAX_BYTES} bytes")
     try:
-        told = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise UnsupportedModel(f"{file} is not YAML: {exc}") from exc
-    parts = ("flavors", "signature", "saved_input_example_info")
-    if not isinstance(told, dict) or not all(isinstance(told.get(n) or {}, dict) for n in parts):
-        raise UnsupportedModel(f"{file} is not an MLflow model: {', '.join(parts)} are tables")
-    return told
+        whole = Isolated("martlet.formats.mlflow_pyfunc:open_pyfunc", path, options)
+    except UnsupportedModel as exc:
+        before = f"{refused}; as a python_function: " if refused is not None else ""
+        raise UnsupportedModel(f"{before}{exc}") from exc
+    return MLflowServable(whole, told, found)
 
 
-def _files(path: Path, flavour: Any, keys: tuple[str, ...]) -> Iterator[Path]:
+def _opened(
+    path: Path, flavour: str, told: Mapping[str, Any], file: Path, options: LoadOptions
+) -> Servable:
+    """Open the *file* of one flavour, of which MLmodel says *told*."""
+    if flavour == "xgboost" and _estimator_name(told):
+        return _xgboost_estimator(file, _estimator_name(told), options)
+    if options.trusted and told.get("code") and pickles.imports(file):
+        return Isolated("martlet.formats.mlflow:open_beside_code", path, options, format=flavour)
+    return formats.load(file, options)
+
+
+def _estimator_name(told: Mapping[str, Any]) -> str:
+    module, _, name = str(told.get("model_class", "")).rpartition(".")
+    return name if module == "xgboost.sklearn" else ""
+
+
+def _xgboost_estimator(file: Path, name: str, options: LoadOptions) -> Servable:
+    """
+    Open a booster as the scikit-learn wrapper that was logged, as MLflow does.
+
+    It answers otherwise than the booster: classes by ``predict``, and no tree past the best one.
+    """
+    import xgboost
+
+    from martlet.formats.estimator import EstimatorServable
+    from martlet.formats.xgboost_file import XGBoostFile
+
+    wrapper = getattr(xgboost, name, None)
+    if not (isinstance(wrapper, type) and issubclass(wrapper, xgboost.XGBModel)):
+        raise UnsupportedModel(f"{file} is an xgboost.sklearn.{name}, which XGBoost has not here")
+    model = wrapper(n_jobs=options.threads)
+    try:
+        model.load_model(bytearray(XGBoostFile.read(file).content))
+    except (xgboost.core.XGBoostError, TypeError, ValueError) as exc:
+        raise UnsupportedModel(f"{file} does not load as a {name}: {exc}") from exc
+    return EstimatorServable(model)
+
+
+def open_beside_code(path: Path, options: LoadOptions, flavour: str) -> Servable:
+    """Unpickle a flavour whose classes lie in the folder's code: in the isolated process alone."""
+    from martlet.formats.sklearn import open_pickle
+
+    told = read(path)["flavors"][flavour]
+    sys.path.insert(0, str(next(_files(path, told, ("code",), whatever=True))))
+    return open_pickle(next(_files(path, told, _FLAVOURS[flavour])), options)
+
+
+def _files(
+    path: Path, flavour: Any, keys: tuple[str, ...], whatever: bool = False
+) -> Iterator[Path]:
     """Yield the flavour's file or folder, if it is there and within *path*."""
     root = path.resolve()
     for key in keys:
@@ -157,8 +176,8 @@ def _files(path: Path, flavour: Any, keys: tuple[str, ...]) -> Iterator[Path]:
         for inner in _WITHIN:
             file = path / where / inner if inner else path / where
             if not file.resolve().is_relative_to(root):
-                raise UnsupportedModel(f"{path / _SPEC} points to {where!r}, outside its folder")
-            if file.is_file() or (file.is_dir() and _holds_model(file)):
+                raise UnsupportedModel(f"{path / SPEC} points to {where!r}, outside its folder")
+            if file.is_file() or (file.is_dir() and (whatever or _holds_model(file))):
                 yield file
 
 
@@ -168,90 +187,6 @@ def _holds_model(folder: Path) -> bool:
     except UnsupportedModel:
         return False
     return True
-
-
-def _fields(told: Mapping[str, Any], side: str) -> list[dict[str, Any]]:
-    text = (told.get("signature") or {}).get(side)
-    try:
-        found = orjson.loads(text) if isinstance(text, str) else []
-    except orjson.JSONDecodeError:
-        return []
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _names(told: Mapping[str, Any]) -> list[str]:
-    """Return the names of the input columns; none where the signature is of tensors."""
-    columns = _fields(told, "inputs")
-    if not all("name" in each and each.get("type") in _TYPES for each in columns):
-        return []
-    return [str(each["name"]) for each in columns]
-
-
-def _example(path: Path, told: Mapping[str, Any]) -> Any:
-    info = told.get("saved_input_example_info") or {}
-    file = path / str(info.get("artifact_path") or "input_example.json")
-    if not file.is_file() or not file.resolve().is_relative_to(path.resolve()):
-        return None
-    try:
-        found = orjson.loads(file.read_bytes()) if file.stat().st_size < _MAX_BYTES else None
-    except orjson.JSONDecodeError:
-        return None
-    return found.get("inputs", found) if isinstance(found, dict) else found
-
-
-def open_pyfunc(path: Path, options: LoadOptions) -> Servable:
-    """Open the folder's ``python_function``: in the isolated process alone, for it is code."""
-    return PyfuncServable(path)
-
-
-class PyfuncServable:
-    """MLflow's own wrapper of any model; needs the package ``mlflow`` or ``mlflow-skinny``."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            import mlflow.pyfunc
-        except ModuleNotFoundError as exc:
-            raise MissingExtra("a python_function", "mlflow") from exc
-        self._model = mlflow.pyfunc.load_model(str(path))
-        told = _read(path)
-        columns = _fields(told, "inputs")
-        if not columns or not all(each.get("type") in _TYPES for each in columns):
-            raise UnsupportedModel(
-                f"{path} has no signature of columns: log the model with one (signature=...)"
-            )
-        inputs = [
-            Spec(str(each["name"]), _TYPES[each["type"]], (-1,), each.get("required", True))
-            for each in columns
-        ]
-        outputs = _fields(told, "outputs")
-        self._names = [
-            str(o.get("name", "predict" if len(outputs) == 1 else i)) for i, o in enumerate(outputs)
-        ] or ["predict"]
-        types = [_TYPES.get(str(o.get("type")), DType.FLOAT64) for o in outputs] or [DType.FLOAT64]
-        specs = [
-            Spec(name, dtype, (-1,) if len(types) > 1 else None)
-            for name, dtype in zip(self._names, types, strict=True)
-        ]
-        self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: Signature.of(inputs, specs)}
-
-    def predict(
-        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
-    ) -> dict[str, Tensor]:
-        """Call it with a data frame of the columns."""
-        import pandas
-
-        found = self._model.predict(pandas.DataFrame(dict(inputs)))
-        if hasattr(found, "columns"):
-            return {str(name): np.asarray(found[name]) for name in found.columns}
-        if isinstance(found, dict):
-            return {str(name): np.asarray(value) for name, value in found.items()}
-        if len(self._names) != 1:
-            raise ServableFailed(f"it gave one {type(found).__name__}, not {self._names}")
-        return {self._names[0]: np.asarray(found)}
-
-    def close(self) -> None:
-        """Free the model."""
-        del self._model
 
 
 def fetch(uri: str) -> Path:
@@ -275,7 +210,7 @@ def fetch(uri: str) -> Path:
 
 
 def _sniff(path: Path) -> bool:
-    return path.is_dir() and (path / _SPEC).is_file()
+    return path.is_dir() and (path / SPEC).is_file()
 
 
 FORMAT = Format(
