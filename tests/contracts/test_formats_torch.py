@@ -445,3 +445,81 @@ def test_a_module_that_raises_on_zeros_loads_all_the_same(tmp_path: Path):
     torch.jit.script(Picky()).save(str(tmp_path / "m.pt"))
     with martlet.load(tmp_path / "m.pt") as model:
         assert model.predict({"x": X4})["output"].tolist() == (X4 * 2).tolist()
+
+
+class TestWhatNoOperatorTells:
+    """Dtypes that are found by running the module on zeros."""
+
+    def found(
+        self, own: Any, given: dict[str, np.ndarray], path: Path, way: Any = torch.jit.script
+    ):
+        torch.jit.save(way(own.eval()), path / "m.pt")
+        with martlet.load(path / "m.pt") as model:
+            inputs = model.signatures["serving_default"].inputs
+            return {n: s.dtype.value for n, s in inputs.items()}, model.predict(given)
+
+    def test_bags_of_ids_with_offsets(self, tmp_path: Path):
+        class Bags(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.bags = torch.nn.EmbeddingBag(10, 4, mode="sum")
+
+            def forward(self, ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+                return self.bags(ids, offsets)
+
+        own, given = Bags(), {"ids": np.array([1, 2, 4, 5]), "offsets": np.array([0, 3])}
+        dtypes, found = self.found(own, given, tmp_path)
+        assert dtypes == {"ids": "int64", "offsets": "int64"}
+        with torch.inference_mode():
+            wanted = own(*map(torch.tensor, given.values()))
+        np.testing.assert_allclose(found["output"], wanted, rtol=1e-6)
+
+    @pytest.mark.parametrize("traced", [False, True])
+    def test_a_mask_beside_rows_and_an_index(self, traced: bool, tmp_path: Path):
+        class Masked(torch.nn.Module):
+            def forward(
+                self, x: torch.Tensor, mask: torch.Tensor, at: torch.Tensor
+            ) -> torch.Tensor:
+                return torch.where(mask, x, torch.zeros_like(x)).gather(1, at)
+
+        rows, mask, at = X4[:3], X4[:3] > 0, np.array([[0], [1], [3]])
+        sample = tuple(map(torch.tensor, (rows, mask, at)))
+        way = (lambda m: torch.jit.trace(m, sample)) if traced else torch.jit.script
+        dtypes, found = self.found(Masked(), {"x": rows, "mask": mask, "at": at}, tmp_path, way)
+        assert dtypes == {"x": "float32", "mask": "bool", "at": "int64"}
+        wanted = np.take_along_axis(np.where(mask, rows, 0), at, 1)
+        assert found["output"].tolist() == wanted.tolist()
+
+    def test_layers_of_bfloat16_take_float32_and_round_it(self, tmp_path: Path):
+        own = torch.nn.Linear(4, 2).to(torch.bfloat16)
+        dtypes, found = self.found(own, {"input": X4}, tmp_path)
+        assert dtypes == {"input": "float32"}
+        with torch.inference_mode():
+            wanted = own(torch.tensor(X4).to(torch.bfloat16)).float()
+        assert found["output"].tolist() == wanted.tolist()
+
+    def test_a_number_among_the_arguments(self, tmp_path: Path):
+        class Powers(torch.nn.Module):
+            def forward(self, x: torch.Tensor, n: int) -> torch.Tensor:
+                for _ in range(n):
+                    x = x * 2
+                return x
+
+        dtypes, found = self.found(Powers(), {"x": X4, "n": np.array(3)}, tmp_path)
+        assert dtypes == {"x": "float32", "n": "int64"}
+        assert found["output"].tolist() == (X4 * 8).tolist()
+
+
+def test_weights_as_pytorch_saved_them_before_1_6_are_named_as_that(tmp_path: Path):
+    torch.save({"w": X4}, tmp_path / "m.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(UnsupportedModel, match="state_dict"):
+        martlet.load(tmp_path / "m.pt")
+
+
+def test_a_package_of_aotinductor_is_refused_trusted_or_not(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("m/archive_format", "pt2")
+        archive.writestr("m/data/aotinductor/model/m.so", b"\x7fELF")
+    for trusted in (False, True):
+        with pytest.raises(UnsupportedModel, match="AOTInductor"):
+            martlet.load(tmp_path / "m.pt2", trusted=trusted)

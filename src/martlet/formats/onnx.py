@@ -53,7 +53,8 @@ class OnnxServable:
         told |= {name: _classes(node) for name, node in zip_maps.items()}
 
         def end(node: Any, **more: bool) -> End:
-            name = renamed.get(node.name, node.name)
+            inner: str = node.name
+            name = renamed.get(inner, inner)
             return End.read(path, node, name=name, told=told.get(name, ""), **more)
 
         asked = {node.name: end(node, given=True) for node in self._session.get_inputs()}

@@ -33,6 +33,11 @@ class ExportedServable:
     def __init__(self, path: Path, options: LoadOptions) -> None:
         import torch
 
+        if any("/aotinductor/" in name for name in archives.members(path)):
+            raise UnsupportedModel(
+                f"{path} is compiled by AOTInductor, for one machine: save the program itself, "
+                "by torch.export.save"
+            )
         if not options.trusted:
             check(path)
         self._torch = torch

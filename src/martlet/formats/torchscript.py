@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import zipfile
 import zlib
@@ -10,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import Format, LoadOptions, archives
+from martlet.formats import Format, LoadOptions, archives, pickles
 from martlet.formats.torch_values import named, translated
-from martlet.formats.torchscript_graph import arguments
+from martlet.formats.torchscript_graph import Argument, arguments
+from martlet.formats.torchscript_trials import samples, settled
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Shape, Signature, Spec, Tensor, Tensors
 
@@ -32,7 +30,8 @@ class TorchScriptServable:
 
     A TorchScript file has the inputs' names but neither dtypes nor shapes: they are read off
     the operators that take them (a table looked into makes int64 ids, a layer's weight gives
-    dtype and width), and are float32 of any shape where no operator tells. An argument that has
+    dtype and width). Where no operator tells, they are of any shape, and float32 if the module
+    runs on zeros of that; else what it does run on. An argument that has
     a default or may be None may be left out; a dictionary of tensors is an input a key. Outputs
     are called as :func:`~martlet.formats.torch_values.named` says.
     """
@@ -41,7 +40,8 @@ class TorchScriptServable:
         import torch
 
         self._torch = torch
-        archives.check(path)
+        if not _is_legacy(path):
+            archives.check(path)
         if not _is_script(archives.members(path)):
             raise UnsupportedModel(
                 f"{path} holds weights without a graph (a state_dict or a pickled module): save "
@@ -63,10 +63,12 @@ class TorchScriptServable:
             self._arguments = list(arguments(self._module, graph))
         except UnsupportedModel as exc:
             raise UnsupportedModel(f"{path}: {exc}") from None
-        inputs = [spec for each in self._arguments for spec in each.specs]
         # A module that writes into its inputs must not write into the caller's.
         self._copies = any(node.kind().endswith("_") for node in _nodes(graph))
         torch.set_num_threads(options.threads)  # PyTorch has one number for the process
+        precisions = {str(each.dtype).removeprefix("torch.") for each in module.parameters()}
+        self._arguments = settled(self._arguments, precisions, self._runs)
+        inputs = [spec for each in self._arguments for spec in each.specs]
         outputs = self._probe(path, inputs, graph)
         self.signatures: Mapping[str, Signature] = {
             DEFAULT_SIGNATURE: Signature.of(inputs, outputs)
@@ -75,14 +77,7 @@ class TorchScriptServable:
     def _probe(self, path: Path, inputs: list[Spec], graph: Any) -> list[Spec]:
         """Say what the outputs are from a run on zeros; from the graph where no zeros fit."""
         found: list[Spec] | None = None
-        for size, unknown in itertools.product((2, 8, 32), ((), (1,), (3, 1))):
-            sample = {
-                s.name: np.zeros(
-                    [size if d == -1 else d for d in s.shape or (size, *unknown)], s.dtype.numpy
-                )
-                for s in inputs
-                if s.required
-            }
+        for size, sample in samples([s for s in inputs if s.required]):
             try:
                 answers = self.predict(sample)
             except (InvalidInput, ServableFailed):
@@ -94,6 +89,14 @@ class TorchScriptServable:
                 return told
             found = told
         return found or [Spec(name, DType.FLOAT32, None) for name in _output_names(path, graph)]
+
+    def _runs(self, arguments: list[Argument], inputs: Tensors) -> bool:
+        self._arguments = arguments
+        try:
+            self.predict(inputs)
+        except (InvalidInput, ServableFailed):
+            return False
+        return True
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -178,6 +181,12 @@ def _either(one: Spec, other: Spec) -> Spec:
     if len(one.shape or ()) == len(other.shape or ()):
         return one
     return Spec(one.name, one.dtype, None, enforced=False)
+
+
+def _is_legacy(path: Path) -> bool:
+    """Return whether it is a bare pickle, as PyTorch before 1.6 saved weights."""
+    with path.open("rb") as file:
+        return pickles.looks_like(file.read(8))
 
 
 def _is_script(names: list[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from martlet.errors import UnsupportedModel
 from martlet.formats.torch_values import tensor
-from martlet.tensors import DType, Shape, Spec, Tensors
+from martlet.tensors import DType, Shape, Spec, Tensor, Tensors
 
 _CONVOLUTIONS = ("aten::_convolution", "aten::conv2d", "aten::conv1d")
 
@@ -44,23 +44,29 @@ class Argument:
         keys: Of a dictionary, the input of each key; None for other arguments.
         number: Whether it is a Python number, not a tensor.
         default: What stands for an input that is left out.
+        rounded: PyTorch's dtype that it is rounded to, where numpy has no such; else "".
     """
 
     specs: list[Spec]
     keys: Mapping[str, str] | None = None
     number: bool = False
     default: Any = None
+    rounded: str = ""
 
     def value(self, torch: Any, inputs: Tensors, copies: bool) -> Any:
         """Return it, from the inputs of one call."""
         if self.keys is not None:
-            return {key: tensor(torch, inputs[name], copies) for key, name in self.keys.items()}
+            return {key: self._one(torch, inputs[n], copies) for key, n in self.keys.items()}
         name = self.specs[0].name if self.specs else ""
         if name not in inputs:
             return self.default
         if self.number:
             return inputs[name].item()
-        return tensor(torch, inputs[name], copies)
+        return self._one(torch, inputs[name], copies)
+
+    def _one(self, torch: Any, array: Tensor, copies: bool) -> Any:
+        found = tensor(torch, array, copies)
+        return found.to(getattr(torch, self.rounded)) if self.rounded else found
 
 
 def arguments(module: Any, graph: Any) -> Iterator[Argument]:
