@@ -38,10 +38,11 @@ class PyfuncServable:
     def __init__(self, path: Path) -> None:
         try:
             import mlflow.pyfunc
+            from mlflow.exceptions import MlflowException
         except ModuleNotFoundError as exc:
             raise MissingExtra("a python_function", "mlflow") from exc
         told = read(path)
-        self._refused: type[Exception] = mlflow.exceptions.MlflowException
+        self._refused: type[Exception] = MlflowException
         self._model = mlflow.pyfunc.load_model(str(path))
         self._params = signature(told, "params")
         found = example(path, told)
