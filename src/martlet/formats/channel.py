@@ -271,4 +271,7 @@ def _text(value: Any) -> Any:
 
 def _told(value: Any) -> Any:
     """Return what ``_text`` was given; of bytes that are UTF-8, the text."""
-    return base64.b64decode(value[0]) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    (packed,) = value
+    return base64.b64decode(packed, validate=True)

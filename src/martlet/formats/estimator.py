@@ -186,7 +186,10 @@ class EstimatorServable:
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
         """Call the signature's methods on the rows."""
-        table = self._table(inputs, signature_name)
+        try:
+            table = self._table(inputs, signature_name)
+        except UnicodeDecodeError as exc:
+            raise InvalidInput(f"the rows hold bytes that are not UTF-8: {exc}") from exc
         if not len(table):
             outputs = self.signatures[signature_name].outputs.values()
             return {

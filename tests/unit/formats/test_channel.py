@@ -167,6 +167,8 @@ class TestAnotherSideThatCannotBeTrusted:
             {"name": "x", "dtype": "<f8", "shape": [4], "at": -4096},
             {"name": "x", "dtype": "<f8", "shape": [-1], "at": 0},
             {"name": "x", "text": ["a"], "shape": [3]},
+            {"name": "x", "text": [[]], "shape": [1]},
+            {"name": "x", "text": [[1]], "shape": [1]},
             {"name": "x"},
             [],
         ],
