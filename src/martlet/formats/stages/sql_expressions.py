@@ -74,7 +74,7 @@ class Columns:
             return inner
         if wanted in NUMBERS:
             self.ask(inner, Kind.NUMBER)
-            if kind in NUMBERS:
+            if kind in NUMBERS or self.asked.get(inner.column) is Kind.NUMBER:
                 return replace(inner, type=wanted)
             if kind in (Type.DATE, Type.TIME):
                 unit = 1e6 if kind is Type.TIME else 1.0
@@ -165,6 +165,12 @@ def common(kinds: set[Type]) -> Type:
 def called(function: Callable[..., Value], given: Sequence[Expression], kind: Type) -> Expression:
     """Return *function* of the values of *given*."""
     runs = [each.run for each in given]
+    if len(runs) == 1:
+        (one,) = runs
+        return Expression(lambda frame: function(one(frame)), kind)
+    if len(runs) == 2:
+        first, second = runs
+        return Expression(lambda frame: function(first(frame), second(frame)), kind)
     return Expression(lambda frame: function(*(run(frame) for run in runs)), kind)
 
 
