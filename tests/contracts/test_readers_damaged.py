@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import martlet
+from martlet.errors import UnsupportedModel
+
 SPARK = Path(__file__).parents[1] / "fixtures" / "spark"
 
 # Damage one file of a model at a time, in its place. Only a MartletError may come of it, within
@@ -143,6 +146,29 @@ def test_every_byte_of_a_parquet_footer(name: str, tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-1500:]}"
     assert int(done.stdout) > 100
+
+
+def test_a_column_of_one_value_that_unpacks_to_gigabytes_is_refused(tmp_path: Path):
+    pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
+    import pyarrow
+    from pyarrow import parquet
+
+    shutil.copytree(SPARK / "als" / "model", tmp_path / "m")
+    part = next((tmp_path / "m" / "userFactors").glob("*.parquet"))
+    schema = parquet.read_table(part).schema
+    count = 1 << 20
+    batch = pyarrow.table(
+        {
+            "id": np.zeros(count, np.int32),
+            "features": pyarrow.FixedSizeListArray.from_arrays(np.zeros(20 * count, np.float32), 20)
+            .cast(schema.field("features").type),
+        },
+        schema=schema,
+    )  # fmt: skip
+    parquet.write_table(batch, part, compression="zstd")
+    assert part.stat().st_size < 1 << 17
+    with pytest.raises(UnsupportedModel, match="past the limits"):
+        martlet.load(tmp_path / "m")
 
 
 # Bits of every byte of a footer turned, one at a time: only what is refused, or still reads.

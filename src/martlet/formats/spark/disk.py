@@ -28,6 +28,8 @@ _MAX_METADATA_BYTES = 64 << 20
 _MAX_PARTS = 100_000
 _MAX_DATA_BYTES = 8 << 30
 _MAX_VALUES = 1 << 30
+_ANY_VALUES = 1 << 24  # however few bytes they are packed into: a column of one value is nothing
+_MAX_VALUES_A_BYTE = 100
 
 # What a stage has where its metadata is silent: Spark before 2.4 wrote no defaults down.
 _DEFAULTS: Mapping[str, Any] = {
@@ -228,15 +230,17 @@ def read_parquet(folder: Path) -> Any:
     import pyarrow.parquet as pq
 
     tables = []
-    sizes = values = 0
+    sizes = values = packed = 0
     for part in _parts(folder):
         try:
             more, many = claims(part)
             sizes, values = sizes + more, values + many
-            if min(more, many) < 0 or sizes > _MAX_DATA_BYTES or values > _MAX_VALUES:
+            packed += part.stat().st_size
+            most = min(_MAX_VALUES, max(_ANY_VALUES, packed * _MAX_VALUES_A_BYTE))
+            if min(more, many) < 0 or sizes > _MAX_DATA_BYTES or values > most:
                 raise UnsupportedModel(
                     f"{part} claims {values} values in {sizes} bytes, past the limits of "
-                    f"{_MAX_VALUES} and {_MAX_DATA_BYTES}"
+                    f"{most} and {_MAX_DATA_BYTES}"
                 )
             with pq.ParquetFile(part) as file:
                 tables.append(file.read(use_threads=False))
