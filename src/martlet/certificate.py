@@ -1,7 +1,7 @@
-"""The parity certificate: that what is served answers as the original does, and of which files.
+"""The parity certificate: the record that a model's files answer as the original's do.
 
-`martlet.convert.parity` makes one by comparing; whoever opens or registers a converted model reads
-it and refuses the model where the certificate is missing, failed, or of other files.
+`martlet.convert.parity` makes one by comparing. A converted model whose certificate is missing,
+failed, or of other files is refused when it is opened and when it is registered.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """
-    That *candidate* was compared with *original*, and how it went.
+    How *candidate* compared with *original*.
 
     Args:
         step: What made the candidate: ``convert``, ``rewrite``, ``extract``, ``split`` ...

@@ -34,7 +34,7 @@ class Brought:
 
 
 def is_model(path: Path, format: str | None = None) -> bool:
-    """Whether *path* would be registered as a model, and not as a table or a declaration."""
+    """Whether *path* would be registered as a model, not as a table or a declaration."""
     if format is not None:
         return True
     if path.suffix == ".toml" or (path.is_file() and kind_of(path) is not None):

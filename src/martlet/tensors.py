@@ -211,8 +211,8 @@ def repeated(row: Tensor, count: int) -> Tensor:
     """
     Return the one row of *row* [1, ...] as often as *count* says; not to be written to.
 
-    Where it is long it is there once and seen *count* times (its first stride is 0): nothing is
-    copied, and a model that computes the user's part once knows all rows for one.
+    A long row is stored once and seen *count* times (its first stride is 0): nothing is copied, and
+    a model that computes the user's part once can tell that all rows are one.
     """
     # Below some 64 bytes the copies cost less than the view.
     if row.nbytes < _VIEWED_BYTES:
@@ -287,7 +287,7 @@ class Signature:
             array = get(name)
             if type(array) is not ndarray or array.ndim != rank:
                 return False
-            # That two are one object is told in less time than that two are equal.
+            # Identity first: it is checked in less time than equality.
             if array.dtype is not dtype and array.dtype != dtype:
                 return False
             for axis, size in sizes:

@@ -20,7 +20,7 @@ _LONGEST_LINE = 16 << 20
 
 
 class Lines(NamedTuple):
-    """Some whole lines that came together; none when nothing came for a moment."""
+    """Whole lines that were read together; none if nothing came for a moment."""
 
     lines: list[bytes]
     cursor: str
@@ -91,7 +91,7 @@ def pipe_lines(descriptor: int) -> Iterator[Lines]:
 
 
 def socket_lines(listening: socket.socket) -> Iterator[Lines]:
-    """Give the lines of all who connect, for ever; who sends one of 16 MB is disconnected."""
+    """Give the lines of all clients that connect, for ever; a line of 16 MB ends its connection."""
     listening.setblocking(False)
     rests: dict[socket.socket, bytes] = {}
     with selectors.DefaultSelector() as ready:

@@ -17,20 +17,20 @@ from martlet.stores.tablefile import Array
 
 @dataclass(frozen=True, slots=True)
 class LiveStats:
-    """What a live file holds."""
+    """How much a live file holds."""
 
     rows: int
-    """Of the base table that have another vector now."""
+    """Rows of the base table that have another vector now."""
     new_keys: int
-    """That the base does not have."""
+    """Keys that the base table does not have."""
     updates: int
-    """Ever written: rows set and rows taken back."""
+    """Updates ever made: rows set and rows taken back."""
     updated_ns: int
-    """When the last was, in nanoseconds since 1970; 0 for never."""
+    """Time of the last update, in nanoseconds since 1970; 0: never."""
     records: int
-    """In use: a row that was taken back keeps its own."""
+    """Records in use; a row that was taken back keeps its record."""
     room: int
-    """For records in all."""
+    """Records that fit in all."""
 
 
 class Live:
