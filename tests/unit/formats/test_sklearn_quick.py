@@ -108,7 +108,7 @@ TWO, THREE, NUMBERS = labels_of(2), labels_of(3), ROWS[:, 0] / 50
                 ROWS, labels
             )
             for activation in ("relu", "tanh")
-            for labels in (TWO, THREE, NUMBERS > np.median(NUMBERS))
+            for labels in (TWO, THREE, np.median(NUMBERS) < NUMBERS)
         ),
         MLPRegressor(hidden_layer_sizes=(4,), activation="logistic", max_iter=3).fit(ROWS, NUMBERS),
         MLPRegressor(hidden_layer_sizes=(4,), activation="identity", max_iter=3).fit(
