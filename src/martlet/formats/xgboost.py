@@ -16,7 +16,7 @@ from martlet.formats.lightgbm_forest import hard_rows
 from martlet.formats.links import Chosen, Link, identity, likeliest, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
 from martlet.formats.xgboost_binary import is_binary
-from martlet.formats.xgboost_file import XGBoostFile
+from martlet.formats.xgboost_file import XGBoostFile, is_text_dump
 from martlet.formats.xgboost_forest import sums_of
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Spec, Tensor, Tensors
@@ -243,7 +243,8 @@ def _sniff(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(512)
-    return any(mark.match(head) for mark in (_TEXT, _DUMP, _UBJ)) or is_binary(head)
+    known = any(mark.match(head) for mark in (_TEXT, _DUMP, _UBJ))
+    return known or is_text_dump(head) or is_binary(head)
 
 
 FORMAT = Format(

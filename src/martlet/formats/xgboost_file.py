@@ -21,6 +21,7 @@ from martlet.formats.xgboost_binary import ROOT, is_binary, learner_of
 
 Model = Mapping[str, Any]
 _MOST = 1 << 20  # features, which are as many inputs
+_TYPES = {"int", "float", "i", "q", "c"}
 _KEY = re.compile(rb'(?<!\\)"\s*:')
 _DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError)
 
@@ -36,7 +37,7 @@ class XGBoostFile:
 
     content: bytes
     learner: Model
-    categories: Mapping[int, list[Any]]
+    categories: dict[int, list[Any]]
     """The values of each categorical feature, in order of code, where the file keeps them."""
 
     @classmethod
@@ -48,9 +49,9 @@ class XGBoostFile:
             UnsupportedModel: it is damaged, or a dump that XGBoost cannot load.
         """
         content = path.read_bytes()
-        if content.lstrip()[:1] == b"[":
+        if content.lstrip()[:1] == b"[" or is_text_dump(content):
             raise UnsupportedModel(
-                f"{path} is XGBoost's dump_model JSON, which XGBoost cannot load: "
+                f"{path} is what XGBoost's dump_model writes, which XGBoost cannot load: "
                 "save the booster with save_model"
             )
         version: Sequence[int]
@@ -131,6 +132,11 @@ def _values(encoded: Mapping[str, Any], version: Sequence[int]) -> list[Any]:
     return [text[a:b].decode() for a, b in itertools.pairwise(offsets)]
 
 
+def is_text_dump(content: bytes) -> bool:
+    """Return whether *content* begins as ``dump_model`` writes trees for people to read."""
+    return content.startswith(b"booster[0]:\n0:")
+
+
 def _json(content: bytes) -> Any:
     try:
         found = orjson.loads(content)
@@ -161,8 +167,15 @@ def _check(learner: Model) -> None:
     for name, count in (("feature", features), ("class", classes), ("target", targets)):
         if not 0 <= count <= _MOST:
             raise ValueError(f"num_{name} is {count}")
+    names, types = learner.get("feature_names") or (), learner.get("feature_types") or ()
+    if len(names) not in (0, features) or len(set(names)) != len(names):
+        raise ValueError(f"it has the names of {len(set(names))} features of {features}")
+    if len(types) not in (0, features) or not {*types} <= _TYPES:
+        raise ValueError(f"it has other types of features than {', '.join(sorted(_TYPES))}")
     outputs = max(classes, targets, 1)
     booster = learner["gradient_booster"]
+    if "model" not in booster.get("gbtree", booster):
+        raise ValueError("it is a configuration without a model: save the booster by save_model")
     if booster["name"] == "gblinear":
         if len(booster["model"]["weights"]) != (features + 1) * outputs:
             raise ValueError(f"it has not the weights of {features} features")

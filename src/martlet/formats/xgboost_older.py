@@ -35,7 +35,7 @@ def mend(learner: dict[str, Any], version: Sequence[int]) -> bool:
         KeyError, TypeError, ValueError: it is no learner.
     """
     booster = learner["gradient_booster"]
-    model = booster.get("gbtree", booster)["model"]
+    model = booster.get("gbtree", booster).get("model", {})
     objective = learner["objective"]["name"]
     written = tuple(version)[:2]
     if objective == "binary:logitraw" and (1, 0) <= written < (1, 3):
@@ -43,7 +43,7 @@ def mend(learner: dict[str, Any], version: Sequence[int]) -> bool:
         start = margins("binary:logistic", np.array([told["base_score"]], np.float32))
         told["base_score"] = repr(float(start[0]))
         return True
-    if booster["name"] == "gblinear" and "boosted_rounds" not in model:
+    if booster["name"] == "gblinear" and "weights" in model and "boosted_rounds" not in model:
         model["boosted_rounds"] = 1
         return True
     if model.get("trees") == [] and written < (3, 1):

@@ -109,6 +109,9 @@ class TestDamage:
             ("dart", '"name":"dart"', '"name":"gblinear"'),
             ("categories", r'("categories_sizes":\[\d+),[^]]*', r"\1"),
             ("categories", r'"categories_sizes":\[', '"categories_sizes":[1,'),
+            ("dart", r'"feature_names":\[', '"feature_names":["a","b"'),
+            ("dart", r'"feature_names":\[', '"feature_names":["a","b","b"'),
+            ("categories", '"feature_types":."q"', '"feature_types":["?"'),
             ("categories", '"id":0', '"left_children":[0],"id":0'),
             ("categories", '"num_nodes":"', '"num_nodes":"9999999999999999999999'),
             ("categories", r'"split_indices":\[', '"split_indices":[99999999999999999999,'),
@@ -120,6 +123,23 @@ class TestDamage:
         (tmp_path / "m.json").write_text(found)
         with pytest.raises(UnsupportedModel, match="not a whole XGBoost model"):
             martlet.load(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"booster[0]:\n0:[f0<0.5] yes=1,no=2,missing=1\n\t1:leaf=0.4\n\t2:leaf=-0.4\n",
+        b'[\n  { "nodeid": 0, "leaf": 0.4 }\n]',
+        b'{"learner":{"generic_param":{},"gradient_booster":{"name":"gbtree"},"learner_model_param":'
+        b'{"num_feature":"3","num_class":"0"},"objective":{"name":"reg:gamma"}},"version":[3,2,0]}',
+    ],
+    ids=["trees as text", "trees as JSON", "a configuration"],
+)
+def test_what_holds_no_model_says_what_would(content: bytes, tmp_path: Path):
+    pytest.importorskip("xgboost")
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(UnsupportedModel, match="save_model"):
+        martlet.load(tmp_path / "m")
 
 
 def trained_on(column: Any, path: Path) -> tuple[Any, Any]:
