@@ -171,7 +171,7 @@ def _sklearn(estimator: Callable[[], Any], label: Any, kind: str = "skops") -> M
         path = folder / "model"
         skops.io.dump(model, path) if kind == "skops" else joblib.dump(model, path)
         methods = ("predict", "predict_proba", "decision_function", "transform")
-        methods += ("score_samples", "apply")
+        methods += ("predict_log_proba", "score_samples", "apply")
 
         def reference(rows: np.ndarray) -> dict[str, np.ndarray]:
             return {n: getattr(model, n)(rows) for n in methods if hasattr(model, n)}

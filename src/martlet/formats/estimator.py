@@ -26,7 +26,7 @@ from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform")
 # Each under its own name, where it works.
-_MORE = ("predict_log_proba", "score_samples", "apply", "kneighbors")
+_MORE = ("predict_log_proba", "score_samples", "apply")
 
 # Their predict is the class of the highest probability, which need not be computed twice.
 _BY_PROBABILITY = frozenset(
@@ -61,6 +61,8 @@ class EstimatorServable:
         self._estimator = estimator
         self._last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
         self._methods = [name for name in (*METHODS, *_MORE) if hasattr(estimator, name)]
+        if not self._methods and hasattr(estimator, "kneighbors"):
+            self._methods = ["kneighbors"]  # of who has no label to tell
         if not self._methods:
             raise UnsupportedModel(f"a {type(estimator).__name__} has no predict or transform")
         self._read_inputs()
