@@ -173,6 +173,17 @@ class TestTorchExport:
         path = self.with_samples(whole, tmp_path / "m.pt2", lambda samples: plain + samples)
         refused(path, done)
 
+    @pytest.mark.parametrize("config", [b"[]", b"{}", b'{"config": []}', b'{"config": {"w": "x"}}'])
+    def test_a_config_of_another_kind_is_refused(
+        self, config: bytes, whole: Path, done: Path, tmp_path: Path
+    ):
+        path = rewritten(
+            whole,
+            tmp_path / "m.pt2",
+            lambda name, content: config if name.endswith("_config.json") else content,
+        )
+        refused(path, done, "safe to open")
+
     @pytest.mark.parametrize(
         "size", ["9**9**9", "Pow(9, Pow(9, 9))", "99999999!", "1 << 99999999999"]
     )

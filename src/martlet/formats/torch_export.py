@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -233,6 +234,12 @@ _GUARD_NODES = (
 )
 
 
+_DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, RecursionError),  # of its JSON
+    *(OSError, RuntimeError, zipfile.BadZipFile, zlib.error),
+)
+
+
 def check(path: Path) -> None:
     """
     Check that loading the archive at *path* runs nothing but torch's own operators.
@@ -245,7 +252,7 @@ def check(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 _check_member(name, archive)
-    except (ValueError, OSError, KeyError, RecursionError, zipfile.BadZipFile) as exc:
+    except _DAMAGE as exc:
         raise UnsupportedModel(
             f"{path} is not a .pt2 program that is safe to open ({exc}): load it with "
             "trusted=True (--trusted) if you made it"
