@@ -66,6 +66,14 @@ class TestLogisticRegression:
         # 1 / (1 + 0.9 / 0.1)
         np.testing.assert_array_equal(found["prediction"], found["probability"][:, 1] > 0.1)
 
+    def test_a_probability_of_0_is_not_above_a_threshold_of_0(
+        self, tmp_path: Path, layout: Layout
+    ) -> None:
+        names = {"rawPredictionCol": "", "probabilityCol": ""}
+        path = self.write(tmp_path / "m", layout, threshold=0.0, **names)
+        found = answers(path, np.array([[0.0, 700.0], [0.0, 800.0]]))
+        np.testing.assert_array_equal(found["prediction"], [1.0, 0.0])
+
 
 class TestStringIndexer:
     def test_labels_stand_in_one_list_or_in_one_a_column(

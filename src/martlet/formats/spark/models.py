@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +62,10 @@ def logistic_regression(saved: Saved, columns: Columns) -> list[Stage]:
             )
         ]
     margin = models.linear(coefficients[0], float(intercepts[0]), sparse=sparse)
+    limit = classes.logit_limit(_threshold(saved))
+    if not saved.text("rawPredictionCol"):
+        # Spark then asks the probability, which is 0 below: not above a threshold of 0.
+        limit = max(limit, _LEAST_MARGIN)
     return [
         classes.classifier(
             saved.name,
@@ -68,9 +74,13 @@ def logistic_regression(saved: Saved, columns: Columns) -> list[Stage]:
             2,
             classes.Mirrored(margin),
             classes.Logistic(),
-            classes.margin_choice(classes.logit_limit(_threshold(saved))),
+            classes.margin_choice(limit),
         )
     ]
+
+
+_LEAST_MARGIN = -math.log(sys.float_info.max)
+"""Below it ``1 / (1 + exp(-margin))`` is 0."""
 
 
 def _threshold(saved: Saved) -> float:
