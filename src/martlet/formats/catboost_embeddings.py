@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 
 from martlet.formats.catboost_file import parts_of
 from martlet.formats.flatbuffers import Table
@@ -37,7 +38,10 @@ def dimensions(content: bytes) -> list[int]:
             raise ValueError("its embeddings are cut short")
         at += len(_CALCER)
         _, size = struct.unpack_from("<IQ", content, at)
-        sizes.append(_size(Table.root(memoryview(content)[at + 12 : at + 12 + size])))
+        calcer = Table.root(memoryview(content)[at + 12 : at + 12 + size])
+        sizes.append(_size(calcer))
+        if calcer.number(2, "B", 0) == _KNN:
+            _check_neighbours(content, at + 12 + size, calcer)
     found: list[int] = []
     for each in header.tables(1):
         of = {sizes[calcer] for calcer in each.array(0, "<u4") if calcer < len(sizes)}
@@ -63,3 +67,42 @@ def _size(calcer: Table) -> int:
     if size < 1 or made < 1 or active.max(initial=0) >= made:
         raise ValueError("an embedding's numbers do not fit each other")
     return int(size)
+
+
+def _check_neighbours(content: bytes, at: int, calcer: Table) -> None:
+    """Check what stands behind *calcer*: the classes of known vectors, and the graph of them."""
+    of = calcer.table(3)
+    assert of is not None, "its size was read"
+    size, classes, known = of.number(0, "i", 0), of.number(1, "I", 0), of.number(3, "I", 0)
+    targets, at = _longs(content, at)
+    graph, at = _longs(content, at, each=1)
+    (numbers,) = struct.unpack_from("<I", content, at)
+    fits = (
+        len(targets) == known and numbers == known * size and at + 4 + 4 * numbers <= len(content)
+    )
+    are_classes = of.number(4, "b", 1)  # else they are numbers
+    if not fits or (are_classes and targets.max(initial=-1) >= classes):
+        raise ValueError("an embedding's known vectors do not fit each other")
+    # The most neighbours of a vector, the levels of the graph, the vectors of each, then, level by
+    # level, each one's neighbours.
+    most, levels = (int(each) for each in graph[:2])
+    counts = graph[2 : 2 + levels].tolist()
+    if known and (len(counts) != levels or not counts or counts[0] != known):
+        raise ValueError("the graph of an embedding is cut short")
+    at = 2 + levels
+    for count in counts:
+        end = at + count * min(most, count - 1)
+        if count < 1 or end > len(graph) or graph[at:end].max(initial=0) >= count:
+            raise ValueError("the graph of an embedding points outside of it")
+        at = end
+    if known and at != len(graph):
+        raise ValueError("the graph of an embedding does not fit its size")
+
+
+def _longs(content: bytes, at: int, each: int = 4) -> tuple[NDArray[np.int64], int]:
+    """Return the numbers of 32 bits that come at *at* after their count, and where they end."""
+    (count,) = struct.unpack_from("<I", content, at)
+    end = at + 4 + count * each
+    if end > len(content) or count * each % 4:
+        raise ValueError("its embeddings are cut short")
+    return np.frombuffer(content, "<u4", count * each // 4, at + 4).astype(np.int64), end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,14 @@ def test_a_file_that_lost_its_embeddings_is_refused(trained, tmp_path: Path):
         (tmp_path / "damaged.cbm").write_bytes(damaged)
         with pytest.raises(UnsupportedModel):
             martlet.load(tmp_path / "damaged.cbm").close()
+
+
+def test_neighbours_that_are_not_there_are_refused(trained, tmp_path: Path):
+    """A graph of the vectors that training saw, level by level; CatBoost follows it anywhere."""
+    content = trained[3].read_bytes()
+    levels = struct.pack("<8I", 8, ROWS, 128, 64, 32, 16, 8, 4)
+    damaged = bytearray(content)
+    struct.pack_into("<I", damaged, content.index(levels) + len(levels) + 8, 1 << 20)
+    (tmp_path / "damaged.cbm").write_bytes(damaged)
+    with pytest.raises(UnsupportedModel, match="graph of an embedding"):
+        martlet.load(tmp_path / "damaged.cbm").close()
