@@ -45,7 +45,7 @@ class XGBoostServable:
             # A linear booster has no call for rows in place.
             self._predict = _Predict(self._booster) if file.trees else self._table_margin
             found = self._predict(np.zeros((1, file.features)))
-        except self._failed as exc:
+        except (self._failed, UnicodeDecodeError) as exc:  # a message may quote damaged bytes
             raise UnsupportedModel(
                 f"{path} is not an XGBoost model that loads: {first_line(exc)}"
             ) from exc
