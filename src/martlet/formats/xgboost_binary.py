@@ -65,7 +65,7 @@ def learner_of(content: bytes) -> tuple[dict[str, Any], tuple[int, int]]:
         ``src/tree/tree_model.cc`` and ``src/gbm/gblinear_model.h``.
     """
     file = _Binary(content.removeprefix(b"binf"))
-    base_score, features, classes, _, _, major, minor, targets = file.read("fIiiiIII")
+    base_score, features, classes, told, _, major, minor, targets = file.read("fIiiiIII")
     targets = max(targets, 1)  # 0 before 1.6
     file.at = 136
     objective, booster = file.text(), file.text()
@@ -83,7 +83,8 @@ def learner_of(content: bytes) -> tuple[dict[str, Any], tuple[int, int]]:
             dropped = file.array("<f4", file.read("Q")[0]).astype(np.float32)
             gradient_booster = {"name": booster, "gbtree": gradient_booster, "weight_drop": dropped}
     learner = {
-        "attributes": {},
+        # The best iteration of a training that stopped early, among others.
+        "attributes": {file.text(): file.text() for _ in range(*file.read("Q"))} if told else {},
         "feature_names": [],
         "feature_types": [],
         "gradient_booster": gradient_booster,

@@ -106,6 +106,15 @@ class TestMLflow:
         assert found["predict"].tolist() == early.predict(held).tolist()
         np.testing.assert_allclose(found["predict_proba"], early.predict_proba(held), rtol=1e-6)
 
+    def test_a_folder_of_mlflow_1_answers_as_it_did(self):
+        folder = Path(__file__).parents[2] / "fixtures" / "older" / "mlflow_1.30.1_early"
+        told = json.loads((folder / "answers.json").read_text())
+        with martlet.load(folder) as model:
+            found = model.predict(told["rows"])
+            assert len(model._servable.examples) == 1
+        assert found["predict"].tolist() == told["predict"]
+        np.testing.assert_allclose(found["predict_proba"], told["predict_proba"], rtol=1e-5)
+
     def test_a_pickle_finds_its_classes_in_the_folders_code(self, tmp_path: Path, monkeypatch):
         import sys
 
