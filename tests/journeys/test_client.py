@@ -44,6 +44,15 @@ def test_it_raises_what_the_server_raised(address):
         assert client.ready()
 
 
+def test_a_signature_is_asked_by_name(address):
+    rows = {"x": np.array([[1, 2], [3, 4]], np.float32)}
+    with connect(address) as client:
+        found = client.predict("sums", rows, signature_name="serving_default")
+        assert found.outputs["sum"].tolist() == [3.0, 7.0]
+        with pytest.raises(InvalidInput, match="no signature is named 'leaf'"):
+            client.predict("sums", rows, signature_name="leaf")
+
+
 def test_its_timeout_passes_and_the_next_call_is_answered(address):
     with connect(address) as client:
         with pytest.raises(DeadlineExceeded):

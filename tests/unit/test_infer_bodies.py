@@ -38,7 +38,7 @@ TITLE = {"name": "title", "shape": [2], "datatype": "BYTES", "data": ["a", "Am\u
 def complete(body, length=None):
     """What the complete reader says: tensors, binary, what the reply says; or its error."""
     try:
-        asked = request.read(body, length, WIDE)
+        asked = request.read(body, length, lambda _: WIDE)
         tensors = WIDE.check(request.check(asked.inputs, WIDE))
     except MartletError as exc:
         return exc

@@ -16,6 +16,7 @@ from martlet.tensors import Tensor
 from martlet.wire.openinference import asking
 from martlet.wire.openinference.contents import ModelInferRequest, ModelInferResponse
 from martlet.wire.openinference.datatypes import dtype_of, from_raw, name_of, to_raw
+from martlet.wire.openinference.request import SIGNATURE_NAME
 from martlet.wire.protos import message
 
 _SERVICE = "/inference.GRPCInferenceService/"
@@ -23,13 +24,15 @@ _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_len
 _READY_S = 5.0
 
 
-def _request(model: str, inputs: Mapping[str, ArrayLike]) -> Any:
+def _request(model: str, inputs: Mapping[str, ArrayLike], signature_name: str | None) -> Any:
     ref = ModelRef.parse(model)
     which = ref.label if ref.version is None else ref.version
     made = ModelInferRequest(model_name=ref.name, model_version="" if which is None else str(which))
     for name, array in asking.arrays(inputs).items():
         made.inputs.add(name=name, datatype=name_of(name, array), shape=array.shape)
         made.raw_input_contents.append(to_raw(array))
+    if signature_name is not None:
+        made.parameters[SIGNATURE_NAME].string_param = signature_name
     return made
 
 
@@ -79,11 +82,17 @@ class GrpcClient(Client):
         self._infer, self._ready = _calls(self._channel)
 
     def predict(
-        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, ArrayLike],
+        timeout_s: float | None = None,
+        signature_name: str | None = None,
     ) -> Prediction:
         """Return what *model* answers; as ``Client.predict``."""
         try:
-            return _prediction(self._infer(_request(model, inputs), timeout=timeout_s))
+            return _prediction(
+                self._infer(_request(model, inputs, signature_name), timeout=timeout_s)
+            )
         except grpc.RpcError as exc:
             raise _error(exc) from exc
 
@@ -112,11 +121,17 @@ class AsyncGrpcClient(AsyncClient):
         self._infer, self._ready = _calls(self._channel)
 
     async def predict(
-        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, ArrayLike],
+        timeout_s: float | None = None,
+        signature_name: str | None = None,
     ) -> Prediction:
         """Return what *model* answers; as ``Client.predict``."""
         try:
-            return _prediction(await self._infer(_request(model, inputs), timeout=timeout_s))
+            return _prediction(
+                await self._infer(_request(model, inputs, signature_name), timeout=timeout_s)
+            )
         except grpc.RpcError as exc:
             raise _error(exc) from exc
 

@@ -46,10 +46,14 @@ class RestClient(Client):
         self._free: list[http.client.HTTPConnection] = []
 
     def predict(
-        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, ArrayLike],
+        timeout_s: float | None = None,
+        signature_name: str | None = None,
     ) -> Prediction:
         """Return what *model* answers; as ``Client.predict``."""
-        body, length = asking.write(asking.arrays(inputs))
+        body, length = asking.write(asking.arrays(inputs), signature_name)
         headers = {_HEADER: str(length), "Content-Type": "application/octet-stream"}
         return _prediction(*self._ask("POST", _path(model), body, headers, timeout_s))
 
@@ -114,10 +118,14 @@ class AsyncRestClient(AsyncClient):
         self._free: list[_Stream] = []
 
     async def predict(
-        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, ArrayLike],
+        timeout_s: float | None = None,
+        signature_name: str | None = None,
     ) -> Prediction:
         """Return what *model* answers; as ``Client.predict``."""
-        body, length = asking.write(asking.arrays(inputs))
+        body, length = asking.write(asking.arrays(inputs), signature_name)
         head = f"{_HEADER}: {length}\r\nContent-Type: application/octet-stream\r\n"
         return _prediction(*await self._ask("POST", _path(model), head, body, timeout_s))
 

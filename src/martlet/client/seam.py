@@ -14,7 +14,11 @@ class Client(Protocol):
     """A server, asked from any number of threads. Close it, or use it in a ``with`` block."""
 
     def predict(
-        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, ArrayLike],
+        timeout_s: float | None = None,
+        signature_name: str | None = None,
     ) -> Prediction:
         """
         Return what *model* (``name``, ``name@3`` or ``name@label``) answers.
@@ -22,6 +26,8 @@ class Client(Protocol):
         Args:
             inputs: By name; lists become arrays as numpy makes them.
             timeout_s: After which it is given up; None waits as long as it takes.
+            signature_name: Of which signature of the model; None: the one it shows, which is the
+                default one where there is one.
 
         Raises:
             MartletError: the one that the server raised.
@@ -49,7 +55,11 @@ class AsyncClient(Protocol):
     """As ``Client``, for one event loop."""
 
     async def predict(
-        self, model: str, inputs: Mapping[str, ArrayLike], timeout_s: float | None = None
+        self,
+        model: str,
+        inputs: Mapping[str, ArrayLike],
+        timeout_s: float | None = None,
+        signature_name: str | None = None,
     ) -> Prediction:
         """Return what *model* answers; as ``Client.predict``."""
         ...

@@ -29,16 +29,26 @@ def ref_of(name: str, version: str | None) -> ModelRef:
     return ModelRef(name, label=version)
 
 
-def signature_of(servable: Servable) -> tuple[str, Signature]:
-    """Return the one signature that the protocol can show: the default one, else the first."""
+def signature_of(servable: Servable, name: str | None = None) -> tuple[str, Signature]:
+    """
+    Return the signature called *name*; None: the one that the protocol can show, which is the
+    default one, else the first.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
     signatures = servable.signatures
-    name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else next(iter(signatures))
+    if name is None:
+        name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else next(iter(signatures))
+    if name not in signatures:
+        known = ", ".join(map(repr, signatures))
+        raise InvalidInput(f"no signature is named {name!r}; the signatures are {known}")
     return name, signatures[name]
 
 
-def bare_signature_of(servable: Servable) -> Signature:
-    """Return the signature for a request whose only tensor has no name."""
-    name, _ = signature_of(servable)
+def bare_signature_of(servable: Servable, name: str | None) -> Signature:
+    """Return the signature called *name*, in the form for an only tensor without a name."""
+    name, _ = signature_of(servable, name)
     return servable.signatures[form_of(servable, name, None)]
 
 
@@ -56,10 +66,11 @@ def infer(variant: Variant[Servable], request: InferRequest) -> Inferred:
     Return what *variant*, which the caller holds a lease on, answers *request*.
 
     Raises:
-        InvalidInput: an input or a wanted output does not fit the signature.
+        InvalidInput: an input or a wanted output does not fit the signature, or there is no such
+            signature.
         ServableFailed: the model's own code raised.
     """
-    shown, _ = signature_of(variant.servable)
+    shown, _ = signature_of(variant.servable, request.signature_name)
     name = form_of(variant.servable, shown, request.inputs.keys())
     signature = variant.servable.signatures[name]
     inputs = check(request.inputs, signature)

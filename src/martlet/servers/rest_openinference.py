@@ -91,9 +91,11 @@ class OpenInference:
         def call(given: Request) -> Answer:
             headers = given.headers
             with engine.lease(ref) as variant:
-                bare = calls.bare_signature_of(variant.servable)
                 length = headers.get(b"inference-header-content-length")
-                asked = request.read(given.body, length, bare)
+                servable = variant.servable
+                asked = request.read(
+                    given.body, length, lambda name: calls.bare_signature_of(servable, name)
+                )
                 found = calls.infer(variant, asked)
                 body, json_length = response.write(
                     asked, ref.name, str(variant.version), found.outputs

@@ -38,16 +38,19 @@ def at_once(answer: Response | Awaitable[Response]) -> Response:
 
 
 class Sums:
-    """FP32 [-1, 2] to the sum of each row, and the rows as they came."""
+    """FP32 [-1, 2] to the sum of each row, and the rows as they came; or to each row's greatest."""
 
     def __init__(self) -> None:
         spec = Spec("x", DType.FLOAT32, (-1, 2))
         outputs = [Spec("sum", DType.FLOAT32, (-1,)), Spec("same", DType.FLOAT32, (-1, 2))]
         self.signatures: Mapping[str, Signature] = {
-            DEFAULT_SIGNATURE: Signature.of([spec], outputs)
+            DEFAULT_SIGNATURE: Signature.of([spec], outputs),
+            "greatest": Signature.of([spec], [Spec("max", DType.FLOAT32, (-1,))]),
         }
 
     def predict(self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE) -> dict[str, Any]:
+        if signature_name == "greatest":
+            return {"max": inputs["x"].max(axis=1)}
         return {"sum": inputs["x"].sum(axis=1), "same": inputs["x"]}
 
     def close(self) -> None:
@@ -186,6 +189,24 @@ class TestInfer:
         assert dict(found.headers)[b"Content-Encoding"] == encoding
         plain = gzip.decompress(found.body) if encoding == b"gzip" else zlib.decompress(found.body)
         assert json.loads(plain)["id"] == "7"
+
+    def test_another_signature_is_asked_by_name(self, ask):
+        found = ask("POST", INFER, GOOD | {"parameters": {"signature_name": "greatest"}})
+        assert json.loads(found.body)["outputs"] == [
+            {"name": "max", "datatype": "FP32", "shape": [2], "data": [2.0, 4.0]}
+        ]
+
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("leaf", "no signature is named 'leaf'; the signatures are 'serving_default', 'gr"),
+            (3, "the parameter 'signature_name' must be the name of a signature"),
+            ("", "the parameter 'signature_name' must be the name of a signature"),
+        ],
+    )
+    def test_a_signature_that_there_is_not_is_refused(self, ask, name, why):
+        found = ask("POST", INFER, GOOD | {"parameters": {"signature_name": name}})
+        assert (found.status, why in json.loads(found.body)["error"]) == (400, True)
 
     def test_a_version_is_a_number_or_a_label(self, ask):
         for version in ("3", "good"):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from martlet.errors import InvalidInput, ServableFailed
 from martlet.tensors import DType, Tensor
 from martlet.wire.openinference.datatypes import dtype_of, from_raw, name_of, to_raw
+from martlet.wire.openinference.request import SIGNATURE_NAME
 
 
 def arrays(inputs: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
@@ -31,7 +32,7 @@ def arrays(inputs: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
     return found
 
 
-def write(inputs: Mapping[str, Tensor]) -> tuple[bytes, int]:
+def write(inputs: Mapping[str, Tensor], signature_name: str | None = None) -> tuple[bytes, int]:
     """Return the body of an infer request, all binary both ways, and the length of its JSON."""
     tensors, raws = [], []
     for name, array in inputs.items():
@@ -44,7 +45,10 @@ def write(inputs: Mapping[str, Tensor]) -> tuple[bytes, int]:
                 "parameters": {"binary_data_size": len(raws[-1])},
             }
         )
-    text = orjson.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}})
+    parameters: dict[str, Any] = {"binary_data_output": True}
+    if signature_name is not None:
+        parameters[SIGNATURE_NAME] = signature_name
+    text = orjson.dumps({"inputs": tensors, "parameters": parameters})
     return b"".join([text, *raws]), len(text)
 
 

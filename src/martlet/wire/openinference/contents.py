@@ -21,7 +21,13 @@ from martlet.wire.openinference.datatypes import (
     name_of,
     to_raw,
 )
-from martlet.wire.openinference.request import InferRequest, Wanted, refuse_unsupported
+from martlet.wire.openinference.request import (
+    SIGNATURE_NAME,
+    InferRequest,
+    Wanted,
+    named_signature,
+    refuse_unsupported,
+)
 from martlet.wire.openinference.response import chosen
 from martlet.wire.protos import message
 
@@ -54,6 +60,9 @@ def read(request: Any) -> InferRequest:
         Unimplemented: it asks for an extension or a type that we do not have.
     """
     _check_parameters(request.parameters, "the request")
+    signature_name = None
+    if SIGNATURE_NAME in request.parameters:
+        signature_name = named_signature(request.parameters[SIGNATURE_NAME].string_param)
     if not request.inputs:
         raise InvalidInput("'inputs' must hold at least one tensor")
     raws = list(request.raw_input_contents)
@@ -84,7 +93,11 @@ def read(request: Any) -> InferRequest:
         _check_parameters(each.parameters, f"output {each.name!r}")
         outputs[each.name] = Wanted(each.name)
     return InferRequest(
-        inputs, tuple(outputs.values()), request.id or None, raw=bool(raws) or not typed
+        inputs,
+        tuple(outputs.values()),
+        request.id or None,
+        raw=bool(raws) or not typed,
+        signature_name=signature_name,
     )
 
 

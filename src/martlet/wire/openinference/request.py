@@ -8,7 +8,7 @@ docs/protocol/extension_binary_data.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -21,6 +21,9 @@ from martlet.tensors import DType, Signature, Spec, Tensor
 from martlet.wire import elements
 from martlet.wire.openinference.datatypes import NAMES, dtype_of, from_raw
 from martlet.wire.openinference.datatypes import elements as count_of
+
+SIGNATURE_NAME = "signature_name"
+"""The request's parameter that asks another signature: an extension of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class InferRequest:
         binary: Whether outputs come in binary where they do not say themselves.
         raw: gRPC: whether the tensors came as raw bytes, and go back so.
         timeout_us: After which the caller no longer wants the answer; 0: never.
+        signature_name: That of the model's signatures which is asked; None: the one it shows.
     """
 
     inputs: Mapping[str, Tensor]
@@ -51,14 +55,18 @@ class InferRequest:
     binary: bool = False
     raw: bool = True
     timeout_us: int = 0
+    signature_name: str | None = None
 
 
-def read(body: bytes, header_length: bytes | None, signature: Signature) -> InferRequest:
+def read(
+    body: bytes, header_length: bytes | None, signature_of: Callable[[str | None], Signature]
+) -> InferRequest:
     """
-    Return what *body* asks of a model with *signature*.
+    Return what *body* asks of a model.
 
     Args:
         header_length: The Inference-Header-Content-Length header, where one came.
+        signature_of: Returns the model's signature of a name, or the one it shows for None.
 
     Raises:
         InvalidInput: it is malformed, or contradicts itself.
@@ -68,9 +76,11 @@ def read(body: bytes, header_length: bytes | None, signature: Signature) -> Infe
     if header_length is not None:
         length = _length(header_length, len(body))
         if length == 0 and body:
-            return _bare(body, signature)
+            return _bare(body, signature_of(None))
     document = _document(body[:length])
     parameters = _parameters(document, "the request")
+    signature_name = named_signature(parameters.get(SIGNATURE_NAME))
+    signature = signature_of(signature_name)
     tensors = document.get("inputs")
     if type(tensors) is not list or not tensors:
         raise InvalidInput("'inputs' must be a list of at least one tensor")
@@ -89,6 +99,7 @@ def read(body: bytes, header_length: bytes | None, signature: Signature) -> Infe
         _id(document.get("id")),
         _flag(parameters, "binary_data_output", "the request") or False,
         timeout_us=_timeout(parameters),
+        signature_name=signature_name,
     )
 
 
@@ -200,6 +211,18 @@ def refuse_unsupported(name: str, whose: str) -> None:
         raise Unimplemented(f"{whose}: the classification extension is not supported")
     if name in ("sequence_start", "sequence_end"):
         raise Unimplemented(f"{whose}: sequences are not supported; models keep no state")
+
+
+def named_signature(given: Any) -> str | None:
+    """
+    Return the name of a signature that a request's parameters give, None where they give none.
+
+    Raises:
+        InvalidInput: it is not text.
+    """
+    if given is None or (type(given) is str and given):
+        return given
+    raise InvalidInput(f"the parameter {SIGNATURE_NAME!r} must be the name of a signature")
 
 
 def _flag(parameters: Mapping[str, Any], name: str, whose: str) -> bool | None:
