@@ -66,7 +66,7 @@ def watched(workers: list[int]) -> Iterator[list[int]]:
 
 
 def openings_at_once(journal: Path) -> dict[str, int]:
-    """The most openings of one model at once in one process, and of all models in one."""
+    """The most openings of one version at once in one process, and of all in one."""
     now: dict[str, set[str]] = {}
     of_one = of_all = 0
     for line in journal.read_text().splitlines():

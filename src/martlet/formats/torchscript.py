@@ -40,7 +40,7 @@ class TorchScriptServable:
         import torch
 
         self._torch = torch
-        if not _is_legacy(path):
+        if zipfile.is_zipfile(path) or not _is_legacy(path):
             archives.check(path)
         if not _is_script(archives.members(path)):
             raise UnsupportedModel(

@@ -107,7 +107,8 @@ def journal(told: dict[str, Any], path: Path) -> Iterator[None]:
 
     def note(what: str) -> None:
         if "journal" in told:
-            line = f"{what} {os.getpid()} {path.parent.parent.name}\n"
+            version = "/".join(path.parent.parts[-2:])
+            line = f"{what} {os.getpid()} {version}\n"
             with Path(told["journal"]).open("ab", buffering=0) as file:
                 file.write(line.encode())
 
