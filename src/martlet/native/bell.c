@@ -30,7 +30,7 @@
 #define NOTICE 64          /* bytes at the start of each memory */
 #define SLACK_NS 10000     /* more than the usual wait before it is in vain */
 #define LOOK_NS 10000      /* how often who spins looks whether others want the core */
-#define WITHOUT_NS 20000   /* between two looks at the clock: the core was taken away */
+#define WITHOUT_NS 100000  /* between two looks at the clock: the core was taken away */
 #define MOST_PASSED 256    /* waits that are slept through after spinning was in vain */
 
 typedef struct {
