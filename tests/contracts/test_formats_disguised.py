@@ -225,6 +225,22 @@ def after_another_file(whole: Path, path: Path) -> None:
     path.write_bytes(pickle.dumps([1]) + whole.read_bytes())
 
 
+def of_many_disks(path: Path) -> None:
+    """Write an archive whose end says that it lies on nine disks, at which Python's reader raises."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("name", b"{}")
+    content = path.read_bytes()
+    at = content.rindex(b"PK\5\6")
+    path.write_bytes(content[:at] + struct.pack("<4sLQL", b"PK\6\7", 7, 0, 9) + content[at:])
+
+
+@pytest.mark.parametrize("format", [None, "arrays", "keras", "sklearn", "torchscript", "spark"])
+def test_an_archive_with_a_damaged_end_is_refused(format: str | None, tmp_path: Path):
+    of_many_disks(tmp_path / "m.zip")
+    with pytest.raises(UnsupportedModel):
+        martlet.load(tmp_path / "m.zip", format=format)
+
+
 @pytest.mark.parametrize("change", [two_directories, twice, after_another_file])
 @pytest.mark.parametrize("format", ["arrays", "sklearn", "keras", "torchscript", "torch_export"])
 def test_an_archive_that_readers_may_read_differently_is_refused(

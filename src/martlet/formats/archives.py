@@ -18,10 +18,18 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 _ENCRYPTED = 1  # a flag of an entry
 
 
+def is_archive(path: Path) -> bool:
+    """Return whether *path* is a file that ends as a zip archive does. Never raises."""
+    try:
+        return path.is_file() and zipfile.is_zipfile(path)
+    except (OSError, zipfile.BadZipFile):  # the second: of a damaged end of more than 4 GB
+        return False
+
+
 def members(path: Path) -> list[str]:
     """Return the names in the archive at *path*; none: it is no zip archive. Never raises."""
     try:
-        if not path.is_file() or not zipfile.is_zipfile(path):
+        if not is_archive(path):
             return []
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()

@@ -123,7 +123,7 @@ def _layers(path: Path, found: Mapping[str, Tensor]) -> list[Layer]:
 
 
 def _sniff(path: Path) -> bool:
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not archives.is_archive(path):
         return False
     try:
         with zipfile.ZipFile(path) as archive:

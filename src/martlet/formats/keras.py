@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[Any, str]:
     try:
         if path.is_dir():
             return _read_parts(lambda name: (path / name).read_bytes())
-        if zipfile.is_zipfile(path):
+        if archives.is_archive(path):
             archives.check(path)
             with zipfile.ZipFile(path) as archive:
                 return _read_parts(archive.read)

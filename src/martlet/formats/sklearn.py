@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def load(path: Path, options: LoadOptions) -> Servable:
     Raises:
         UnsupportedModel: a pickle that is not trusted, types that skops does not trust, damage.
     """
-    if zipfile.is_zipfile(path):
+    if archives.is_archive(path):
         return EstimatorServable(_skops(path, options))
     if not options.trusted:
         raise UnsupportedModel(
@@ -81,7 +80,7 @@ def estimator_at(path: Path, trusted: bool) -> Any:
     Raises:
         UnsupportedModel: as ``load``.
     """
-    if zipfile.is_zipfile(path):
+    if archives.is_archive(path):
         return _skops(path, LoadOptions(trusted=trusted))
     if not trusted:
         raise UnsupportedModel(f"{path} is a pickle, which is opened only when trusted")

@@ -40,9 +40,10 @@ class TorchScriptServable:
         import torch
 
         self._torch = torch
-        if zipfile.is_zipfile(path) or not _is_legacy(path):
+        members = archives.members(path)
+        if members or not _is_legacy(path):
             archives.check(path)
-        if not _is_script(archives.members(path)):
+        if not _is_script(members):
             raise UnsupportedModel(
                 f"{path} holds weights without a graph (a state_dict or a pickled module): save "
                 "torch.jit.script(model), torch.export or ONNX instead"

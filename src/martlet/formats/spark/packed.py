@@ -64,7 +64,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="martlet-") as name:
         folder = Path(name)
         try:
-            if zipfile.is_zipfile(path):
+            if archives.is_archive(path):
                 archives.check(path)
                 with zipfile.ZipFile(path) as archive:
                     archive.extractall(folder)
