@@ -226,7 +226,7 @@ def after_another_file(whole: Path, path: Path) -> None:
 
 
 def of_many_disks(path: Path) -> None:
-    """Write an archive whose end says that it lies on nine disks, at which Python's reader raises."""
+    """Write an archive that says it lies on nine disks, at which Python's reader raises."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("name", b"{}")
     content = path.read_bytes()
