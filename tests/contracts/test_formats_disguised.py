@@ -53,17 +53,22 @@ class Mischief:
         return open, (self.done, "w")
 
 
+def doubling(torch: Any) -> Any:
+    """A module that adds a tensor to itself."""
+
+    class Doubled(torch.nn.Module):
+        def forward(self, x):
+            return x + x
+
+    return Doubled()
+
+
 class TestTorchScript:
     @pytest.fixture(scope="class")
     def whole(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch = pytest.importorskip("torch")
-
-        class Doubled(torch.nn.Module):
-            def forward(self, x):
-                return x + x
-
         path = tmp_path_factory.mktemp("torchscript") / "m.pt"
-        torch.jit.script(Doubled().eval()).save(str(path))
+        torch.jit.script(doubling(torch).eval()).save(str(path))
         return path
 
     @pytest.mark.parametrize(
@@ -139,13 +144,8 @@ class TestTorchExport:
     @pytest.fixture(scope="class")
     def whole(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch = pytest.importorskip("torch")
-
-        class Doubled(torch.nn.Module):
-            def forward(self, x):
-                return x + x
-
         path = tmp_path_factory.mktemp("export") / "m.pt2"
-        torch.export.save(torch.export.export(Doubled(), (torch.ones(3),)), path)
+        torch.export.save(torch.export.export(doubling(torch), (torch.ones(3),)), path)
         return path
 
     def with_samples(self, whole: Path, path: Path, change: Callable[[bytes], bytes]) -> Path:

@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "objects.h"
+
 #define NOTICE 64          /* bytes at the start of each memory */
 #define SLACK_NS 10000     /* more than the usual wait before it is in vain */
 #define LOOK_NS 10000      /* how often who spins looks whether others want the core */
@@ -260,7 +262,7 @@ static PyObject *bell_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
     double most_s;
     if (!PyArg_ParseTuple(args, "OOidp", &given, &taken, &other, &most_s, &begins))
         return NULL;
-    Bell *bell = (Bell *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    Bell *bell = new_object(type);
     if (bell == NULL)
         return NULL;
     bell->load = -1;
@@ -290,14 +292,12 @@ static PyObject *bell_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
 
 static void bell_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     Bell *bell = (Bell *)self;
     if (bell->load >= 0)
         close(bell->load);
     PyBuffer_Release(&bell->given);
     PyBuffer_Release(&bell->taken);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyMethodDef bell_methods[] = {
@@ -320,13 +320,5 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__bell(void)
 {
-    PyObject *m = PyModule_Create(&module);
-    PyObject *type = PyType_FromSpec(&bell_spec);
-    if (m == NULL || type == NULL || PyModule_AddType(m, (PyTypeObject *)type) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(m);
-        return NULL;
-    }
-    Py_DECREF(type);
-    return m;
+    return module_with(&module, &bell_spec);
 }
