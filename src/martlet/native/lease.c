@@ -6,8 +6,6 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
-#include "objects.h"
-
 typedef struct {
     PyObject_HEAD
     Py_ssize_t held;
@@ -19,15 +17,17 @@ static PyObject *lease_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUS
     PyObject *drained;
     if (!PyArg_ParseTuple(args, "O", &drained))
         return NULL;
-    Lease *lease = new_object(type);
+    Lease *lease = (Lease *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (lease != NULL)
         lease->drained = Py_NewRef(drained);
     return (PyObject *)lease;
 }
 
 static void lease_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
     Py_XDECREF(((Lease *)self)->drained);
-    free_object(self);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
 }
 
 static PyObject *acquire(PyObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -71,4 +71,14 @@ static PyType_Spec lease_spec = {"martlet.native._lease.Lease", sizeof(Lease), 0
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, "_lease", "Who holds one thing.", -1, NULL, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__lease(void) { return module_with(&module, &lease_spec); }
+PyMODINIT_FUNC PyInit__lease(void) {
+    PyObject *m = PyModule_Create(&module);
+    PyObject *type = PyType_FromSpec(&lease_spec);
+    if (m == NULL || type == NULL || PyModule_AddType(m, (PyTypeObject *)type) < 0) {
+        Py_XDECREF(type);
+        Py_XDECREF(m);
+        return NULL;
+    }
+    Py_DECREF(type);
+    return m;
+}
