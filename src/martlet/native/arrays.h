@@ -47,4 +47,11 @@ static void *copy_items(PyObject *object, const char *what, char kind, Py_ssize_
     return copy;
 }
 
+/* Sets the error of an index that *what* holds at *at*; returns -1. */
+static inline int out_of_range(const char *what, Py_ssize_t at)
+{
+    PyErr_Format(PyExc_ValueError, "%s out of range at %zd", what, at);
+    return -1;
+}
+
 #endif

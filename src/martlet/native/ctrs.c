@@ -16,9 +16,10 @@
 #include <string.h>
 
 #include "arrays.h"
+#include "cells.h"
+#include "objects.h"
 
 #define GIL_WORK 4000 /* keys looked up, above which the GIL is let go: about 40 us */
-#define FEW_ROWS 4    /* up to here an item costs less than a column's buffer */
 
 typedef struct {
     uint64_t key;
@@ -54,254 +55,11 @@ typedef struct {
     float *values;
 } Ctrs;
 
-/* ---- hashes ------------------------------------------------------------------------------- */
-
-#define K0 UINT64_C(0xC3A5C85C97CB3127)
-#define K1 UINT64_C(0xB492B66FBE98F273)
-#define K2 UINT64_C(0x9AE16A3B2F90404F)
-#define K3 UINT64_C(0xC949D7C7509E6557)
-#define MIX UINT64_C(0x9DDFEA08EB382D69)
-#define COMBINE UINT64_C(0x4906BA494954CB65)
-
-typedef struct {
-    uint64_t first, second;
-} Pair;
-
-/* Bytes stand lowest first in a word, whatever the machine. */
-static inline uint64_t bytes_at(const unsigned char *text, int count)
-{
-    uint64_t word = 0;
-    for (int i = 0; i < count; i++)
-        word |= (uint64_t)text[i] << (8 * i);
-    return word;
-}
-
-static inline uint64_t word(const unsigned char *text)
-{
-    return bytes_at(text, 8);
-}
-
-static inline uint64_t turned(uint64_t v, int by)
-{
-    return v >> by | v << (64 - by);
-}
-
-static inline uint64_t shifted(uint64_t v)
-{
-    return v ^ v >> 47;
-}
-
-static inline uint64_t pair(uint64_t low, uint64_t high)
-{
-    const uint64_t mixed = shifted((low ^ high) * MIX);
-    return shifted((high ^ mixed) * MIX) * MIX;
-}
-
-static uint64_t hash_short(const unsigned char *text, size_t size)
-{
-    if (size > 8) {
-        const uint64_t last = word(text + size - 8);
-        return pair(word(text), turned(last + size, (int)size)) ^ last;
-    }
-    if (size >= 4)
-        return pair(size + (bytes_at(text, 4) << 3), bytes_at(text + size - 4, 4));
-    if (size == 0)
-        return K2;
-    const uint64_t low = text[0] + ((uint64_t)text[size >> 1] << 8);
-    const uint64_t high = size + ((uint64_t)text[size - 1] << 2);
-    return shifted(low * K2 ^ high * K3) * K2;
-}
-
-static uint64_t hash_17_to_32(const unsigned char *text, size_t size)
-{
-    const uint64_t a = word(text) * K1, b = word(text + 8);
-    const uint64_t c = word(text + size - 8) * K2, d = word(text + size - 16) * K0;
-    return pair(turned(a - b, 43) + turned(c, 30) + d, a + turned(b ^ K3, 20) - c + size);
-}
-
-static Pair two_of_32(const unsigned char *text, uint64_t last, uint64_t a)
-{
-    const uint64_t b = turned(a + last, 52);
-    uint64_t c = turned(a, 37);
-    a += word(text + 8);
-    c += turned(a, 7);
-    a += word(text + 16);
-    return (Pair){a + last, b + turned(a, 31) + c};
-}
-
-static uint64_t hash_33_to_64(const unsigned char *text, size_t size)
-{
-    const unsigned char *end = text + size;
-    const Pair v = two_of_32(text, word(text + 24), word(text) + (size + word(end - 16)) * K0);
-    const Pair w = two_of_32(end - 32, word(end - 8), word(text + 16) + word(end - 32));
-    const uint64_t mixed = shifted((v.first + w.second) * K2 + (w.first + v.second) * K0);
-    return shifted(mixed * K0 + v.second) * K2;
-}
-
-static Pair weak(const unsigned char *text, uint64_t a, uint64_t b)
-{
-    const uint64_t z = word(text + 24);
-    a += word(text);
-    b = turned(b + a + z, 21);
-    const uint64_t c = a;
-    a += word(text + 8) + word(text + 16);
-    b += turned(a, 44);
-    return (Pair){a + z, b + c};
-}
-
-static uint64_t hash_long(const unsigned char *text, size_t size)
-{
-    const unsigned char *end = text + size;
-    uint64_t x = word(text), y = word(end - 16) ^ K1, z = word(end - 56) ^ K0;
-    Pair v = weak(end - 64, size, y), w = weak(end - 32, size * K1, K0);
-    z += shifted(v.second) * K1;
-    x = turned(z + x, 39) * K1;
-    y = turned(y, 33) * K1;
-    for (size_t left = (size - 1) & ~(size_t)63; left; left -= 64, text += 64) {
-        x = turned(x + y + v.first + word(text + 16), 37) * K1;
-        y = turned(y + v.second + word(text + 48), 42) * K1;
-        x ^= w.second;
-        y ^= v.first;
-        z = turned(z ^ w.first, 33);
-        v = weak(text, v.second * K1, x + w.first);
-        w = weak(text + 32, z + w.second, y);
-        const uint64_t other = z;
-        z = x;
-        x = other;
-    }
-    return pair(pair(v.first, w.first) + shifted(y) * K1 + z, pair(v.second, w.second) + x);
-}
-
-/* The low 32 bits of CityHash64, version 1.0: CatBoost's number of a category. */
-static int32_t category_hash(const char *text, Py_ssize_t length)
-{
-    const unsigned char *bytes = (const unsigned char *)text;
-    const size_t size = (size_t)length;
-    const uint64_t hash = size <= 16   ? hash_short(bytes, size)
-                          : size <= 32 ? hash_17_to_32(bytes, size)
-                          : size <= 64 ? hash_33_to_64(bytes, size)
-                                       : hash_long(bytes, size);
-    return (int32_t)(uint32_t)hash;
-}
-
-/* ---- cells -------------------------------------------------------------------------------- */
-
-/* The hash of what a category's cell is as text: 1; 0 where it is none that this code knows. */
-static int hash_cell(PyObject *cell, int32_t *hash)
-{
-    Py_ssize_t size;
-    if (PyUnicode_Check(cell)) {
-        const char *text = PyUnicode_AsUTF8AndSize(cell, &size);
-        if (text)
-            *hash = category_hash(text, size);
-        else
-            PyErr_Clear(); /* half a surrogate pair */
-        return text != NULL;
-    }
-    if (PyBytes_Check(cell)) {
-        char *text;
-        if (PyBytes_AsStringAndSize(cell, &text, &size) < 0)
-            return 0;
-        *hash = category_hash(text, size);
-        return 1;
-    }
-    if (!PyIndex_Check(cell))
-        return 0;
-    PyObject *whole = PyNumber_Index(cell);
-    PyObject *told = whole ? PyObject_Str(whole) : NULL;
-    const char *text = told ? PyUnicode_AsUTF8AndSize(told, &size) : NULL;
-    if (text)
-        *hash = category_hash(text, size);
-    else
-        PyErr_Clear();
-    Py_XDECREF(whole);
-    Py_XDECREF(told);
-    return text != NULL;
-}
-
-/* One column of cells: a buffer of doubles or objects, else whatever has items. */
-typedef struct {
-    PyObject *column;
-    Py_buffer view;
-    int is_open;
-    char kind; /* 'd', 'O', or 0: ask for items */
-} Cells;
-
-static int open_cells(PyObject *column, Py_ssize_t rows, Cells *cells)
-{
-    cells->column = column;
-    cells->is_open = cells->kind = 0;
-    if (rows <= FEW_ROWS)
-        return 0;
-    if (PyObject_GetBuffer(column, &cells->view, PyBUF_STRIDED_RO | PyBUF_FORMAT) < 0)
-        return -1;
-    cells->is_open = 1;
-    const Py_buffer *view = &cells->view;
-    const char *format = view->format ? view->format : "B";
-    if (view->ndim != 1 || view->shape[0] != rows) {
-        PyErr_SetString(PyExc_ValueError, "columns of one length are wanted");
-        return -1;
-    }
-    if ((*format == 'd' || *format == 'O') && format[1] == 0)
-        cells->kind = *format;
-    return 0;
-}
-
-static inline const char *cell_at(const Cells *cells, Py_ssize_t row)
-{
-    return (const char *)cells->view.buf + row * cells->view.strides[0];
-}
-
-/* A new reference to a cell. */
-static PyObject *item_at(const Cells *cells, Py_ssize_t row)
-{
-    if (cells->kind != 'O')
-        return PySequence_GetItem(cells->column, row);
-    PyObject *cell;
-    memcpy(&cell, cell_at(cells, row), sizeof cell);
-    cell = cell ? cell : Py_None;
-    Py_INCREF(cell);
-    return cell;
-}
-
-/* Numbers of one column into every *step*th place of *out*: 1; -1 with an error set. */
-static int read_numbers(const Cells *cells, Py_ssize_t rows, float *out, Py_ssize_t step)
-{
-    for (Py_ssize_t row = 0; row < rows; row++, out += step) {
-        double value;
-        if (cells->kind == 'd') {
-            memcpy(&value, cell_at(cells, row), sizeof value);
-        } else {
-            PyObject *cell = item_at(cells, row);
-            if (!cell)
-                return -1;
-            value = PyFloat_AsDouble(cell);
-            Py_DECREF(cell);
-            if (value == -1.0 && PyErr_Occurred())
-                return -1;
-        }
-        *out = (float)value;
-    }
-    return 1;
-}
-
-/* Hashes of one column into every *step*th place of *out*: 1; 0: a cell is none; -1: an error. */
-static int read_hashes(const Cells *cells, Py_ssize_t rows, int32_t *out, Py_ssize_t step)
-{
-    for (Py_ssize_t row = 0; row < rows; row++, out += step) {
-        PyObject *cell = item_at(cells, row);
-        if (!cell)
-            return -1;
-        const int known = hash_cell(cell, out);
-        Py_DECREF(cell);
-        if (!known)
-            return 0;
-    }
-    return 1;
-}
-
 /* ---- rows --------------------------------------------------------------------------------- */
 
+#define COMBINE UINT64_C(0x4906BA494954CB65)
+
+/* A combination's key so far, and one element more. */
 static inline uint64_t combined(uint64_t hash, uint64_t with)
 {
     return COMBINE * (hash + COMBINE * with);
@@ -413,7 +171,6 @@ static PyObject *ctrs_fill(PyObject *self, PyObject *const *args, Py_ssize_t nar
 static void ctrs_dealloc(PyObject *self)
 {
     Ctrs *c = (Ctrs *)self;
-    PyTypeObject *type = Py_TYPE(self);
     for (int32_t i = 0; c->combination && i < c->combinations; i++)
         free(c->combination[i].slots);
     free(c->category_of);
@@ -422,14 +179,7 @@ static void ctrs_dealloc(PyObject *self)
     free(c->elements);
     free(c->combination);
     free(c->values);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
-}
-
-static int bad(const char *what, Py_ssize_t at)
-{
-    PyErr_Format(PyExc_ValueError, "%s out of range at %zd", what, at);
-    return -1;
+    free_object(self);
 }
 
 static int set_categories(Ctrs *c, PyObject *o_features)
@@ -442,7 +192,7 @@ static int set_categories(Ctrs *c, PyObject *o_features)
         c->category_of[i] = -1;
     for (Py_ssize_t i = 0; i < count && !failed; i++) {
         if (features[i] < 0 || features[i] >= c->features || c->category_of[features[i]] >= 0)
-            failed = bad("category", i);
+            failed = out_of_range("category", i);
         else
             c->category_of[features[i]] = (int32_t)i;
     }
@@ -472,12 +222,12 @@ static int set_tests(Ctrs *c, PyObject *o_above, PyObject *o_borders, PyObject *
         const int32_t feature = above[i * 2];
         c->above[i] = (Above){feature, above[i * 2 + 1], border[i]};
         if (feature < 0 || feature >= c->features || c->category_of[feature] >= 0)
-            failed = bad("above", i);
+            failed = out_of_range("above", i);
     }
     for (Py_ssize_t i = 0; i < pairs / 2 && !failed; i++) {
         c->equal[i] = (Equal){equal[i * 2], equal[i * 2 + 1]};
         if (equal[i * 2] < 0 || equal[i * 2] >= c->categories)
-            failed = bad("equal", i);
+            failed = out_of_range("equal", i);
     }
     free(above);
     free(border);
@@ -521,7 +271,7 @@ static int set_combinations(Ctrs *c, PyObject *o_elements, PyObject *o_shapes, P
         goto done;
     for (Py_ssize_t i = 0; i < elements; i++)
         if (c->elements[i] >= c->categories || ~c->elements[i] >= c->aboves + c->equals) {
-            bad("element", i);
+            out_of_range("element", i);
             goto done;
         }
     const Py_ssize_t count = shapes / 3;
@@ -537,7 +287,7 @@ static int set_combinations(Ctrs *c, PyObject *o_elements, PyObject *o_shapes, P
         if (one[0] < 0 || one[0] > elements - element || one[1] < 0 ||
             one[1] > INT32_MAX / 4 - c->columns || one[2] < 0 || one[2] > keys - key ||
             one[2] >= UINT32_MAX || (one[1] && one[2] + 1 > (values - value) / one[1])) {
-            bad("shape", i);
+            out_of_range("shape", i);
             goto done;
         }
         Combination *of = &c->combination[i];
@@ -575,7 +325,7 @@ static PyObject *ctrs_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_ValueError, "features is out of range");
         return NULL;
     }
-    Ctrs *c = (Ctrs *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    Ctrs *c = new_object(type);
     if (!c)
         return NULL;
     c->features = features;
@@ -608,13 +358,5 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__ctrs(void)
 {
-    PyObject *m = PyModule_Create(&module);
-    PyObject *type = m ? PyType_FromSpec(&ctrs_spec) : NULL;
-    if (!type || PyModule_AddType(m, (PyTypeObject *)type) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(m);
-        return NULL;
-    }
-    Py_DECREF(type);
-    return m;
+    return module_with(&module, &ctrs_spec);
 }

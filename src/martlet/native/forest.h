@@ -1,0 +1,91 @@
+/*
+ * What a forest of decision trees, and a sum of what its trees say, are in memory.
+ *
+ * A node sends a row to child[0] (x <= threshold, or x in a set of codes), child[1] (not) or
+ * child[2] (x is NaN). Inner nodes come first, each before its children, which forest_build.h
+ * checks: every walk ends, whatever the file held. After them comes one leaf for each answer
+ * (for -1, no answer, then 0, 1, ...), whose children are itself: a walk that has ended may go on
+ * stepping in place, so that LANES walks need no branch. Children are byte offsets into the nodes.
+ *
+ * Most sets fit in the codes 0..63: they are a mask in the node, and every value comes with its
+ * code, a byte, so that such a test needs no branch either. Other sets are looked up.
+ */
+#ifndef MARTLET_FOREST_H
+#define MARTLET_FOREST_H
+#include <Python.h>
+#include <stdint.h>
+
+#define LANES 16             /* walks that run side by side */
+#define NO_CODE 64           /* of a value that is no integer in 0..63 */
+#define LOOKED_UP (1 << 30)  /* in ~feature: of a set that is no mask */
+#define MOST_FEATURES LOOKED_UP
+
+typedef struct {
+    union {
+        double threshold;
+        uint64_t mask; /* or the number of the set, where it is looked up */
+    } test;
+    int32_t feature; /* ~feature where the test is membership; 0 in leaves */
+    uint32_t child[3];
+} Node64;
+
+typedef struct {
+    struct {
+        float threshold;
+    } test;
+    int32_t feature;
+    uint32_t child[3];
+} Node32;
+
+typedef struct {
+    int64_t start; /* first word in words */
+    int64_t base;  /* the word number that it holds: codes from base * 64 */
+    int64_t size;  /* words */
+} Set;
+
+typedef struct {
+    PyObject_HEAD
+    int32_t features, trees, nodes, answers;
+    int rounds;      /* values are rounded to float32 */
+    int has_sets;    /* then nodes are Node64, and values have codes */
+    int narrow;      /* nodes and values are of 32 bits: it rounds, and has no sets */
+    uint32_t leaf0;  /* offset of the first leaf */
+    uint32_t *roots; /* offsets, padded with leaf0 to a multiple of LANES */
+    int32_t *depth;  /* of each tree: the most steps to a leaf; padded with 0 */
+    void *tree_nodes; /* Node64 or Node32 [nodes + 1 + answers] */
+    Set *sets;
+    uint64_t *words;
+} Forest;
+
+typedef struct {
+    PyObject_HEAD
+    Forest *forest;
+    int32_t outputs;
+    int single;      /* accumulate in float32 */
+    int32_t *target; /* per tree, or NULL: values has one column per output */
+    double *values;  /* [answers + 1, columns]; the last row is what no answer adds */
+    double *weights; /* per tree */
+    double *start;   /* per output */
+} Sum;
+
+/* The code of a value: itself where it is an integer in 0..63. */
+static inline uint8_t code_of(double v)
+{
+    const int in_range = v >= 0.0 && v < (double)NO_CODE;
+    const int code = in_range ? (int)v : NO_CODE;
+    return (uint8_t)((double)code == v ? code : NO_CODE);
+}
+
+static inline size_t node_size(const Forest *f)
+{
+    return f->narrow ? sizeof(Node32) : sizeof(Node64);
+}
+
+static inline int32_t answer_of(const Forest *f, uint32_t at)
+{
+    /* The sizes are constants, so that the divisions are multiplications. */
+    const uint32_t offset = at - f->leaf0;
+    return (int32_t)(f->narrow ? offset / sizeof(Node32) : offset / sizeof(Node64)) - 1;
+}
+
+#endif

@@ -1,0 +1,314 @@
+/*
+ * Rows walked down the trees of a forest.
+ *
+ * A walk is a chain of dependent loads, so LANES of them run side by side: rows down one tree, or
+ * trees over one row.
+ */
+#ifndef MARTLET_FOREST_WALK_H
+#define MARTLET_FOREST_WALK_H
+#include <stdlib.h>
+#include <string.h>
+
+#include "forest.h"
+
+#define MOST_GROUPS 16          /* of LANES rows, walked down one tree after the other */
+#define GROUPS_BYTES (1 << 18)  /* of all their values */
+#define WIDE_BYTES (1 << 20)    /* of one group: past this, rows are walked one by one */
+#define SURE_STEPS 6            /* before asking whether all lanes have ended */
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+static inline int is_member(const Forest *f, int64_t number, double x)
+{
+    if (!(x >= 0.0 && x < 2147483648.0))
+        return 0;
+    const int64_t code = (int64_t)x;
+    if ((double)code != x)
+        return 0;
+    const Set *set = &f->sets[number];
+    const int64_t word = (code >> 6) - set->base;
+    if (word < 0 || word >= set->size)
+        return 0;
+    return (int)(f->words[set->start + word] >> (code & 63)) & 1;
+}
+
+/*
+ * NAME takes LANES offsets in *at* to their leaves, in at most *depth* steps. Lane k reads feature
+ * i at i * SPREAD + k * APART: a group of rows (LANES, 1), or one row for all lanes (1, 0).
+ */
+#define COLUMN_PLAIN(node) ((node)->feature)
+#define COLUMN_SETS(node) (((node)->feature ^ ((node)->feature >> 31)) & (LOOKED_UP - 1))
+
+#define STEP_PLAIN(f, node, v, code) (!(v <= (node)->test.threshold))
+#define STEP_NAN(f, node, v, code) (!(v <= (node)->test.threshold) + (v != v))
+#define STEP_SETS(f, node, v, code) step_sets(f, node, v, code)
+
+static inline int step_sets(const Forest *f, const Node64 *node, double v, uint32_t code)
+{
+    const int in_set = node->feature < 0;
+    const int above = !(v <= node->test.threshold);
+    int outside = !((node->test.mask >> (code & 63)) & (code < NO_CODE));
+    if (in_set && (~node->feature & LOOKED_UP))
+        outside = v != v || !is_member(f, (int64_t)node->test.mask, v);
+    return (above ^ ((above ^ outside) & -in_set)) + (v != v);
+}
+
+#define DEFINE_WALK(NAME, NODE, REAL, COLUMN, STEP, SPREAD, APART)                            \
+    static void NAME(const Forest *f, const void *rows, const uint8_t *codes, uint32_t *at,   \
+                     int32_t depth)                                                           \
+    {                                                                                         \
+        const char *nodes = f->tree_nodes;                                                    \
+        const REAL *x = rows;                                                                 \
+        uint32_t n[LANES];                                                                    \
+        (void)codes;                                                                          \
+        memcpy(n, at, sizeof n);                                                              \
+        for (int32_t left = depth; left > 0; left--) {                                        \
+            if (depth - left >= SURE_STEPS && (depth - left) % 2 == 0) {                      \
+                int32_t live = 0;                                                             \
+                for (int k = 0; k < LANES; k++)                                               \
+                    live |= (int32_t)(n[k] - f->leaf0);                                       \
+                if (live >= 0)                                                                \
+                    break;                                                                    \
+            }                                                                                 \
+            for (int k = 0; k < LANES; k++) {                                                 \
+                const NODE *node = (const NODE *)(nodes + n[k]);                              \
+                const Py_ssize_t i = (Py_ssize_t)COLUMN(node) * (SPREAD) + k * (APART);       \
+                const REAL v = x[i];                                                          \
+                n[k] = node->child[STEP(f, node, v, codes[i])];                               \
+            }                                                                                 \
+        }                                                                                     \
+        memcpy(at, n, sizeof n);                                                              \
+    }
+
+DEFINE_WALK(rows_plain64, Node64, double, COLUMN_PLAIN, STEP_PLAIN, LANES, 1)
+DEFINE_WALK(rows_nan64, Node64, double, COLUMN_PLAIN, STEP_NAN, LANES, 1)
+DEFINE_WALK(rows_sets64, Node64, double, COLUMN_SETS, STEP_SETS, LANES, 1)
+DEFINE_WALK(rows_plain32, Node32, float, COLUMN_PLAIN, STEP_PLAIN, LANES, 1)
+DEFINE_WALK(rows_nan32, Node32, float, COLUMN_PLAIN, STEP_NAN, LANES, 1)
+DEFINE_WALK(row_plain64, Node64, double, COLUMN_PLAIN, STEP_PLAIN, 1, 0)
+DEFINE_WALK(row_nan64, Node64, double, COLUMN_PLAIN, STEP_NAN, 1, 0)
+DEFINE_WALK(row_sets64, Node64, double, COLUMN_SETS, STEP_SETS, 1, 0)
+DEFINE_WALK(row_plain32, Node32, float, COLUMN_PLAIN, STEP_PLAIN, 1, 0)
+DEFINE_WALK(row_nan32, Node32, float, COLUMN_PLAIN, STEP_NAN, 1, 0)
+
+typedef void (*Walk)(const Forest *, const void *, const uint8_t *, uint32_t *, int32_t);
+
+/* Indexed by [one row][narrow][plain, with NaN, with sets]. */
+static const Walk WALKS[2][2][3] = {
+    {{rows_plain64, rows_nan64, rows_sets64}, {rows_plain32, rows_nan32, NULL}},
+    {{row_plain64, row_nan64, row_sets64}, {row_plain32, row_nan32, NULL}}};
+
+/* ---- one row over all trees ------------------------------------------------------------------ */
+
+/* Adds what *tree* says to the sums of one row: [outputs]. */
+static inline void add(const Sum *s, int32_t tree, int32_t answer, double *sums)
+{
+    const Py_ssize_t row = answer < 0 ? s->forest->answers : answer;
+    const double weight = s->weights[tree];
+    if (s->target) {
+        double *sum = sums + s->target[tree];
+        /* Sums and products of two floats rounded from double are those of float arithmetic. */
+        if (s->single)
+            *sum = (float)(*sum + (float)(weight * s->values[row]));
+        else
+            *sum += weight * s->values[row];
+        return;
+    }
+    const double *values = s->values + row * s->outputs;
+    if (s->single)
+        for (int32_t k = 0; k < s->outputs; k++)
+            sums[k] = (float)(sums[k] + (float)(weight * values[k]));
+    else
+        for (int32_t k = 0; k < s->outputs; k++)
+            sums[k] += weight * values[k];
+}
+
+/*
+ * One row, in the forest's precision, over all trees: LANES trees at a time. *codes* is room for
+ * [features] where the forest has sets.
+ */
+static void walk_row(const Forest *f, const void *x, uint8_t *codes, int32_t *leaves, const Sum *s,
+                     double *sums)
+{
+    int has_nan = 0;
+    if (f->has_sets)
+        for (int32_t i = 0; i < f->features; i++)
+            codes[i] = code_of(((const double *)x)[i]);
+    else
+        for (int32_t i = 0; i < f->features; i++)
+            has_nan |= f->narrow ? ((const float *)x)[i] != ((const float *)x)[i]
+                                 : ((const double *)x)[i] != ((const double *)x)[i];
+    const Walk walk = WALKS[1][f->narrow][f->has_sets ? 2 : has_nan];
+    for (int32_t tree = 0; tree < f->trees; tree += LANES) {
+        uint32_t at[LANES];
+        int32_t depth = 0;
+        const int lanes = f->trees - tree < LANES ? (int)(f->trees - tree) : LANES;
+        memcpy(at, f->roots + tree, sizeof at);
+        for (int k = 0; k < LANES; k++)
+            depth = f->depth[tree + k] > depth ? f->depth[tree + k] : depth;
+        walk(f, x, codes, at, depth);
+        for (int k = 0; k < lanes; k++) {
+            const int32_t answer = answer_of(f, at[k]);
+            if (leaves)
+                leaves[tree + k] = answer;
+            if (s)
+                add(s, tree + k, answer, sums);
+        }
+    }
+}
+
+/* ---- many rows down each tree ---------------------------------------------------------------- */
+
+/* The bytes of LANES rows laid out: their values, then, where there are sets, their codes. */
+static size_t values_bytes(const Forest *f)
+{
+    return (size_t)f->features * LANES * (f->narrow ? sizeof(float) : sizeof(double));
+}
+
+static size_t group_bytes(const Forest *f)
+{
+    const size_t codes = f->has_sets ? (size_t)f->features * LANES : 0;
+    return (values_bytes(f) + codes + 7) / 8 * 8;
+}
+
+/* *groups* of LANES rows, tree by tree, so that a tree's nodes stay in the cache. */
+static void walk_groups(const Forest *f, const char *x, const uint8_t *has_nan, int groups,
+                        int32_t *leaves, const Sum *s, double *sums)
+{
+    const size_t stride = group_bytes(f), codes = values_bytes(f);
+    for (int32_t tree = 0; tree < f->trees; tree++)
+        for (int group = 0; group < groups; group++) {
+            const char *values = x + (size_t)group * stride;
+            uint32_t at[LANES];
+            for (int k = 0; k < LANES; k++)
+                at[k] = f->roots[tree];
+            WALKS[0][f->narrow][f->has_sets ? 2 : has_nan[group]](
+                f, values, (const uint8_t *)values + codes, at, f->depth[tree]);
+            for (int k = 0; k < LANES; k++) {
+                const Py_ssize_t row = (Py_ssize_t)group * LANES + k;
+                const int32_t answer = answer_of(f, at[k]);
+                if (leaves)
+                    leaves[row * f->trees + tree] = answer;
+                if (s)
+                    add(s, tree, answer, sums + row * s->outputs);
+            }
+        }
+}
+
+/* Lays LANES rows out as [features, LANES] in the forest's precision; whether one has a NaN. */
+#define DEFINE_SPREAD(NAME, FROM, ROUNDED, TO)                                                \
+    static int NAME(const void *rows, void *group, Py_ssize_t features)                       \
+    {                                                                                         \
+        const FROM *from = rows;                                                              \
+        TO *to = group;                                                                       \
+        int has_nan = 0;                                                                      \
+        for (Py_ssize_t i = 0; i < features; i++, to += LANES)                                \
+            for (int k = 0; k < LANES; k++) {                                                 \
+                const FROM v = from[k * features + i];                                        \
+                to[k] = (TO)(ROUNDED)v;                                                       \
+                has_nan |= v != v;                                                            \
+            }                                                                                 \
+        return has_nan;                                                                       \
+    }
+
+DEFINE_SPREAD(spread_64_64, double, double, double)
+DEFINE_SPREAD(spread_64_32, double, float, float)
+DEFINE_SPREAD(spread_64_rounded, double, float, double)
+DEFINE_SPREAD(spread_32_64, float, float, double)
+DEFINE_SPREAD(spread_32_32, float, float, float)
+
+static int spread(const Forest *f, const void *rows, int from_single, char *group)
+{
+    int has_nan;
+    if (from_single)
+        has_nan = (f->narrow ? spread_32_32 : spread_32_64)(rows, group, f->features);
+    else
+        has_nan = (f->narrow   ? spread_64_32
+                   : f->rounds ? spread_64_rounded
+                               : spread_64_64)(rows, group, f->features);
+    if (f->has_sets) {
+        const double *values = (const double *)(void *)group;
+        uint8_t *codes = (uint8_t *)group + values_bytes(f);
+        for (Py_ssize_t i = 0; i < (Py_ssize_t)f->features * LANES; i++)
+            codes[i] = code_of(values[i]);
+    }
+    return has_nan;
+}
+
+/* Whether rows of that precision are in the forest's own. */
+static int is_own(const Forest *f, int from_single)
+{
+    return from_single ? f->narrow : !f->rounds;
+}
+
+/* Where the codes are in the room of one row: after its values. */
+static uint8_t *codes_in(const Forest *f, void *row)
+{
+    return (uint8_t *)row + (size_t)f->features * sizeof(double);
+}
+
+/* Puts *v* in place *i* of a row in the forest's own precision. */
+static inline void put(const Forest *f, void *row, Py_ssize_t i, double v)
+{
+    if (f->narrow)
+        ((float *)row)[i] = (float)v;
+    else
+        ((double *)row)[i] = f->rounds ? (float)v : v;
+}
+
+/* Copies one row of *from*, which may lie unaligned, into the forest's own precision. */
+static void convert(const Forest *f, const char *from, int from_single, void *to)
+{
+    for (int32_t i = 0; i < f->features; i++) {
+        float single;
+        double v;
+        if (from_single) {
+            memcpy(&single, from + (size_t)i * sizeof single, sizeof single);
+            v = single;
+        } else {
+            memcpy(&v, from + (size_t)i * sizeof v, sizeof v);
+        }
+        put(f, to, i, v);
+    }
+}
+
+/* All rows; returns -1 without memory. Needs no GIL. */
+static int walk_rows(const Forest *f, const char *x, int x_single, Py_ssize_t rows,
+                     int32_t *leaves, const Sum *s, double *sums)
+{
+    const size_t row_bytes = (size_t)f->features * (x_single ? sizeof(float) : sizeof(double));
+    const size_t stride = group_bytes(f);
+    const size_t fit = stride ? GROUPS_BYTES / stride : MOST_GROUPS;
+    const int most = fit > MOST_GROUPS ? MOST_GROUPS : fit < 1 ? 1 : (int)fit;
+    const Py_ssize_t in_groups = stride > WIDE_BYTES ? 0 : rows - rows % LANES;
+    const int converts = !is_own(f, x_single);
+    uint8_t has_nan[MOST_GROUPS];
+    const Py_ssize_t at_once = in_groups / LANES < most ? in_groups / LANES : most;
+    /* One row and its codes take less than a group. */
+    char *scratch = malloc(
+        at_once ? stride * (size_t)at_once : (size_t)f->features * (sizeof(double) + 1) + 1);
+    if (!scratch)
+        return -1;
+    for (Py_ssize_t row = 0; row < in_groups;) {
+        int groups = 0;
+        for (; groups < most && row + groups * LANES < in_groups; groups++)
+            has_nan[groups] = (uint8_t)spread(f, x + (size_t)(row + groups * LANES) * row_bytes,
+                                              x_single, scratch + (size_t)groups * stride);
+        walk_groups(f, scratch, has_nan, groups, leaves ? leaves + row * f->trees : NULL, s,
+                    s ? sums + row * s->outputs : NULL);
+        row += (Py_ssize_t)groups * LANES;
+    }
+    for (Py_ssize_t row = in_groups; row < rows; row++) {
+        const void *one = x + (size_t)row * row_bytes;
+        if (converts) {
+            convert(f, one, x_single, scratch);
+            one = scratch;
+        }
+        walk_row(f, one, codes_in(f, scratch), leaves ? leaves + row * f->trees : NULL, s,
+                 s ? sums + row * s->outputs : NULL);
+    }
+    free(scratch);
+    return 0;
+}
+
+#endif
