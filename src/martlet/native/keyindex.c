@@ -8,28 +8,10 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
-#include "keys.h"
 #include <string.h>
 
-static uint32_t crc_table[256];
-
-static void make_crc_table(void)
-{
-    for (uint32_t n = 0; n < 256; n++) {
-        uint32_t c = n;
-        for (int k = 0; k < 8; k++)
-            c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
-        crc_table[n] = c;
-    }
-}
-
-static uint32_t crc32_of(const unsigned char *bytes, Py_ssize_t length)
-{
-    uint32_t c = 0xFFFFFFFFu;
-    for (Py_ssize_t i = 0; i < length; i++)
-        c = crc_table[(c ^ bytes[i]) & 0xFF] ^ (c >> 8);
-    return c ^ 0xFFFFFFFFu;
-}
+#include "crc32.h"
+#include "keys.h"
 
 /* The key at *i*; a request's may lie unaligned. */
 static int64_t key_at(const Py_buffer *keys, int64_t i)
@@ -186,7 +168,7 @@ static PyObject *find_strings(PyObject *self, PyObject *args)
             out[i] = found;
             continue;
         }
-        uint32_t wanted = crc32_of((const unsigned char *)key, length);
+        uint32_t wanted = crc32_on(0, (const unsigned char *)key, length);
         uint64_t place = first_place(wanted, shift);
         for (int64_t step = 0; step < slots.count; step++, place = (place + 1) & mask) {
             int64_t row = slot_at(&slots, place);

@@ -14,29 +14,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "crc32.h"
+
 #define RECORD_HEAD 24
 #define PAYLOAD_HEAD 12
 #define PRESENT 1u
-
-static uint32_t crc_table[256];
-
-static void make_crc_table(void)
-{
-    for (uint32_t n = 0; n < 256; n++) {
-        uint32_t c = n;
-        for (int k = 0; k < 8; k++)
-            c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
-        crc_table[n] = c;
-    }
-}
-
-static uint32_t crc32_on(uint32_t crc, const unsigned char *bytes, int64_t length)
-{
-    uint32_t c = crc ^ 0xFFFFFFFFu;
-    for (int64_t i = 0; i < length; i++)
-        c = crc_table[(c ^ bytes[i]) & 0xFF] ^ (c >> 8);
-    return c ^ 0xFFFFFFFFu;
-}
 
 typedef struct {
     Py_buffer buffer;

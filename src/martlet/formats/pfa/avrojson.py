@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Callable
 from typing import Any
 
 from martlet.errors import InvalidInput
@@ -29,7 +30,6 @@ from martlet.formats.pfa.types import (
 )
 from martlet.formats.pfa.values import Convert, Fields, Octets, Symbol, single, test
 
-_RANGE = {"int": 1 << 31, "long": 1 << 63}
 _SPECIAL = {
     "inf": math.inf, "+inf": math.inf, "infinity": math.inf, "-inf": -math.inf,
     "-infinity": -math.inf, "nan": math.nan,
@@ -139,79 +139,95 @@ def tag(of: Type) -> str:
 
 
 def _scalar(of: Type) -> Convert:
-    if of == NULL:
-
-        def null(v: Any) -> None:
-            if v is not None:
-                raise InvalidInput(f"{str(v)[:60]!r} is not null")
-
-        return null
-    if of == BOOLEAN:
-
-        def boolean(v: Any) -> bool:
-            if v is True or v is False:
-                return bool(v)
-            raise InvalidInput(f"{str(v)[:60]!r} is not a boolean")
-
-        return boolean
-    if of in (INT, LONG):
-        limit, name = _RANGE[str(of)], str(of)
-
-        def integer(v: Any) -> int:
-            if type(v) is float and v.is_integer():
-                v = int(v)
-            if not isinstance(v, int) or isinstance(v, bool) or not -limit <= v < limit:
-                raise InvalidInput(f"{str(v)[:60]!r} is not {name}")
-            return int(v)
-
-        return integer
-    if of in (FLOAT, DOUBLE):
-        rounded = single if of == FLOAT else float
-
-        def real(v: Any) -> float:
-            if isinstance(v, int | float) and not isinstance(v, bool):
-                return rounded(v)
-            if isinstance(v, str) and v.lower() in _SPECIAL:
-                return _SPECIAL[v.lower()]
-            raise InvalidInput(f"{str(v)[:60]!r} is not a number")
-
-        return real
-    if of == STRING:
-
-        def string(v: Any) -> str:
-            if isinstance(v, bytes):
-                try:
-                    return v.decode()
-                except UnicodeDecodeError:
-                    raise InvalidInput("text holds bytes that are not UTF-8") from None
-            return str(_is(v, str, "text"))
-
-        return string
     if isinstance(of, Enum):
+        return _symbol(of)
+    if isinstance(of, Fixed):
+        return _fixed(of)
+    if of not in _PRIMITIVES:
+        raise InvalidInput(f"{of} has no values in JSON")
+    return _PRIMITIVES[of]
 
-        def symbol(v: Any) -> Symbol:
-            text = v.decode(errors="replace") if isinstance(v, bytes) else v
-            if text not in of.symbols:
-                raise InvalidInput(f"{str(text)[:60]!r} is not in {of}: {', '.join(of.symbols)}")
-            return Symbol.of(of, text)
 
-        return symbol
-    if of == BYTES or isinstance(of, Fixed):
+def _null(v: Any) -> None:
+    if v is not None:
+        raise InvalidInput(f"{str(v)[:60]!r} is not null")
 
-        def octets(v: Any) -> bytes:
-            try:
-                # Avro's JSON writes a byte as the character of that number.
-                data = v if isinstance(v, bytes) else _is(v, str, "bytes").encode("latin-1")
-            except UnicodeEncodeError:
-                raise InvalidInput("bytes hold a character past 255") from None
-            if not isinstance(of, Fixed):
-                return bytes(data)
-            if len(data) != of.size:
-                raise InvalidInput(f"{len(data)} bytes are not {of} of {of.size}")
-            return Octets.of(of, data)
 
-        return octets
-    raise InvalidInput(f"{of} has no values in JSON")
+def _boolean(v: Any) -> bool:
+    if v is True or v is False:
+        return bool(v)
+    raise InvalidInput(f"{str(v)[:60]!r} is not a boolean")
+
+
+def _whole(name: str, limit: int) -> Convert:
+    def read(v: Any) -> int:
+        if type(v) is float and v.is_integer():
+            v = int(v)
+        if not isinstance(v, int) or isinstance(v, bool) or not -limit <= v < limit:
+            raise InvalidInput(f"{str(v)[:60]!r} is not {name}")
+        return int(v)
+
+    return read
+
+
+def _real(rounded: Callable[[float], float]) -> Convert:
+    def read(v: Any) -> float:
+        if isinstance(v, int | float) and not isinstance(v, bool):
+            return rounded(v)
+        if isinstance(v, str) and v.lower() in _SPECIAL:
+            return _SPECIAL[v.lower()]
+        raise InvalidInput(f"{str(v)[:60]!r} is not a number")
+
+    return read
+
+
+def _string(v: Any) -> str:
+    if isinstance(v, bytes):
+        try:
+            return v.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput("text holds bytes that are not UTF-8") from None
+    return str(_is(v, str, "text"))
+
+
+def _bytes(v: Any) -> bytes:
+    try:
+        # Avro's JSON writes a byte as the character of that number.
+        return bytes(v if isinstance(v, bytes) else _is(v, str, "bytes").encode("latin-1"))
+    except UnicodeEncodeError:
+        raise InvalidInput("bytes hold a character past 255") from None
+
+
+def _fixed(of: Fixed) -> Convert:
+    def read(v: Any) -> Octets:
+        data = _bytes(v)
+        if len(data) != of.size:
+            raise InvalidInput(f"{len(data)} bytes are not {of} of {of.size}")
+        return Octets.of(of, data)
+
+    return read
+
+
+def _symbol(of: Enum) -> Convert:
+    def read(v: Any) -> Symbol:
+        text = v.decode(errors="replace") if isinstance(v, bytes) else v
+        if text not in of.symbols:
+            raise InvalidInput(f"{str(text)[:60]!r} is not in {of}: {', '.join(of.symbols)}")
+        return Symbol.of(of, text)
+
+    return read
+
+
+_PRIMITIVES: dict[Type, Convert] = {
+    NULL: _null,
+    BOOLEAN: _boolean,
+    INT: _whole("int", 1 << 31),
+    LONG: _whole("long", 1 << 63),
+    FLOAT: _real(single),
+    DOUBLE: _real(float),
+    STRING: _string,
+    BYTES: _bytes,
+}
 
 
 def reader(of: Type) -> Convert:
@@ -252,13 +268,13 @@ def writer(of: Type) -> Convert:
         if of == BYTES or isinstance(of, Fixed):
             return lambda v: v.decode("latin-1")
         if of in (FLOAT, DOUBLE):
-            return _real
+            return _written_real
         return lambda v: v
 
     return make(of)
 
 
-def _real(v: float) -> Any:
+def _written_real(v: float) -> Any:
     if math.isfinite(v):
         return float(v)
     return "NaN" if v != v else "Infinity" if v > 0 else "-Infinity"
