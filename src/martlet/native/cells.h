@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "city_hash.h"
+#include "cityhash.h"
 
 #define FEW_ROWS 4 /* up to here an item costs less than a column's buffer */
 

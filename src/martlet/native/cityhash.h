@@ -3,8 +3,8 @@
  *
  * Source: Pike and Alakuijala, "CityHash", 2011.
  */
-#ifndef MARTLET_CITY_HASH_H
-#define MARTLET_CITY_HASH_H
+#ifndef MARTLET_CITYHASH_H
+#define MARTLET_CITYHASH_H
 #include <stddef.h>
 #include <stdint.h>
 
