@@ -38,6 +38,16 @@ class Code(Enum):
     INTERNAL = "internal"
 
 
+_LONGEST = 500  # characters of another's message in one of ours
+
+
+def brief(exc: BaseException) -> str:
+    """Return what *exc* is and says, for a message: some hold all of the bytes they failed on."""
+    said = str(exc)
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
+    return f"{type(exc).__name__}: {said}"
+
+
 class MartletError(Exception):
     """The root of the tree. Its text is one sentence: what was wrong, where, what would work."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -98,7 +99,45 @@ def _plugins() -> EntryPoints:
 
 def recognise(path: Path) -> Format | None:
     """Return the format whose marks are in the content of *path* (a file or folder), if any."""
+    return None if not _exists(path) or _pipe(path) else _recognised(path)
+
+
+def _recognised(path: Path) -> Format | None:
     return next((each for each in map(_format, names()) if each.sniff(path)), None)
+
+
+def _pipe(path: Path) -> str:
+    """Return what at *path*, or in a folder there, is a pipe, a socket or a device; "": nothing."""
+    pending = [str(path)]
+    if not path.is_dir():
+        return "" if path.is_file() else pending[0]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for each in entries:
+                    if each.is_dir(follow_symlinks=False):
+                        pending.append(each.path)
+                    elif not (each.is_file() or each.is_dir()) and _exists(each.path):
+                        return each.path
+        except OSError:  # a folder that may not be read: nothing in it is opened
+            continue
+    return ""
+
+
+def _check(path: Path) -> None:
+    """Check that *path* is there, and that to read it does not wait for who writes into a pipe."""
+    if not _exists(path):
+        raise ModelNotFound(f"there is no file or folder at {path}")
+    if pipe := _pipe(path):
+        raise UnsupportedModel(f"{pipe} is no file: a pipe, a socket or a device")
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        Path(path).stat()
+    except (OSError, ValueError):  # the second: of a name with a NUL
+        return False
+    return True
 
 
 def sniff(path: Path) -> Format:
@@ -109,9 +148,8 @@ def sniff(path: Path) -> Format:
         ModelNotFound: there is nothing at *path*.
         UnsupportedModel: no format knows it.
     """
-    if not path.exists():
-        raise ModelNotFound(f"there is no file or folder at {path}")
-    found = recognise(path)
+    _check(path)
+    found = _recognised(path)
     if found is not None:
         return found
     for each in map(_format, names()):
@@ -131,9 +169,11 @@ def load(path: Path, options: LoadOptions = LoadOptions(), format: str | None = 
         UnsupportedModel: the file is broken, or uses what its reader does not know.
         MissingExtra: the format's library is not installed.
     """
-    if not path.exists():
-        raise ModelNotFound(f"there is no file or folder at {path}")
-    chosen = _format(format) if format is not None else sniff(path)
+    if format is None:
+        chosen = sniff(path)
+    else:
+        _check(path)
+        chosen = _format(format)
     try:
         return chosen.load(path, options)
     except ModuleNotFoundError as exc:

@@ -13,9 +13,14 @@ from martlet.errors import UnsupportedModel
 _MAX_BYTES = 16 << 30
 _MAX_RATIO = 100  # past _ANY_RATIO bytes: weights of zeros pack well
 _ANY_RATIO = 16 << 20
-_MAX_MEMBERS = 100_000
+MAX_MEMBERS = 100_000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _ENCRYPTED = 1  # a flag of an entry
+
+
+def room(size: int) -> int:
+    """Return how many bytes a packed file of *size* bytes may unpack to."""
+    return min(_MAX_BYTES, max(_ANY_RATIO, size * _MAX_RATIO))
 
 
 def is_archive(path: Path) -> bool:
@@ -70,8 +75,7 @@ def check_open(file: IO[bytes], path: str) -> None:
         raise UnsupportedModel(f"{path} is no plain zip archive: readers may differ on what it has")
     size = sum(each.file_size for each in entries)
     # The file's own size: members may lie upon each other, and each say that it is large.
-    most = max(_ANY_RATIO, length * _MAX_RATIO)
-    if size > min(_MAX_BYTES, most) or len(entries) > _MAX_MEMBERS:
+    if size > room(length) or len(entries) > MAX_MEMBERS:
         raise UnsupportedModel(f"{path} would unpack to {size} bytes in {len(entries)} files")
     for each in entries:
         name = PurePosixPath(each.filename)

@@ -19,9 +19,11 @@ def load(path: Path, options: LoadOptions) -> Servable:
     Open the one model that lies in the folder *path*.
 
     Raises:
-        UnsupportedModel: several do.
+        UnsupportedModel: several do, or none.
     """
     found = _models(path)
+    if not found:
+        raise UnsupportedModel(f"{path} holds no model in a known format")
     if len(found) > 1:
         names = ", ".join(sorted(each.name for each in found))
         raise UnsupportedModel(f"{path} holds several models: {names}; name the one that you mean")

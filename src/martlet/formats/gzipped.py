@@ -9,13 +9,11 @@ from pathlib import Path
 
 from martlet import formats
 from martlet.errors import UnsupportedModel
-from martlet.formats import Format, LoadOptions, pickles
+from martlet.formats import Format, LoadOptions, archives, pickles
 from martlet.servable import Servable
 
 _MAGIC = b"\x1f\x8b\x08"
 _HEAD = 4 << 20
-_MAX_BYTES = 16 << 30
-_MAX_RATIO = 1000
 _BLOCK = 1 << 20
 
 
@@ -26,7 +24,7 @@ def load(path: Path, options: LoadOptions) -> Servable:
     Raises:
         UnsupportedModel: it is cut short, unpacks to far more than it is, or holds no model.
     """
-    most = min(_MAX_BYTES, path.stat().st_size * _MAX_RATIO)
+    most = archives.room(path.stat().st_size)
     with tempfile.TemporaryDirectory(prefix="martlet-") as folder:
         inner = Path(folder) / (path.name.removesuffix(".gz") or "model")
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.errors import UnsupportedModel
+from martlet.errors import UnsupportedModel, brief
 from martlet.formats.lightgbm_categories import category_columns
 
 _MOST_CLASSES = 1 << 16
@@ -87,7 +87,7 @@ class LightGBMText:
         try:
             return _read(path, content)
         except (KeyError, ValueError, IndexError, OverflowError) as exc:
-            raise UnsupportedModel(f"{path} is not a whole LightGBM model: {exc!r}") from exc
+            raise UnsupportedModel(f"{path} is not a whole LightGBM model: {brief(exc)}") from exc
 
 
 def _read(path: Path, content: bytes) -> LightGBMText:
@@ -110,7 +110,7 @@ def _read(path: Path, content: bytes) -> LightGBMText:
             tree = _tree(_fields(block.partition("\nend of trees")[0]), len(features))
             trees.append(tree)
         except (KeyError, ValueError, IndexError, OverflowError) as exc:
-            raise UnsupportedModel(f"{path}: tree {number} is damaged: {exc!r}") from exc
+            raise UnsupportedModel(f"{path}: tree {number} is damaged: {brief(exc)}") from exc
     classes = int(fields.get("num_tree_per_iteration", fields["num_class"]))
     if not 1 <= classes <= _MOST_CLASSES:
         raise ValueError(f"it says {classes} trees an iteration")

@@ -29,7 +29,7 @@ def imports(path: Path) -> set[str]:
             return set()
         with _opened(path, head) as stream:
             return found_in(stream.read(_MAX_BYTES))
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+    except (OSError, EOFError, ValueError, MemoryError, zlib.error, lzma.LZMAError):
         return set()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.errors import UnsupportedModel
+from martlet.errors import UnsupportedModel, brief
 from martlet.formats import Format, LoadOptions, archives, older_sklearn, older_skops, pickles
 from martlet.formats.estimator import EstimatorServable
 from martlet.formats.isolated import Isolated
@@ -125,7 +125,7 @@ def _skops(path: Path, options: LoadOptions) -> Any:
     except UnsupportedModel:
         raise
     except Exception as exc:  # of skops, zipfile, json and numpy, on a damaged file
-        raise UnsupportedModel(f"{path} is not a skops file that loads: {exc!r}") from exc
+        raise UnsupportedModel(f"{path} is not a skops file that loads: {brief(exc)}") from exc
     return model
 
 

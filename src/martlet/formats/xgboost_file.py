@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from martlet.errors import UnsupportedModel
+from martlet.errors import UnsupportedModel, brief
 from martlet.formats import ubjson, xgboost_older
 from martlet.formats.xgboost_binary import ROOT, is_binary, learner_of
 
@@ -72,7 +72,7 @@ class XGBoostFile:
             _check(learner)
             categories = _categories(learner, version)
         except (*_DAMAGE, struct.error, RecursionError) as exc:
-            raise UnsupportedModel(f"{path} is not a whole XGBoost model: {exc!r}") from exc
+            raise UnsupportedModel(f"{path} is not a whole XGBoost model: {brief(exc)}") from exc
         return cls(content, learner, categories)
 
     @property
@@ -104,9 +104,11 @@ class XGBoostFile:
     @property
     def base_margin(self) -> NDArray[np.float32]:
         """What every sum starts from, one number or one for each output."""
-        text = str(self.learner["learner_model_param"]["base_score"]).strip("[]")
-        score = np.array(text.split(","), dtype=np.float32)
-        return xgboost_older.margins(self.objective, score)
+        return xgboost_older.margins(self.objective, _scores(self.learner["learner_model_param"]))
+
+
+def _scores(told: Model) -> NDArray[np.float32]:
+    return np.array(str(told["base_score"]).strip("[]").split(","), dtype=np.float32)
 
 
 def _categories(learner: Model, version: Sequence[int]) -> dict[int, list[Any]]:
@@ -176,6 +178,8 @@ def _check(learner: Model) -> None:
     booster = learner["gradient_booster"]
     if "model" not in booster.get("gbtree", booster):
         raise ValueError("it is a configuration without a model: save the booster by save_model")
+    if len(_scores(told)) not in (1, outputs):
+        raise ValueError(f"base_score has not one number, nor {outputs}")
     if booster["name"] == "gblinear":
         if len(booster["model"]["weights"]) != (features + 1) * outputs:
             raise ValueError(f"it has not the weights of {features} features")
@@ -193,10 +197,13 @@ def _check(learner: Model) -> None:
     if rounds[0] != 0 or rounds[-1] != len(trees) or np.any(np.diff(rounds) < 0):
         raise ValueError("iteration_indptr does not fit the trees")
     for number, tree in enumerate(trees):
+        # XGBoost puts a tree where its id says; a place without one ends the process.
+        if tree.get("id", number) != number:
+            raise ValueError(f"tree {number} says that it is tree {tree['id']}")
         try:
             _check_tree(tree, features, outputs)
         except _DAMAGE as exc:
-            raise ValueError(f"tree {number}: {exc!r}") from exc
+            raise ValueError(f"tree {number}: {brief(exc)}") from exc
 
 
 def _check_tree(tree: Model, features: int, outputs: int) -> None:

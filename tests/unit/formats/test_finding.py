@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 from pathlib import Path
 
@@ -44,6 +45,30 @@ def test_a_file_of_no_format_is_refused_with_the_formats_there_are(tmp_path: Pat
 def test_an_empty_folder_is_no_model(tmp_path: Path):
     with pytest.raises(UnsupportedModel, match="is in no known format"):
         martlet.load(tmp_path)
+    with pytest.raises(UnsupportedModel, match="holds no model"):
+        martlet.load(tmp_path, format="folder")
+
+
+@pytest.mark.parametrize("format", [None, *formats.BUILTIN])
+def test_a_pipe_is_refused_which_nobody_may_ever_write_into(format: str | None, tmp_path: Path):
+    os.mkfifo(tmp_path / "m.onnx")
+    assert formats.recognise(tmp_path / "m.onnx") is None
+    with pytest.raises(UnsupportedModel, match=r"m\.onnx is no file: a pipe"):
+        martlet.load(tmp_path / "m.onnx", format=format)
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "MLmodel", "metadata/part-00000"])
+def test_a_pipe_in_a_folder_is_refused(name: str, tmp_path: Path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UnsupportedModel, match=f"{name} is no file"):
+        martlet.load(tmp_path)
+
+
+def test_a_device_is_refused(tmp_path: Path):
+    (tmp_path / "m").symlink_to("/dev/zero")
+    with pytest.raises(UnsupportedModel, match="is no file"):
+        martlet.load(tmp_path / "m")
 
 
 class TestAFolderWithAModel:
@@ -104,10 +129,17 @@ class TestAPackedFile:
             martlet.load(tmp_path / "m.gz")
 
 
-def test_nothing_at_the_path_is_told(tmp_path: Path):
+@pytest.mark.parametrize("name", ["none.onnx", "n\0ne", "n" * 300], ids=["none", "NUL", "long"])
+def test_nothing_at_the_path_is_told(name: str, tmp_path: Path):
     for find in (formats.sniff, formats.load, martlet.load):
         with pytest.raises(ModelNotFound, match="there is no file or folder at"):
-            find(tmp_path / "none.onnx")
+            find(tmp_path / name)
+
+
+def test_a_link_to_itself_leads_nowhere(tmp_path: Path):
+    (tmp_path / "m").symlink_to(tmp_path / "m")
+    with pytest.raises(ModelNotFound, match="there is no file or folder at"):
+        martlet.load(tmp_path / "m")
 
 
 def test_a_format_that_is_not_there_is_told(tmp_path: Path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from spark_files import LAYOUTS, Layout, matrix, uid, vector, write_pipeline, wr
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.spark import packed
 
 pa = pytest.importorskip("pyarrow", reason="the extra martlet[spark] is not installed")
 
@@ -375,4 +378,32 @@ class TestWhereTheFolderLies:
                 member.type, member.linkname = tarfile.SYMTYPE, "/etc"
             archive.addfile(member)
         with pytest.raises(UnsupportedModel, match=r"outside its own folder|no plain file"):
+            martlet.load(path)
+
+    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+    def test_a_tar_with_a_header_of_a_gigabyte_is_no_model_and_takes_no_room(
+        self, kind: bytes, inner: Path
+    ) -> None:
+        path = inner.parent / "model.tar.gz"
+        header = tarfile.TarInfo("x")
+        header.type, header.size = kind, 1 << 30
+        with gzip.open(path, "wb", 1) as file:
+            file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(64 << 20))
+        tracemalloc.start()
+        with pytest.raises(UnsupportedModel, match="does not unpack: a header of 1073741824 bytes"):
+            martlet.load(path, format="spark")
+        assert not packed.is_packed(path)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 8 << 20
+
+    @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.DIRTYPE])
+    def test_a_tar_with_a_size_below_zero_is_refused(self, kind: bytes, inner: Path) -> None:
+        path = inner.parent / "model.tar"
+        member = tarfile.TarInfo("model/x")
+        member.type, member.size = kind, -1024
+        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+            archive.add(inner, "model")
+            archive.fileobj.write(member.tobuf(tarfile.GNU_FORMAT))  # type: ignore[union-attr]
+        with pytest.raises(UnsupportedModel, match=r"far more|does not unpack"):
             martlet.load(path)

@@ -115,6 +115,10 @@ class TestDamage:
             ("categories", '"id":0', '"left_children":[0],"id":0'),
             ("categories", '"num_nodes":"', '"num_nodes":"9999999999999999999999'),
             ("categories", r'"split_indices":\[', '"split_indices":[99999999999999999999,'),
+            ("dart", '"id":1,', '"id":0,'),
+            ("dart", '"id":1,', '"id":18446744073709551616,'),
+            ("dart", '"base_score":"[^"]*"', '"base_score":"1-E5"'),
+            ("dart", '"base_score":"[^"]*"', '"base_score":"[0.5,0.5,0.5]"'),
         ],
     )
     def test_is_refused(self, saved, model: str, old: str, new: str, tmp_path: Path):

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from martlet.errors import UnsupportedModel
+from martlet.formats import archives
 
 _MAX_FILES = 200_000
 _MAX_BYTES = 4 << 30
-_MAX_RATIO = 1000
-_SMALL = 1 << 20
 
 
 class Archive(Protocol):
@@ -33,30 +32,17 @@ class ZipArchive:
     The members of a zip, each read when asked for.
 
     Names are looked up among the members, so none leads out of the archive. Links are refused,
-    and so is a zip that would unfold past the limits on count, bytes or ratio.
+    and so is what `archives.check` refuses.
     """
 
     def __init__(self, path: Path) -> None:
+        archives.check(path)
         self._path = path
-        try:
-            self._file = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as exc:
-            raise UnsupportedModel(f"{path} is no zip that opens: {exc}") from None
+        self._file = zipfile.ZipFile(path)
         members = self._file.infolist()
-        total = sum(each.file_size for each in members)
-        if len(members) > _MAX_FILES or total > _MAX_BYTES:
-            raise UnsupportedModel(
-                f"{path} claims {len(members)} files of {total} bytes, past the limits of "
-                f"{_MAX_FILES} and {_MAX_BYTES}"
-            )
         for each in members:
-            name = each.filename
-            if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
-                raise UnsupportedModel(f"{path} holds {name!r}, which leads out of it")
             if stat.S_ISLNK(each.external_attr >> 16):
-                raise UnsupportedModel(f"{path} holds the link {name!r}")
-            if each.file_size > _SMALL and each.file_size > _MAX_RATIO * each.compress_size:
-                raise UnsupportedModel(f"{path}: {name!r} unfolds more than {_MAX_RATIO} times")
+                raise UnsupportedModel(f"{path} holds the link {each.filename!r}")
         self._members = {each.filename: each for each in members if not each.is_dir()}
 
     def __contains__(self, name: str) -> bool:

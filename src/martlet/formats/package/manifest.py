@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from martlet.errors import UnsupportedModel
+from martlet.errors import UnsupportedModel, brief
 from martlet.formats.package.ids import Ids
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import Signature, Spec
@@ -193,7 +193,7 @@ class Manifest:
                 )
             found = cls._from_json(told)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise UnsupportedModel(f"{path} is not a package's manifest: {exc!r}") from exc
+            raise UnsupportedModel(f"{path} is not a package's manifest: {brief(exc)}") from exc
         for name in found.files:
             _check_inside(folder, name)
         return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel, brief
 from martlet.formats import LoadOptions
 from martlet.formats.pmml.column import Column, failed, first
 from martlet.formats.pmml.compile import _UNNAMED, Compiler, Input, first_model
@@ -62,7 +62,7 @@ class PmmlServable:
             raise UnsupportedModel(f"{path}: {exc}") from exc
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
             # Every part names what is wrong with it; what none of them foresaw ends here.
-            raise UnsupportedModel(f"{path} is not a PMML file that loads: {exc!r}") from exc
+            raise UnsupportedModel(f"{path} is not a PMML file that loads: {brief(exc)}") from exc
 
     def _bind(self, compiler: Compiler, model: NestedModel) -> None:
         self._program = compiler.world.program
@@ -93,7 +93,7 @@ class PmmlServable:
         try:
             return self._one(inputs) if rows == 1 else self._many(inputs, rows)
         except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
-            raise ServableFailed(f"the model cannot score these values: {exc!r}") from exc
+            raise ServableFailed(f"the model cannot score these values: {brief(exc)}") from exc
 
     def _many(self, inputs: Tensors, rows: int) -> dict[str, Tensor]:
         if any(len(each) != rows for each in inputs.values()):

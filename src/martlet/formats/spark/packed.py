@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import tarfile
@@ -12,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from martlet.errors import UnsupportedModel
 from martlet.formats import archives
 
 _METADATA = re.compile(r"(?:\./)?(?:[^/]+/)?metadata/part-[^/]+")
 _BESIDE = ("__MACOSX",)  # what a zip made on a Mac has beside the folder
-_MAX_FILES, _MAX_BYTES, _MAX_RATIO = 100_000, 8 << 30, 1000
+_GZIP = b"\x1f\x8b\x08"
+_AT_ONCE = 1 << 20
 _FIRST = 64
 """How many members of a tar are looked at to tell whether it holds a model."""
 
@@ -44,12 +47,45 @@ def is_packed(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(512)
-        if head[257:262] != b"ustar" and head[:3] != b"\x1f\x8b\x08":
+        if head[257:262] != b"ustar" and not head.startswith(_GZIP):
             return False
-        with tarfile.open(path) as archive:
+        with _tar(path) as archive:
             return any(_METADATA.fullmatch(each.name) for each in islice(archive, _FIRST))
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError):
         return False
+
+
+class _Bounded:
+    """
+    The bytes of a tar, as tarfile reads them: never past *most*, nor many at a time.
+
+    A header may say that it is as long as all that is packed, or lead back to an earlier one.
+    """
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, most: int) -> None:
+        self._file, self._most = file, most
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _AT_ONCE:
+            raise ValueError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+    def seek(self, at: int) -> int:
+        if not 0 <= at <= self._most:
+            raise ValueError(f"a header at byte {at}, past the {self._most} that it may unpack to")
+        return self._file.seek(at)
+
+
+@contextmanager
+def _tar(path: Path) -> Iterator[tarfile.TarFile]:
+    with path.open("rb") as raw:
+        packed = raw.read(len(_GZIP)) == _GZIP
+        raw.seek(0)
+        file = gzip.GzipFile(fileobj=raw) if packed else raw
+        bounded = cast(IO[bytes], _Bounded(file, archives.room(path.stat().st_size)))
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
+            yield archive
 
 
 @contextmanager
@@ -77,14 +113,14 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _untar(path: Path, folder: Path) -> None:
-    most = min(_MAX_BYTES, max(1 << 20, path.stat().st_size * _MAX_RATIO))
-    with tarfile.open(path) as archive:
+    most = archives.room(path.stat().st_size)
+    with _tar(path) as archive:
         for i, member in enumerate(archive):
             name = PurePosixPath(member.name)
             if name.is_absolute() or ".." in name.parts or "\\" in member.name:
                 raise UnsupportedModel(f"{path} has a file {member.name!r}, outside its own folder")
             most -= member.size
-            if most < 0 or i >= _MAX_FILES:
+            if min(most, member.size) < 0 or i >= archives.MAX_MEMBERS:
                 raise UnsupportedModel(f"{path} would unpack to far more than it is")
             if member.isdir():
                 (folder / name).mkdir(parents=True, exist_ok=True)

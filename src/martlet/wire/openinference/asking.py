@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike
 
-from martlet.errors import InvalidInput, ServableFailed
+from martlet.errors import InvalidInput, ServableFailed, brief
 from martlet.tensors import DType, Tensor
 from martlet.wire.openinference.datatypes import dtype_of, from_raw, name_of, to_raw
 from martlet.wire.openinference.request import SIGNATURE_NAME
@@ -68,7 +68,7 @@ def read(body: bytes, header_length: str | None) -> tuple[int, dict[str, Tensor]
             outputs[each["name"]], rest = _tensor(each, rest)
         return _version(document.get("model_version", "")), outputs
     except (orjson.JSONDecodeError, KeyError, TypeError, InvalidInput) as exc:
-        raise ServableFailed(f"the server's reply cannot be read: {exc!r}") from exc
+        raise ServableFailed(f"the server's reply cannot be read: {brief(exc)}") from exc
 
 
 def _tensor(given: Any, rest: memoryview) -> tuple[Tensor, memoryview]:
