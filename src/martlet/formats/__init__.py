@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
-from martlet.errors import MissingExtra, ModelNotFound, UnsupportedModel
+from martlet.errors import MartletError, MissingExtra, ModelNotFound, UnsupportedModel, brief
 from martlet.servable import Servable
 
 
@@ -186,3 +186,7 @@ def load(path: Path, options: LoadOptions = LoadOptions(), format: str | None = 
         raise UnsupportedModel(
             f"{path} asks for more room than there is, read as {chosen.name}: {exc}"
         ) from exc
+    except MartletError:
+        raise
+    except Exception as exc:  # a reader cannot foresee all that a damaged file may hold
+        raise UnsupportedModel(f"{path} does not load as {chosen.name}: {brief(exc)}") from exc

@@ -6,13 +6,14 @@ import json
 import re
 import struct
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from martlet.errors import ServableFailed, UnsupportedModel
+from martlet.errors import ServableFailed, UnsupportedModel, brief
 from martlet.formats import Format, LoadOptions, catboost_file
 from martlet.formats.catboost_content import Content, read
 from martlet.formats.catboost_embeddings import dimensions
@@ -21,6 +22,7 @@ from martlet.formats.catboost_pool import Pools
 from martlet.formats.forest import Grown
 from martlet.formats.links import Chosen, Link, sigmoid, softmax, two_classes
 from martlet.formats.tabular import Rows
+from martlet.formats.trial import survives
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Spec, Tensor, Tensors
 
@@ -29,6 +31,7 @@ UNCERTAINTY = "RMSEWithUncertainty"  # the name of a loss, too
 _BINARY = ("Logloss", "CrossEntropy")
 _MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
 _EXPONENTIAL = ("Poisson", "Tweedie")
+_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 # A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
 # costs martlet's forest. Rows times their cost up to here are the forest's.
@@ -62,20 +65,16 @@ class CatBoostServable:
             else:
                 catboost_file.check(content)
             known = read(content)
-            self._model.load_model(str(path), format=kind)
-            self._read_inputs(content)
-            self._read_objective()
-            self._raw(self._sample(), 1)  # a damaged model may load, and fail on its first row
+            open_ = partial(self._open, path, kind, content)
+            checked = kind == "cbm" and catboost_file.has_numbers_alone(content)
+            if not checked and not survives(open_):
+                raise ValueError("it ends the process that loads it")
+            open_()
             self._sum = self._proved(known)
-        except (
-            self._failed,
-            struct.error,
-            ValueError,
-            IndexError,
-            RuntimeError,
-            ServableFailed,
-        ) as exc:
-            raise UnsupportedModel(f"{path} is not a CatBoost model that loads: {exc}") from exc
+        except (*_DAMAGE, self._failed, struct.error, RuntimeError, ServableFailed) as exc:
+            raise UnsupportedModel(
+                f"{path} is not a CatBoost model that loads: {brief(exc)}"
+            ) from exc
         raw = (-1,) if self._width == 1 else (-1, self._width)
         specs = [Spec(RAW, DType.FLOAT64, raw)]
         if self._link is not None:
@@ -92,6 +91,12 @@ class CatBoostServable:
                 "leaf": [Spec("leaf", DType.INT32, (-1, self._model.tree_count_))],
             }
         )
+
+    def _open(self, path: Path, kind: str, content: bytes) -> None:
+        self._model.load_model(str(path), format=kind)
+        self._read_inputs(content)
+        self._read_objective()
+        self._raw(self._sample(), 1)  # a damaged model may load, and fail on its first row
 
     def _read_inputs(self, content: bytes) -> None:
         texts = self._model.get_cat_feature_indices() + self._model.get_text_feature_indices()

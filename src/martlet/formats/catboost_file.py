@@ -16,6 +16,8 @@ _DEEPEST = 16  # of a tree whose levels test one border each
 # Fields of TModelTrees, by number.
 _SPLITS, _SIZES, _STARTS, _FLOATS, _ONE_HOTS, _CTRS = 1, 2, 3, 5, 6, 7
 _VALUES, _WEIGHTS, _STEPS, _LEAF_OF_NODE = 8, 9, 10, 11
+_BINS, _BORDERS_A_BYTE = 17, 254
+_CATEGORIES, _TEXTS, _EMBEDDINGS = 4, 12, 18
 _ESTIMATED = 13  # made of text or embeddings
 _PARTS = 3  # of TModelCore
 _COUNTED = b"static_provider_v1"  # the part that holds what was counted of categories
@@ -109,9 +111,18 @@ def check(content: bytes) -> None:
         raise ValueError("its trees do not fit their splits")
     if not np.array_equal(trees.array(_STARTS, "<i4"), starts):
         raise ValueError("its trees do not stand one after another")
-    borders = _borders(trees)
+    parts = _border_counts(trees)
+    borders = sum(parts)  # which is what a split's number counts
     values, weights = (len(trees.array(n, "<f8")) for n in (_VALUES, _WEIGHTS))
     steps = trees.array(_STEPS, "<u4").view("<u2").reshape(-1, 2)
+    # The splits again, as CatBoost walks them: the byte of a row, and what it is compared with.
+    compared = trees.array(_BINS, "<u4").view("<u2")[::2].astype(np.int64)
+    walked = steps.any(axis=1) if len(steps) else slice(None)
+    if len(compared) not in (0, len(splits)):
+        raise ValueError("its trees do not fit their splits")
+    if len(compared) and len(steps) in (0, len(splits)):
+        row = sum(-(-part // _BORDERS_A_BYTE) for part in parts)
+        _within(compared[walked], row, "a split")
     if len(steps):
         if len(steps) != len(splits):
             raise ValueError("its steps do not fit its splits")
@@ -129,6 +140,13 @@ def check(content: bytes) -> None:
         _within(places, table.array(_NUMBERS, "u1").size // _size(table), "a category")
 
 
+def has_numbers_alone(content: bytes) -> bool:
+    """Return whether a ``.cbm`` knows no categories, texts or embeddings: `check` reads it all."""
+    trees = trees_of(content)
+    fields = (_CATEGORIES, _ONE_HOTS, _CTRS, _TEXTS, _EMBEDDINGS, _ESTIMATED)
+    return not any(trees.array(n, "<u4").size for n in fields) and not _core(content).texts(_PARTS)
+
+
 def _size(table: Table) -> int:
     """Return the bytes that CatBoost reads of one category."""
     base = table.table(_BASE)
@@ -137,12 +155,12 @@ def _size(table: Table) -> int:
     return int({0: 4 * max(classes, 2), 1: 4 * max(classes, 1), 2: 8, 3: 8}.get(kind, 4))
 
 
-def _borders(trees: Table) -> int:
-    """Return how many borders all features have, which is what a split's number counts."""
-    count = sum(len(each.array(3, "<f4")) for each in trees.tables(_FLOATS))
-    count += sum(len(each.array(1, "<i4")) for each in trees.tables(_ONE_HOTS))
-    count += sum(len(each.array(3, "<f4")) for each in trees.tables(_ESTIMATED))
-    return count + sum(len(each.array(1, "<f4")) for each in trees.tables(_CTRS))
+def _border_counts(trees: Table) -> list[int]:
+    """Return how many borders each feature has."""
+    parts = [len(each.array(3, "<f4")) for each in trees.tables(_FLOATS)]
+    parts += [len(each.array(1, "<i4")) for each in trees.tables(_ONE_HOTS)]
+    parts += [len(each.array(3, "<f4")) for each in trees.tables(_ESTIMATED)]
+    return parts + [len(each.array(1, "<f4")) for each in trees.tables(_CTRS)]
 
 
 def _check_steps(trees: Table, steps: NDArray[Any], starts: Any, sizes: Any, places: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import time
 from pathlib import Path
@@ -256,6 +257,33 @@ class TestDamage:
             struct.pack_into("<I", changed, at + 12 * int(taken[-1]) + 8, place)
             (tmp_path / "m.cbm").write_bytes(changed)
             self.refused(tmp_path / "m.cbm", "points outside")
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (r'"split_index":\s*\d+', '"split_index":2147483647'),
+            (r'"scale_and_bias":\s*\[.*?\]\s*\]', '"scale_and_bias":null'),
+            (r'"boosting_options":', '"boosting_options":null,"x":'),
+        ],
+    )
+    def test_what_ends_catboost_in_json(self, counted: Path, old: str, new: str, tmp_path: Path):
+        whole = (counted / "m.json").read_text()
+        content, count = re.subn(old, new, whole, count=1, flags=re.DOTALL)
+        assert count == 1
+        (tmp_path / "m.json").write_text(content)
+        self.refused(tmp_path / "m.json", "not a CatBoost model that loads")
+
+    def test_a_split_of_a_feature_that_is_not_there(self, tmp_path: Path):
+        rows = np.arange(60.0).reshape(-1, 2)
+        model = catboost.CatBoost({"iterations": 2, "verbose": False, "allow_writing_files": False})
+        model.fit(rows, rows[:, 0]).save_model(str(tmp_path / "m.cbm"))
+        content = bytearray((tmp_path / "m.cbm").read_bytes())
+        assert catboost_file.has_numbers_alone(bytes(content))
+        bins = catboost_file.trees_of(bytes(content)).array(17, "<u4").tobytes()
+        at = content.index(bins)
+        content[at : at + 2] = b"\xff\xff"
+        (tmp_path / "m.cbm").write_bytes(content)
+        self.refused(tmp_path / "m.cbm", "a split points outside")
 
     def test_no_empty_slot(self, tables, tmp_path: Path):
         content, found = tables

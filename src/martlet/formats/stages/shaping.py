@@ -66,7 +66,12 @@ def assembler(
 
     Args:
         kinds: What each input is known to be; ``Kind.ANY`` where only the caller knows.
+
+    Raises:
+        UnsupportedModel: there is no input, and so no rows.
     """
+    if not inputs:
+        raise UnsupportedModel(f"{name} puts no columns side by side: it has no input")
 
     def keep(*columns: Any) -> Bools:
         numbers = [np.isnan(each) for each in columns if isinstance(each, np.ndarray)]
