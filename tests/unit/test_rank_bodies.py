@@ -14,6 +14,7 @@ from martlet.errors import MartletError
 from martlet.native import find
 from martlet.tensors import DType, Signature, Spec
 from martlet.wire import recommendations as wire
+from martlet.wire.document import parse
 from martlet.wire.rows import RowPlan
 
 pytestmark = pytest.mark.skipif(find("rows") is None, reason="martlet.native._rows is not built")
@@ -42,7 +43,7 @@ def short(signature, body):
 def complete(signature, body):
     """What the complete reader says: tensors, or its error."""
     try:
-        document = wire.parse(body)
+        document = parse(body)
         return signature.check(wire.rank_inputs(document, signature))
     except MartletError as exc:
         return exc

@@ -22,6 +22,7 @@ from martlet.serving.engine import Engine, score
 from martlet.serving.traffic import Variant
 from martlet.tensors import Tensor, Tensors
 from martlet.wire import recommendations as wire
+from martlet.wire.document import Document, parse
 from martlet.wire.rows import RowPlan
 
 _WHICH = r"(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -69,7 +70,7 @@ class Recommendations:
         ref = _instance_ref(name, version, label)
 
         def call(request: Request, apart: bool) -> Response:
-            document = wire.parse(request.body)
+            document = parse(request.body)
             variant = self._acquire(ref)
             try:
                 recommender = _recommender(variant)
@@ -98,7 +99,7 @@ class Recommendations:
         ref = _ref(name, version, label)
 
         def call(request: Request) -> Answer:
-            document = wire.parse(request.body)
+            document = parse(request.body)
             if wire.is_joined(document):
                 return self._rank_joined(ref, document)
             variant = self._engine.acquire(ref)
@@ -122,7 +123,7 @@ class Recommendations:
 
         return self._timed.handler(call, "rank", ref, _form)
 
-    def _rank_joined(self, ref: ModelRef, document: wire.Document) -> Answer:
+    def _rank_joined(self, ref: ModelRef, document: Document) -> Answer:
         variant = self._acquire(ModelRef.parse(wire.recommender_name(document)))
         try:
             recommender = _recommender(variant)

@@ -25,6 +25,7 @@ from martlet.stores.live import LiveStats
 from martlet.stores.livewatch import LOOK_S
 from martlet.stores.updates import Applied, Update, apply, change, parse_lines, update_of
 from martlet.wire import tables as wire
+from martlet.wire.document import parse
 
 _TABLE = (
     r"/v1/tables/(?P<name>[^/:]+(?:/(?!rows(?:/|$)|versions/)[^/:]+)?)"
@@ -130,7 +131,7 @@ class TableRows:
             if wire.is_binary(request.body):
                 keys: Any = wire.read_arrays(request.body, _MOST_UNPACKED)[0]
             else:
-                keys = _object(request.body).get("keys")
+                keys = parse(request.body).get("keys")
                 if not isinstance(keys, list):
                     raise InvalidInput("'keys' is missing; a list of keys is wanted")
             found = served.table.get_many(_checked(served, keys))
@@ -145,14 +146,14 @@ class TableRows:
 
     def _put(self, name: str, key: str, version: str | None = None) -> Handler:
         def update(served: Served, request: Request) -> list[Update]:
-            document = _object(request.body)
+            document = parse(request.body)
             return [update_of({**document, "key": _key(served, key)})]
 
         return self._writing(name, version, update)
 
     def _change(self, name: str, key: str, version: str | None = None) -> Handler:
         def update(served: Served, request: Request) -> list[Update]:
-            return [change(served.table, _key(served, key), _object(request.body))]
+            return [change(served.table, _key(served, key), parse(request.body))]
 
         return self._writing(name, version, update, alone=True)
 
@@ -197,7 +198,7 @@ def _updates(served: Served, request: Request) -> list[Update]:
         return [Update(key, vector) for key, vector in zip(keys, arrays[1], strict=True)]
     if b"ndjson" in request.headers.get(b"content-type", b""):
         return parse_lines(body.splitlines(), "the body")
-    document = _object(body)
+    document = parse(body)
     rows = document.get("rows")
     if not isinstance(rows, list):
         raise InvalidInput('\'rows\' is missing; a list of {"key": ..., "vector": [...]} is wanted')
@@ -223,16 +224,6 @@ def _key(served: Served, text: str) -> int | str:
     if not re.fullmatch(r"-?[0-9]{1,19}", text):
         raise InvalidInput(f"key {text!r} is not a whole number, as the keys of {served} are")
     return int(text)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidInput(f"the body is not JSON: {exc}") from None
-    if not isinstance(document, dict):
-        raise InvalidInput("the body is JSON, but not an object")
-    return document
 
 
 def _number(query: dict[str, list[str]], name: str, default: int) -> int:

@@ -27,29 +27,12 @@ from numpy.typing import NDArray
 
 from martlet.errors import InvalidInput
 from martlet.tensors import DType, Signature, Spec, Tensor, repeated
+from martlet.wire.document import Document
 from martlet.wire.elements import in_one_piece
-
-Document = dict[str, Any]
 
 _RECOMMEND = {"unit", "size", "context", "history", "exclude"}
 _RANK = {"context", "items", "signature_name", "output"}
 _JOINED = {"unit", "recommender", "items", "context", "history"}
-
-
-def parse(body: bytes) -> Document:
-    """
-    Return the JSON object of *body*.
-
-    Raises:
-        InvalidInput: it is not JSON, or no object.
-    """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidInput(f"the body is not JSON: {exc}") from None
-    if not isinstance(document, dict):
-        raise InvalidInput("the body is JSON, but not an object")
-    return document
 
 
 @dataclass(frozen=True, slots=True)

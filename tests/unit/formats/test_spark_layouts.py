@@ -366,7 +366,9 @@ class TestWhereTheFolderLies:
 
     def test_in_a_folder_of_its_own(self, inner: Path) -> None:
         (inner.parent / "__MACOSX").mkdir()
-        martlet.load(inner.parent).close()
+        with martlet.load(inner.parent) as model:
+            found = model.predict({"a": np.array([0.0, 2.0])})
+        np.testing.assert_array_equal(found["b"], [0.0, 1.0])
 
     @pytest.mark.parametrize("name", ["../out", "/out", "model/link"])
     def test_a_tar_that_leads_out_is_refused(self, inner: Path, name: str) -> None:

@@ -231,10 +231,27 @@ def _ifnotnull(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
         out.append(f"{python} = {code.text}")
         inner.symbols[name] = Code(python, rest[0] if len(rest) == 1 else Union(rest))
         tests.append(f"{python} is not None")
+    return then_else(c, source, " and ".join(tests), [], inner, scope, out)
+
+
+def then_else(
+    c: Compiler, source: Any, test: str, body: Lines, inner: Scope, scope: Scope, out: Lines
+) -> Code:
+    """
+    Write *source*'s "then" where *test* holds, and its "else", if it has one, where not.
+
+    Args:
+        c: The compiler.
+        source: The form.
+        test: What is asked, as Python.
+        body: What stands before "then".
+        inner: The scope of "then".
+        scope: That of "else".
+        out: Where to write.
+    """
     found = c.names.fresh("t")
-    body: Lines = []
     then = c.block(source["then"], inner, body)
-    out.extend([f"if {' and '.join(tests)}:", body])
+    out.extend([f"if {test}:", body])
     if "else" not in source:
         statement(then, body)
         return Code("None", NULL)

@@ -12,11 +12,10 @@ from martlet.errors import InvalidInput
 from martlet.formats.pfa.access import ACCESS
 from martlet.formats.pfa.avrojson import reader
 from martlet.formats.pfa.calls import call_user
-from martlet.formats.pfa.control import CONTROL
-from martlet.formats.pfa.scope import Code, Lines, Scope, statement
+from martlet.formats.pfa.control import CONTROL, then_else
+from martlet.formats.pfa.scope import Code, Lines, Scope
 from martlet.formats.pfa.types import (
     BYTES,
-    NULL,
     Array,
     Enum,
     Map,
@@ -126,19 +125,7 @@ def _unpack(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
     body: Lines = []
     for i, ((name, _), of) in enumerate(zip(parts, types, strict=True)):
         c.declare(name, Code(f"{values}[{i}]", of), inner, body)
-    then = c.block(source["then"], inner, body)
-    found = c.names.fresh("t")
-    out.extend([f"if {values} is not None:", body])
-    if "else" not in source:
-        statement(then, body)
-        return Code("None", NULL)
-    other: Lines = []
-    otherwise = c.inner(source["else"], scope, other)
-    result = broadest([then.type, otherwise.type])
-    body.append(f"{found} = {c.promoted(then, result)}")
-    other.append(f"{found} = {c.promoted(otherwise, result)}")
-    out.extend(["else:", other])
-    return Code(found, result)
+    return then_else(c, source, f"{values} is not None", body, inner, scope, out)
 
 
 # The first key that an object has says what it is: "if" before "then", "cell" before "to".
