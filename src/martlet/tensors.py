@@ -81,6 +81,14 @@ class DType(Enum):
 
 _OF: dict[np.dtype[Any], DType] = {each.numpy: each for each in DType}
 
+_SAFE = frozenset(
+    (came, wanted)
+    for came in _OF
+    for wanted in _OF
+    if came.kind != "O" != wanted.kind and np.can_cast(came, wanted, "safe")
+)
+"""Casts that change no value, told beforehand: to ask numpy costs more than a small cast does."""
+
 Shape = tuple[int, ...] | None
 """Sizes by axis: -1 is any size; None is any rank."""
 
@@ -122,9 +130,10 @@ class Spec:
             InvalidInput: the dtype or shape does not fit; says what came and what is wanted.
         """
         array = value if isinstance(value, np.ndarray) else self._array(value)
-        wanted = self.dtype.numpy
-        if array.dtype != wanted:
-            array = self._cast(array, wanted)
+        came, wanted = array.dtype, self.dtype.numpy
+        if came != wanted:
+            safe = (came, wanted) in _SAFE
+            array = array.astype(wanted) if safe else self._cast(array, wanted)
         shape = self.shape
         if shape is not None and self.enforced:
             if len(shape) != array.ndim:
@@ -223,7 +232,7 @@ def repeated(row: Tensor, count: int) -> Tensor:
 _VIEWED_BYTES = 64
 
 _Quick = tuple[str, "np.dtype[Any]", int, tuple[tuple[int, int], ...]]
-"""An input's name, dtype, rank (-1: none fits in short) and the sizes of its fixed axes."""
+"""An input's name, dtype, rank (-1: any) and the sizes of its fixed axes."""
 
 
 def _quick(spec: Spec) -> _Quick:
@@ -285,7 +294,7 @@ class Signature:
         get, ndarray = tensors.get, np.ndarray
         for name, dtype, rank, sizes in self._quick:
             array = get(name)
-            if type(array) is not ndarray or array.ndim != rank:
+            if type(array) is not ndarray or array.ndim != rank != -1:
                 return False
             # Identity first: it is checked in less time than equality.
             if array.dtype is not dtype and array.dtype != dtype:

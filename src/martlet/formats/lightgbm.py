@@ -13,8 +13,8 @@ import numpy as np
 
 from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.forest import Grown, TreeSum
-from martlet.formats.lightgbm_forest import hard_rows, sum_of
+from martlet.formats.forest import Grown
+from martlet.formats.lightgbm_forest import Walk, hard_rows, walk_of
 from martlet.formats.lightgbm_text import LightGBMText
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
@@ -68,9 +68,9 @@ class LightGBMServable:
     @property
     def grown(self) -> Grown | None:
         """Its trees and what becomes of their sums, for who writes them down otherwise."""
-        if self._sum is None or self._link is None or self._averaged:
+        if self._sum is None or self._link is None or self._averaged or self._sum.zeros.size:
             return None
-        return Grown(self._sum, "raw_score", {"predict": self._link})
+        return Grown(self._sum.trees, "raw_score", {"predict": self._link})
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -92,12 +92,12 @@ class LightGBMServable:
         leaves = self._library.predict(self._booster, rows, _LEAF, self.trees, self._parameters)
         return leaves.reshape(len(rows), self.trees).astype(np.int32)
 
-    def _proved(self, text: LightGBMText) -> TreeSum | None:
+    def _proved(self, text: LightGBMText) -> Walk | None:
         """Return the trees as martlet's own forest, if it adds up to the very same numbers."""
-        found = sum_of(text.trees, len(text.features), self._classes)
+        found = walk_of(text.trees, len(text.features), self._classes)
         if found is None:
             return None
-        rows = hard_rows(found.forest)
+        rows = hard_rows(found.trees.forest)
         theirs = self._library.predict(
             self._booster, rows, _RAW_SCORE, self._classes, self._parameters
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +16,42 @@ _GOES_LEFT, _ZERO, _NAN = 2, 1, 2
 _NEAR_ZERO = float(np.float32(1e-35))
 
 
-def sum_of(trees: Sequence[Tree], features: int, classes: int) -> TreeSum | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """
+    LightGBM's sums of its trees.
+
+    Args:
+        zeros: The columns in which zero is a missing value. Shape [some features].
+    """
+
+    trees: TreeSum
+    zeros: NDArray[np.int64]
+
+    def __call__(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums of each row. Shape [rows, outputs]."""
+        if self.zeros.size:
+            rows = np.array(rows)  # the caller's stay as they are
+            some = rows[:, self.zeros]
+            some[np.abs(some) <= _NEAR_ZERO] = np.nan
+            rows[:, self.zeros] = some
+        return self.trees(rows)
+
+
+def walk_of(trees: Sequence[Tree], features: int, classes: int) -> Walk | None:
     """
     Return what adds up *trees* as LightGBM does; None where the forest has not their tests.
 
-    Those are splits on categories, zero as a missing value, linear leaves. None, too, without
-    the compiled walk: LightGBM's own is faster than numpy's.
+    Those are linear leaves, and a feature of which trees disagree what is missing. None, too, for
+    splits on categories, where LightGBM's own walk is as fast; and without the compiled walk.
     """
-    if find("forest") is None or not trees:
+    if find("forest") is None or not trees or not all(tree.plain for tree in trees):
         return None
     kinds = np.concatenate([tree.kinds for tree in trees])
+    feature = np.concatenate([tree.feature for tree in trees])
     missing = kinds >> 2 & 3
-    odd = np.any(kinds & CATEGORICAL) or np.any(missing == _ZERO)
-    if odd or not all(tree.plain for tree in trees):
+    zeros = np.unique(feature[missing == _ZERO])
+    if np.any(kinds & CATEGORICAL) or np.isin(feature[missing == _NAN], zeros).any():
         return None
     nodes = np.cumsum([0, *(len(tree.feature) for tree in trees)])
     leaves = np.cumsum([0, *(len(tree.values) for tree in trees)])
@@ -39,13 +63,13 @@ def sum_of(trees: Sequence[Tree], features: int, classes: int) -> TreeSum | None
     left = np.concatenate([_placed(tree.left, node, leaf) for tree, node, leaf in places])
     right = np.concatenate([_placed(tree.right, node, leaf) for tree, node, leaf in places])
     # NaN is 0 where training saw none.
-    goes_left = np.where(missing == _NAN, kinds & _GOES_LEFT, threshold >= 0) != 0
+    goes_left = np.where(missing == 0, threshold >= 0, kinds & _GOES_LEFT) != 0
     single = np.diff(nodes) == 0
     forest = Forest(
         features=features,
         float32=False,
         roots=np.where(single, -leaves[:-1] - 2, nodes[:-1]).astype(np.int32),
-        feature=np.concatenate([tree.feature for tree in trees]).astype(np.int32),
+        feature=feature.astype(np.int32),
         threshold=threshold,
         children=np.stack([left, right, np.where(goes_left, left, right)], 1).astype(np.int32),
         set_of=np.full(len(threshold), -1, np.int32),
@@ -53,7 +77,8 @@ def sum_of(trees: Sequence[Tree], features: int, classes: int) -> TreeSum | None
         words=np.zeros(0, np.uint64),
     )
     values = np.concatenate([tree.values for tree in trees])
-    return forest.sum(values, target=np.arange(len(trees)) % classes, start=np.zeros(classes))
+    added = forest.sum(values, target=np.arange(len(trees)) % classes, start=np.zeros(classes))
+    return Walk(added, zeros)
 
 
 def _placed(child: NDArray[np.int64], node: int, leaf: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.native import find
 from martlet.tensors import DType, Spec, Tensor, Tensors
 
 _DTYPES = {"float": DType.FLOAT32, "double": DType.FLOAT64} | {
@@ -188,6 +189,9 @@ def _keys(name: str) -> str:
     return f"{name}_keys"
 
 
+_TEXTS = find("texts")
+
+
 def text_for(name: str, values: Tensor) -> Tensor:
     """
     Return text as onnxruntime takes it: an array of ``str``.
@@ -195,6 +199,8 @@ def text_for(name: str, values: Tensor) -> Tensor:
     Raises:
         InvalidInput: a value is missing, or no UTF-8.
     """
+    if _TEXTS is not None and values.flags.c_contiguous and _TEXTS.all_str(values):
+        return values
     try:
         flat = [v.decode() if isinstance(v, bytes) else v for v in values.ravel().tolist()]
     except UnicodeDecodeError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ def tensor(torch: Any, array: Tensor, copies: bool = False) -> Any:
         return torch.from_numpy(array)
     except ValueError:  # of strides that PyTorch has not
         return torch.tensor(array)
+
+
+def tensors(torch: Any, arrays: Sequence[Tensor]) -> list[Any]:
+    """Return :func:`tensor` of each, without a call each where PyTorch takes them all."""
+    share, copied = torch.from_numpy, torch.tensor
+    try:
+        return [share(each) if each.flags.writeable else copied(each) for each in arrays]
+    except ValueError:
+        return [tensor(torch, each) for each in arrays]
 
 
 def named(torch: Any, found: Any, name: str = "output", top: bool = True) -> dict[str, Tensor]:

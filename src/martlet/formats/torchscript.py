@@ -11,7 +11,7 @@ from typing import Any
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions, archives, pickles
-from martlet.formats.torch_values import named, translated
+from martlet.formats.torch_values import named, tensors, translated
 from martlet.formats.torchscript_graph import Argument, arguments
 from martlet.formats.torchscript_trials import samples, settled
 from martlet.servable import DEFAULT_SIGNATURE
@@ -66,10 +66,13 @@ class TorchScriptServable:
             raise UnsupportedModel(f"{path}: {exc}") from None
         # A module that writes into its inputs must not write into the caller's.
         self._copies = any(node.kind().endswith("_") for node in _nodes(graph))
+        self._plain: list[str] | None = None
         torch.set_num_threads(options.threads)  # PyTorch has one number for the process
         precisions = {str(each.dtype).removeprefix("torch.") for each in module.parameters()}
         self._arguments = settled(self._arguments, precisions, self._runs)
         inputs = [spec for each in self._arguments for spec in each.specs]
+        if not self._copies and all(each.plain for each in self._arguments):
+            self._plain = [spec.name for spec in inputs]
         outputs = self._probe(path, inputs, graph)
         self.signatures: Mapping[str, Signature] = {
             DEFAULT_SIGNATURE: Signature.of(inputs, outputs)
@@ -106,7 +109,10 @@ class TorchScriptServable:
         torch = self._torch
         try:
             with torch.inference_mode():
-                given = [each.value(torch, inputs, self._copies) for each in self._arguments]
+                if self._plain is not None:  # most modules: tensors in, nothing to prepare
+                    given = tensors(torch, [inputs[name] for name in self._plain])
+                else:
+                    given = [each.value(torch, inputs, self._copies) for each in self._arguments]
                 return named(torch, self._module(*given))
         except IndexError as exc:
             raise InvalidInput(f"the model refuses these values: {exc}") from exc

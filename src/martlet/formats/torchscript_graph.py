@@ -53,6 +53,12 @@ class Argument:
     default: Any = None
     rounded: str = ""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is the tensor of one input, which must come, as it comes."""
+        one = len(self.specs) == 1 and self.specs[0].required
+        return one and not (self.keys or self.number or self.rounded)
+
     def value(self, torch: Any, inputs: Tensors, copies: bool) -> Any:
         """Return it, from the inputs of one call."""
         if self.keys is not None:

@@ -67,13 +67,18 @@ def sums_of(file: XGBoostFile) -> Iterator[TreeSum]:
         )
     except UnsupportedModel:
         return
-    base = file.base_margin
+    base, added = file.base_margin, condition[~inner]
+    of_tree = np.asarray(file.forest["tree_info"])
+    output = np.repeat(of_tree, sizes)[~inner]
     for start in (base, np.nextafter(base, np.inf), np.nextafter(base, -np.inf)):
+        start = start.astype(np.float32)
+        # Of a tree with a weight XGBoost takes what it makes of the base score, which rounds it.
+        own = start[output] if len(start) > 1 else start
         yield forest.sum(
-            condition[~inner],
-            target=np.asarray(file.forest["tree_info"]),
+            added if file.weights is None else (added + own) - own,
+            target=of_tree,
             weights=file.weights,
-            start=start.astype(np.float32),
+            start=start,
             float32=True,
         )
 

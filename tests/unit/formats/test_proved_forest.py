@@ -16,17 +16,27 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 class TestProvedForest:
     """Trees walk through martlet's own forest where it gave the library's very numbers at load."""
 
-    @pytest.fixture(params=["lightgbm", "xgboost", "catboost cbm", "catboost json"])
+    @pytest.fixture(
+        params=[
+            *("lightgbm", "lightgbm, zero is missing", "xgboost", "xgboost dart"),
+            *("catboost cbm", "catboost json"),
+        ]
+    )
     def trained(self, request, tmp_path: Path):
         """The file, rows, what its library answers, and by which name martlet does."""
         rows = RNG.normal(size=(400, 4))
         rows[RNG.random(rows.shape) < 0.1] = np.nan
         label = np.nan_to_num(rows[:, 0] * rows[:, 1])
         path = tmp_path / "model"
-        if request.param == "lightgbm":
+        if request.param.startswith("lightgbm"):
             import lightgbm
 
-            booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, label), 20)
+            zero = request.param.endswith("missing")
+            if zero:
+                rows[RNG.random(rows.shape) < 0.2] = 0
+                rows[:5, 0] = [-0.0, 1e-35, -1e-36, 2e-35, -2e-35]
+            parameters = {"verbose": -1, "zero_as_missing": zero}
+            booster = lightgbm.train(parameters, lightgbm.Dataset(rows, label), 20)
             booster.save_model(path)
             return path, rows, booster.predict, "predict"
         if request.param.startswith("catboost"):
@@ -41,7 +51,11 @@ class TestProvedForest:
             return path, rows, model.predict, "RawFormulaVal"
         import xgboost
 
-        booster = xgboost.train({"max_depth": 4}, xgboost.DMatrix(rows, label), 20)
+        parameters = {"max_depth": 4, "base_score": 0.3}
+        if request.param.endswith("dart"):
+            # Each tree's weight multiplies what it added to a base score that rounds it.
+            parameters |= {"booster": "dart", "rate_drop": 0.3}
+        booster = xgboost.train(parameters, xgboost.DMatrix(rows, label), 20)
         booster.save_model(tmp_path / "model.ubj")
         return tmp_path / "model.ubj", rows, booster.inplace_predict, "predict"
 
