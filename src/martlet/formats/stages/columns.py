@@ -34,6 +34,7 @@ DTYPES = {
 
 
 def spec(port: Port, given: bool) -> Spec:
+    """Return what a signature says of *port*, as an input (*given*) or as an output."""
     shape: tuple[int, ...] | None = (-1,)
     if port.kind is Kind.VECTOR:
         shape = (-1, port.width)
@@ -106,6 +107,7 @@ READERS: dict[Kind, Callable[[Tensor], Column]] = {
 
 
 def written(column: Any) -> Tensor:
+    """Return *column* as an array; a vector's blocks are spread out, [rows, width]."""
     return column if isinstance(column, np.ndarray) else np.asarray(column.dense())
 
 

@@ -121,6 +121,7 @@ class Cox:
 
 
 def read_cox(context: Context, design: Design, coefficients: Coefficients) -> Cox:
+    """Read a CoxRegression: its baseline hazards, one a stratum. Raises UnsupportedModel."""
     element, scope = context.element, context.scope
     end = scope.field(element.need("endTimeVariable"), element)
     tables = element.need_child("BaseCumHazardTables")

@@ -147,6 +147,7 @@ def _one(cell: Cell, read: Single) -> Callable[[Record], float | None]:
 
 
 def read_design(element: Element, scope: Scope) -> Design:
+    """Read how a GeneralRegressionModel makes its parameters of fields. Raises UnsupportedModel."""
     covariates = {e.need("name") for e in _predictors(element, "CovariateList")}
     factors = {e.need("name"): e for e in _predictors(element, "FactorList")}
     parameters: dict[str, tuple[Cell, ...]] = {}
@@ -270,6 +271,7 @@ class Extra:
 
 
 def required(field: Field, column: Column) -> Reasons | None:
+    """Return why each row that lacks *field* has no answer, [rows]; None where none lacks it."""
     if column.missing is None:
         return None
     return reasons(column.missing, LACKING.format(field.name))

@@ -46,6 +46,20 @@ def training_values(
     context: Context,
     element: Element,
 ) -> list[Value]:
+    """
+    Return what a field held in each training instance: as the file has it, or derived from that.
+
+    Args:
+        name: As the model calls it.
+        field: Its type.
+        table: What the file holds as text, by name.
+        raw: The raw columns, where the file holds these instead.
+        context: Of the model.
+        element: Whom an error names.
+
+    Raises:
+        UnsupportedModel: the file has no such values, or of another type.
+    """
     if name in table:
         try:
             return [parse(text, field.type) if text else None for text in table[name]]
