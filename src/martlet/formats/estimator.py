@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import sklearn_mends, sklearn_quick
-from martlet.formats.sklearn_boosters import categories_of
+from martlet.formats import sklearn_boosters, sklearn_mends, sklearn_quick
+from martlet.formats.sklearn_boosters import categories_of, forget_names
 from martlet.formats.sklearn_columns import (
     by_name,
     columns_with_none,
@@ -106,6 +106,7 @@ class EstimatorServable:
             # Rows of plain numbers go in as an array: without names nothing warns of that.
             for each in parts(self._estimator):
                 each.__dict__.pop("feature_names_in_", None)
+            forget_names(self._estimator)
 
     def _probe(self) -> None:
         ways = {DEFAULT_SIGNATURE: self._default()} | {name: [name] for name in self._methods}
@@ -288,3 +289,4 @@ def mend(estimator: Any) -> None:
             if came_later and hasattr(type(each), "get_params"):
                 setattr(each, name, parameter.default)
         sklearn_mends.mend(each)
+    sklearn_boosters.mend(estimator)

@@ -11,10 +11,12 @@ from martlet import formats
 from martlet.errors import MissingExtra, UnsupportedModel
 from martlet.formats import Format, LoadOptions, pickles
 from martlet.formats.isolated import Isolated
-from martlet.formats.mlflow_schema import SPEC, column_names, example, given_by, read
-from martlet.formats.tabular import MATRIX, Rows
+from martlet.formats.mlflow_columns import Answering, default_of, with_columns
+from martlet.formats.mlflow_example import example, given_by
+from martlet.formats.mlflow_schema import SPEC, Field, read, signature
+from martlet.formats.tabular import MATRIX
 from martlet.servable import DEFAULT_SIGNATURE, Servable
-from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+from martlet.tensors import Signature, Tensor, Tensors
 
 # The keys under which each flavour says where its file is, in the order of our preference:
 # what is read without running code first. The format is found by content.
@@ -36,47 +38,49 @@ _PYFUNC = "python_function"
 
 class MLflowServable:
     """
-    The model of one flavour, with the folder's column names where the model itself has none.
+    The model of one flavour, under the names of the folder, answering what MLflow calls.
 
     ``examples`` holds the folder's input example, if it has one, as inputs of the default
     signature: something to warm it with and to compare by.
     """
 
-    def __init__(self, servable: Servable, told: Mapping[str, Any], found: Any) -> None:
+    def __init__(
+        self, servable: Servable, told: Mapping[str, Any], found: Any, flavour: str = _PYFUNC
+    ) -> None:
+        if flavour != _PYFUNC:
+            servable = with_columns(servable, _columns(told), by_place=flavour == "lightgbm")
+            method = _method(told)
+            if method in servable.signatures and method not in default_of(servable).outputs:
+                servable = Answering(servable, method)
         self._servable = servable
-        self._rows: Rows | None = None
         self.signatures: Mapping[str, Signature] = servable.signatures
-        names = column_names(told)
-        first = next(iter(servable.signatures))
-        default = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in servable.signatures else first
-        matrix = servable.signatures[default].inputs.get(MATRIX)
-        if matrix == Spec(MATRIX, DType.FLOAT64, (-1, len(names)), nullable=True):
-            self._rows = Rows(names, named=True)
-            ways = [n for n in servable.signatures if not n.endswith(("matrix", "columns"))]
-            self.signatures = self._rows.signatures(
-                {n: list(servable.signatures[n].outputs.values()) for n in ways}
-            )
-        signature = self.signatures[default]
-        if signature.also and not (isinstance(found, dict) and found.keys() >= set(names)):
-            signature = self.signatures[signature.also]
-        self.examples: list[dict[str, Tensor]] = given_by(found, signature)
+        shown = default_of(servable)
+        forms = [shown, *([self.signatures[shown.also]] if shown.also else [])]
+        self.examples: list[dict[str, Tensor]] = given_by(found, *forms)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
         """Predict with the flavour's own model."""
-        if self._rows is None:
-            return self._servable.predict(inputs, signature_name)
-        rows = self._rows.matrix(inputs, signature_name)
-        return self._servable.predict({MATRIX: rows}, self._native(signature_name))
-
-    def _native(self, name: str) -> str:
-        way = name.removesuffix("matrix").removesuffix("columns").removesuffix("_")
-        return way or DEFAULT_SIGNATURE
+        return self._servable.predict(inputs, signature_name)
 
     def close(self) -> None:
         """Close the flavour's own model."""
         self._servable.close()
+
+
+def _columns(told: Mapping[str, Any]) -> list[Field]:
+    """Return the fields of the input; none where the signature is not known here."""
+    try:
+        return signature(told, "inputs")
+    except UnsupportedModel:
+        return []
+
+
+def _method(told: Mapping[str, Any]) -> str:
+    """Return the method that MLflow calls for a prediction."""
+    pyfunc = told["flavors"].get(_PYFUNC)
+    return str((pyfunc if isinstance(pyfunc, dict) else {}).get("predict_fn") or "predict")
 
 
 def load(path: Path, options: LoadOptions) -> Servable:
@@ -94,7 +98,9 @@ def load(path: Path, options: LoadOptions) -> Servable:
         for file in _files(path, flavours[flavour], _FLAVOURS[flavour]):
             try:
                 servable = _opened(path, flavour, flavours[flavour], file, options)
-                return MLflowServable(servable, told, found)
+                if flavour == "sklearn" and options.trusted and _PYFUNC in flavours:
+                    _hold_to(told, servable)
+                return MLflowServable(servable, told, found, flavour)
             except UnsupportedModel as exc:
                 if not options.trusted or _PYFUNC not in flavours:
                     raise
@@ -126,6 +132,22 @@ def _opened(
     if options.trusted and told.get("code") and pickles.imports(file):
         return Isolated("martlet.formats.mlflow:open_beside_code", path, options, format=flavour)
     return formats.load(file, options)
+
+
+def _hold_to(told: Mapping[str, Any], servable: Servable) -> None:
+    """
+    Refuse an estimator that is not seen whole: its own code may not tell what it takes.
+
+    Raises:
+        UnsupportedModel: it has not the method that MLflow calls, or not the columns it is given.
+    """
+    wanted, matrix = len(_columns(told)), default_of(servable).inputs.get(MATRIX)
+    lacks = f"the method {_method(told)}" if _method(told) not in servable.signatures else ""
+    if matrix is not None and wanted > 1 and matrix.shape == (-1, 1):
+        lacks = f"word of the {wanted} columns that the signature has"
+    if lacks:
+        servable.close()
+        raise UnsupportedModel(f"the estimator has not {lacks}")
 
 
 def _estimator_name(told: Mapping[str, Any]) -> str:

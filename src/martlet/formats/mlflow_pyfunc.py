@@ -12,7 +12,8 @@ import orjson
 
 from martlet.errors import InvalidInput, MissingExtra, ServableFailed
 from martlet.formats import LoadOptions
-from martlet.formats.mlflow_schema import TENSOR, Field, example, given_by, read, signature
+from martlet.formats.mlflow_example import example, given_by
+from martlet.formats.mlflow_schema import TENSOR, Field, read, signature
 from martlet.formats.tabular import MATRIX
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
@@ -89,7 +90,8 @@ class PyfuncServable:
             ServableFailed: what it gives is not what it gave when it was loaded.
         """
         data = self._data(inputs)
-        given = {f.name: _parameter(f, inputs[f.name]) for f in self._params if f.name in inputs}
+        asked = [f for f in self._params if f.spec.name in inputs]
+        given = {f.spec.name: _parameter(f, inputs[f.spec.name]) for f in asked}
         try:
             found = self._model.predict(data, **({"params": given} if given else {}))
         except self._refused as exc:
@@ -107,19 +109,21 @@ class PyfuncServable:
     def _data(self, inputs: Tensors) -> Any:
         import pandas
 
-        given = {
-            f.name: f.cells(inputs[f.spec.name]) for f in self._fields if f.spec.name in inputs
-        }
+        given: list[tuple[str | int, Any]] = [
+            (f.name, f.cells(inputs[f.spec.name])) for f in self._fields if f.spec.name in inputs
+        ]
         if all(each.type == TENSOR for each in self._fields):
-            if given.keys() != {""}:
-                return given
+            if [name for name, _ in given] != [""]:
+                return dict(given)
             # Nothing says whether it wants an array: MLflow's own servers give a table of rows.
-            return given[""] if self._told else pandas.DataFrame(given[""])
-        lengths = {name: len(value) for name, value in given.items()}
-        if len(set(lengths.values())) > 1:
+            return given[0][1] if self._told else pandas.DataFrame(given[0][1])
+        lengths = [len(value) for _, value in given]
+        if len(set(lengths)) > 1:
             raise InvalidInput(f"the columns differ in length: {lengths}")
-        table = pandas.DataFrame({name: pandas.Series(value) for name, value in given.items()})
-        return table if all(given) else table.set_axis(range(len(given)), axis=1)
+        # Under numbers first: several may have no name.
+        table = pandas.DataFrame({at: pandas.Series(v) for at, (_, v) in enumerate(given)})
+        names = [name for name, _ in given]
+        return table if "" in names else table.set_axis(pandas.Index(names), axis=1)
 
     def _parts(self, found: Any) -> Iterator[tuple[str, Any]]:
         if hasattr(found, "columns"):
@@ -129,7 +133,7 @@ class PyfuncServable:
             for name, value in found.items():
                 yield str(name), value
         else:
-            alone = self._declared[0].name if len(self._declared) == 1 else ""
+            alone = self._declared[0].spec.name if len(self._declared) == 1 else ""
             yield alone or _PREDICT, found
 
     def close(self) -> None:
@@ -141,7 +145,7 @@ def _named(fields: list[Field], alone: str = MATRIX) -> list[Field]:
     """Return *fields* with a name for each input or output: *alone*, or its place, where none."""
     names = [alone] if len(fields) == 1 else [str(at) for at, _ in enumerate(fields)]
     return [
-        replace(field, spec=replace(field.spec, name=field.name or name))
+        replace(field, spec=replace(field.spec, name=field.spec.name or name))
         for field, name in zip(fields, names, strict=True)
     ]
 
@@ -171,7 +175,7 @@ def _parameter(field: Field, value: Tensor) -> Any:
 
 
 def _tensor(value: Any) -> Tensor:
-    """Return a column or an array as a tensor: dates as ISO 8601, lists and objects as JSON."""
+    """Return a column or an array as a tensor: times as ISO 8601, lists and objects as JSON."""
     if hasattr(value, "toarray"):
         value = value.toarray()
     try:
@@ -184,6 +188,8 @@ def _tensor(value: Any) -> Tensor:
         array = np.datetime_as_string(array).astype(object)
         array[missing] = None
         return array
+    if array.dtype.kind == "m":
+        return _durations(array)
     if array.dtype.kind in "SU":
         return array.astype(object)
     if array.dtype != object:
@@ -196,6 +202,13 @@ def _tensor(value: Any) -> Tensor:
     found = np.empty(len(cells), object)
     found[:] = [v if v is None or isinstance(v, str | bytes) else str(v) for v in cells]
     return found.reshape(array.shape)
+
+
+def _durations(array: Tensor) -> Tensor:
+    import pandas
+
+    told = [None if np.isnat(v) else pandas.Timedelta(v).isoformat() for v in array.ravel()]
+    return np.array(told, object).reshape(array.shape)
 
 
 def _json(cells: list[Any]) -> Tensor:

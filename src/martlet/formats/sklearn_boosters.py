@@ -29,6 +29,20 @@ def categories_of(estimator: Any, names: list[str]) -> dict[str, list[Any]]:
         return {names[at]: values for at, values in read(path).items()}
 
 
+def mend(estimator: Any) -> None:
+    """Let LightGBM's regressors and rankers of before 4.0, which have no classes, tell that."""
+    for each in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
+        if getattr(each, "_n_classes", -1) is None:
+            each._n_classes = -1
+
+
+def forget_names(estimator: Any) -> None:
+    """Let XGBoost's estimators take an array: their linear models ask for the names they know."""
+    booster = getattr(estimator, "_Booster", None)
+    if booster is not None:
+        booster.feature_names = None
+
+
 def _xgboost(estimator: Any) -> Any:
     return estimator.get_booster() if hasattr(estimator, "get_booster") else None
 

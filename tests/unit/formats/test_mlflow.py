@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hosting import RNG
+from hosting import RNG, onnx_model
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats import mlflow_schema
+from martlet.formats import mlflow_example
+from martlet.formats.mlflow_pyfunc import PyfuncServable
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -138,24 +139,161 @@ class TestMLflow:
         with martlet.load(folder, trusted=True) as model:
             assert model.predict({"X": np.array([[1.5], [2]])})["predict"].tolist() == [3, 4]
 
+    @staticmethod
+    def signed(**columns: str) -> str:
+        told = json.dumps([{"name": name, "type": kind} for name, kind in columns.items()])
+        return f"signature:\n  inputs: '{told}'\n"
+
+    def test_a_ranker_of_mlflow_2_answers_as_it_did_under_the_names_it_was_given(self):
+        """LightGBM 3.3.5 wrote it: `user age` is `user_age` there, and it has no classes."""
+        pytest.importorskip("lightgbm")
+        folder = Path(__file__).parents[2] / "fixtures" / "older" / "mlflow_2.0.1_ranker"
+        told = json.loads((folder / "answers.json").read_text())
+        with pytest.raises(UnsupportedModel, match="trusted"):
+            martlet.load(folder)
+        with martlet.load(folder, trusted=True) as model:
+            assert list(model.signatures["serving_default"].inputs) == ["user age", "prix", "ctr"]
+            found = model.predict(told["rows"])["predict"]
+        np.testing.assert_allclose(found, told["predict"], rtol=1e-12)
+
+    def test_lightgbm_takes_the_folders_columns_by_their_place(self, tmp_path: Path):
+        import lightgbm
+
+        rows = RNG.normal(size=(100, 2))
+        data = lightgbm.Dataset(rows, rows[:, 0], feature_name=["user age", "n"])
+        booster = lightgbm.train({"verbose": -1, "min_data_in_leaf": 5}, data, 3)
+        assert booster.feature_name() == ["user_age", "n"]
+        folder = self.folder(
+            tmp_path / "m",
+            "  lightgbm: {data: model.lgb}\n",
+            self.signed(**{"user age": "double", "n": "double"}),
+        )
+        booster.save_model(folder / "model.lgb")
+        (folder / "input_example.json").write_text(
+            '{"columns": ["user age", "n"], "data": [[NaN, 1]]}'
+        )
+        with martlet.load(folder) as model:
+            columns = {"user age": rows[:, 0], "n": rows[:, 1]}
+            found = model.predict(columns)["predict"]
+            assert model.predict(columns, "leaf_columns")["leaf"].shape == (100, 3)
+            assert model.predict({"X": rows})["predict"].tolist() == found.tolist()
+            (example,) = model._servable.examples
+            assert np.isnan(example["user age"][0])
+        np.testing.assert_allclose(found, booster.predict(rows))
+
+    def test_a_tensor_may_come_as_the_columns_of_the_folder(self, tmp_path: Path):
+        from onnx import TensorProto, helper, numpy_helper
+
+        weights = RNG.normal(size=(2, 3)).astype(np.float32)
+        folder = self.folder(
+            tmp_path / "m",
+            "  onnx: {data: model.onnx}\n",
+            self.signed(age="double", seen="long"),
+        )
+        onnx_model(
+            folder / "model.onnx",
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+            [numpy_helper.from_array(weights, "w")],
+        )
+        with martlet.load(folder) as model:
+            assert list(model.signatures["serving_default"].inputs) == ["x"]
+            found = model.predict({"age": [0.5, 1.5], "seen": [3, 4]})["y"]
+            rows = np.array([[0.5, 3], [1.5, 4]], np.float32)
+            assert model.predict({"x": rows})["y"].tolist() == found.tolist()
+            with pytest.raises(InvalidInput, match="length"):
+                model.predict({"age": [0.5, 1.5], "seen": [3, 4, 5]})
+        np.testing.assert_allclose(found, rows @ weights, rtol=1e-6)
+
+    def test_the_method_that_mlflow_calls_is_the_default_one(self, tmp_path: Path):
+        pytest.importorskip("skops")
+        import skops.io
+        from sklearn.linear_model import LogisticRegression
+
+        rows = RNG.normal(size=(60, 2))
+        fitted = LogisticRegression().fit(rows, rows[:, 0] > 0)
+        folder = self.folder(
+            tmp_path / "m",
+            "  sklearn: {pickled_model: model.skops}\n"
+            "  python_function: {loader_module: mlflow.sklearn, predict_fn: predict_log_proba}\n",
+            self.signed(a="double", b="double"),
+        )
+        skops.io.dump(fitted, folder / "model.skops")
+        with martlet.load(folder) as model:
+            found = model.predict({"a": rows[:, 0], "b": rows[:, 1]})
+            assert model.predict({"X": rows}).keys() == {"predict_log_proba"}
+            assert model.predict({"X": rows}, "predict").keys() == {"predict"}
+        np.testing.assert_allclose(found["predict_log_proba"], fitted.predict_log_proba(rows))
+
+    def test_a_linear_xgboost_estimator_takes_its_columns(self, tmp_path: Path):
+        import pandas
+        import xgboost
+
+        rows = pandas.DataFrame(RNG.normal(size=(60, 2)), columns=["a", "b"])
+        fitted = xgboost.XGBClassifier(booster="gblinear", n_estimators=3).fit(rows, rows["a"] > 0)
+        folder = self.folder(
+            tmp_path / "m",
+            "  xgboost: {data: model.ubj, model_class: xgboost.sklearn.XGBClassifier}\n",
+            self.signed(a="double", b="double"),
+        )
+        fitted.save_model(folder / "model.ubj")
+        with martlet.load(folder) as model:
+            found = model.predict({name: rows[name].to_numpy() for name in rows})
+        np.testing.assert_allclose(found["predict_proba"], fitted.predict_proba(rows), rtol=1e-6)
+
     def test_an_example_of_any_layout_is_read(self, tmp_path: Path):
-        for written, info, wanted in [
-            ({"columns": ["a"], "data": [[1], [2]]}, {}, {"a": [1, 2]}),
-            ({"inputs": [[1, 2]]}, {"type": "ndarray"}, [[1, 2]]),
-            ({"inputs": {"a": [1]}}, {"type": "ndarray"}, {"a": [1]}),
-            ({"inputs": {"inputs": [3]}, "params": {"k": 1}}, {"params": "true"}, [3]),
-            (["a", "b"], {"type": "json_object"}, ["a", "b"]),
+        plain = {"type": "json_object"}
+        named, unnamed = self.signature_of("string", "q"), self.signature_of("string")
+        listed = self.signature_of({"type": "array", "items": {"type": "string"}}, "q")
+        for written, info, signature, wanted in [
+            ({"columns": ["a"], "data": [[1], [2]]}, {}, "[]", {"a": [1, 2]}),
+            ({"data": [[1, 2]]}, {"type": "dataframe"}, "[]", [[1, 2]]),
+            ({"inputs": [[1, 2]]}, {"type": "ndarray"}, "[]", [[1, 2]]),
+            ({"inputs": {"a": [1]}}, {"type": "ndarray"}, "[]", {"a": [1]}),
+            ({"inputs": {"inputs": [3]}, "params": {"k": 1}}, {"params": "true"}, "[]", [3]),
+            (["a", "b"], plain, unnamed, ["a", "b"]),
+            ("a", plain, unnamed, ["a"]),
+            ({"q": "a"}, plain, named, {"q": ["a"]}),
+            ({"q": ["a", "b"]}, plain, named, {"q": ["a", "b"]}),
+            ({"q": ["a", "b"]}, plain, listed, {"q": [["a", "b"]]}),
+            ([{"q": "a"}, {"q": "b"}], plain, named, {"q": ["a", "b"]}),
+            ([{"q": "a"}], plain, unnamed, [{"q": "a"}]),
             (
                 {"data": [5, 6], "indices": [1, 0], "indptr": [0, 1, 2], "shape": [2, 3]},
                 {"type": "sparse_matrix_csr"},
+                "[]",
                 [[0, 5, 0], [6, 0, 0]],
             ),
-            ({"columns": ["a"], "data": [[1], []]}, {}, None),
+            ({"columns": ["a"], "data": [[1], []]}, {}, "[]", None),
         ]:
             (tmp_path / "input_example.json").write_text(json.dumps(written))
-            found = mlflow_schema.example(tmp_path, {"saved_input_example_info": info})
+            told = {"saved_input_example_info": info, "signature": {"inputs": signature}}
+            found = mlflow_example.example(tmp_path, told)
             found = found.tolist() if isinstance(found, np.ndarray) else found
             assert found == wanted
+
+    @staticmethod
+    def signature_of(kind: object, name: str | None = None) -> str:
+        told = kind if isinstance(kind, dict) else {"type": kind}
+        return json.dumps([told | ({"name": name} if name else {})])
+
+    def test_rows_without_names_are_an_example_of_columns(self):
+        from martlet.tensors import DType, Signature, Spec
+
+        columns = Signature.of([Spec(name, DType.FLOAT64, (-1,)) for name in "ab"], [])
+        matrix = Signature.of([Spec("X", DType.FLOAT64, (-1, 2))], [])
+        rows = [[1.0, 2.0], [3.0, 4.0]]
+        (found,) = mlflow_example.given_by(rows, columns)
+        assert {name: values.tolist() for name, values in found.items()} == {
+            "a": [1, 3],
+            "b": [2, 4],
+        }
+        (found,) = mlflow_example.given_by(rows, matrix)
+        assert found["X"].tolist() == rows
+        (found,) = mlflow_example.given_by({"a": [1, 3], "b": [2, 4]}, matrix)
+        assert found["X"].tolist() == rows
+        assert mlflow_example.given_by([[1.0]], matrix) == []
 
 
 class TestPythonFunction:
@@ -240,3 +378,69 @@ mlflow.models.set_model(Shown())
             ):
                 with pytest.raises(InvalidInput):
                     model.predict(given | wrong)
+
+    @pytest.mark.parametrize(
+        ("body", "inputs", "given", "wanted"),
+        [
+            (
+                "table[0] + table[1]",
+                [{"type": "double"}, {"type": "double"}],
+                {"0": [1.0, 2.0], "1": [3.0, 4.0]},
+                [4, 6],
+            ),
+            (
+                "table[7] * 2",
+                [{"type": "double", "name": 7}],
+                {"7": [1.0, 2.0]},
+                [2, 4],
+            ),
+            (
+                "numpy.char.upper(table)[:, 0]",
+                [{"type": "tensor", "tensor-spec": {"dtype": "str", "shape": [-1, 1]}}],
+                {"X": np.array([["é"], ["b"]], object)},
+                ["É", "B"],
+            ),
+            (
+                "pandas.to_timedelta(table['s'], unit='s')",
+                [{"type": "double", "name": "s"}],
+                {"s": [1.5, 60.0]},
+                ["P0DT0H0M1.5S", "P0DT0H1M0S"],
+            ),
+        ],
+        ids=["without names", "numbers for names", "numpy's text", "durations"],
+    )
+    def test_what_it_takes_and_gives(self, tmp_path: Path, body, inputs, given, wanted):
+        """In this process, which is quick to start: the code is our own."""
+        mlflow = pytest.importorskip("mlflow")
+        code = tmp_path / "code.py"
+        code.write_text(
+            "import mlflow, numpy, pandas\n"
+            "class Model(mlflow.pyfunc.PythonModel):\n"
+            f"    def predict(self, context, table, params=None):\n        return {body}\n"
+            "mlflow.models.set_model(Model())\n"
+        )
+        mlflow.pyfunc.save_model(tmp_path / "m", python_model=str(code), pip_requirements=[])
+        with (tmp_path / "m" / "MLmodel").open("a") as file:
+            file.write(f"signature:\n  inputs: '{json.dumps(inputs)}'\n")
+        model = martlet.Checked(PyfuncServable(tmp_path / "m"))
+        assert model.predict(given)["predict"].tolist() == wanted
+
+    def test_it_stands_in_for_an_estimator_that_does_not_tell_its_columns(self, tmp_path: Path):
+        mlflow = pytest.importorskip("mlflow")
+        from sklearn.base import BaseEstimator
+
+        rows = RNG.normal(size=(20, 2))
+        told = {"__module__": "__main__", "predict": lambda _, table: np.asarray(table).sum(axis=1)}
+        fitted = type("Sum", (BaseEstimator,), told)()
+        types = mlflow.types
+        columns = [types.ColSpec("double", name) for name in "ab"]
+        mlflow.sklearn.save_model(
+            fitted,
+            tmp_path / "m",
+            serialization_format="cloudpickle",
+            signature=mlflow.models.ModelSignature(types.Schema(columns)),
+            pip_requirements=[],
+        )
+        with martlet.load(tmp_path / "m", trusted=True) as model:
+            found = model.predict({"a": rows[:, 0], "b": rows[:, 1]})["predict"]
+        np.testing.assert_allclose(found, rows.sum(axis=1))
