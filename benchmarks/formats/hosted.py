@@ -188,7 +188,7 @@ def _torch(kind: str) -> Callable[[Path], Pair]:
             own: Any = torch.export.load(path).module()
         else:
             torch.jit.script(net).save(str(path))
-            own = torch.jit.freeze(torch.jit.load(str(path)).eval())
+            own = torch.jit.load(str(path)).eval()
 
         def call(rows: np.ndarray) -> Any:
             with torch.inference_mode():

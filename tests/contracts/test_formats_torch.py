@@ -523,3 +523,117 @@ def test_a_package_of_aotinductor_is_refused_trusted_or_not(tmp_path: Path):
     for trusted in (False, True):
         with pytest.raises(UnsupportedModel, match="AOTInductor"):
             martlet.load(tmp_path / "m.pt2", trusted=trusted)
+
+
+class TestTheModuleAsItWasSaved:
+    """PyTorch's freezing changes what some modules answer, and ends the process with others."""
+
+    def test_a_layer_whose_answer_is_normed_and_used_beside(self, tmp_path: Path):
+        class Dice(torch.nn.Module):  # of the Deep Interest Network
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = torch.nn.Linear(4, 8)
+                self.norm = torch.nn.BatchNorm1d(8)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                y = self.layer(x)
+                return torch.sigmoid(self.norm(y)) * y
+
+        own = Dice()
+        own(torch.randn(64, 4) * 3 + 1)
+        torch.jit.script(own.eval()).save(str(tmp_path / "m.pt"))
+        with martlet.load(tmp_path / "m.pt") as model, torch.inference_mode():
+            found = model.predict({"x": X4})["output"]
+            np.testing.assert_allclose(found, own(torch.tensor(X4)), rtol=1e-5, atol=1e-6)
+
+    def test_two_versions_with_attention_in_one_process(self, tmp_path: Path):
+        class Attends(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.items = torch.nn.Embedding(20, 8)
+                self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+            def forward(self, history: torch.Tensor) -> torch.Tensor:
+                x = self.items(history)
+                return self.attention(x, x, x, need_weights=False)[0][:, -1]
+
+        own = Attends().eval()
+        torch.jit.script(own).save(str(tmp_path / "m.pt"))
+        history = np.array([[1, 2, 3], [4, 5, 19]])
+        with torch.inference_mode():
+            wanted = own(torch.tensor(history))
+        for _ in range(3):
+            with martlet.load(tmp_path / "m.pt") as model:
+                found = model.predict({"history": history})["output"]
+                np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+class TestWhatIsToldOfOutputs:
+    """Of a TorchScript module whose inputs are of any shape: what all runs on zeros share."""
+
+    def told(self, own: Any, path: Path) -> dict[str, Any]:
+        torch.jit.script(own.eval()).save(str(path / "m.pt"))
+        with martlet.load(path / "m.pt") as model:
+            return {n: s.shape for n, s in model.signatures["serving_default"].outputs.items()}
+
+    def test_a_width_that_the_input_has(self, tmp_path: Path):
+        class Scores(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.items = torch.nn.Embedding(20, 8)
+
+            def forward(self, history: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+                user = self.items(history).mean(1, keepdim=True)
+                return torch.bmm(self.items(candidates), user.transpose(1, 2)).squeeze(-1)
+
+        assert self.told(Scores(), tmp_path) == {"output": (-1, -1)}
+
+    def test_ranks_that_the_inputs_have(self, tmp_path: Path):
+        class Towers(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.bag = torch.nn.EmbeddingBag(20, 8)
+                self.items = torch.nn.Embedding(20, 8)
+
+            def forward(
+                self, history: torch.Tensor, item: torch.Tensor
+            ) -> tuple[torch.Tensor, torch.Tensor]:
+                return self.bag(history), self.items(item)
+
+        assert self.told(Towers(), tmp_path) == {"output_0": (-1, 8), "output_1": None}
+
+    def test_rows_that_are_picked(self, tmp_path: Path):
+        class Picks(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x[x > 0]
+
+        assert self.told(Picks(), tmp_path) == {"output": (-1,)}
+
+    def test_columns_of_ids_each_with_its_own_bag(self, tmp_path: Path):
+        class Bags(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.bags = torch.nn.ModuleList([torch.nn.EmbeddingBag(9, 4) for _ in range(3)])
+
+            def forward(self, ids: torch.Tensor) -> torch.Tensor:
+                parts = [bag(ids[:, i : i + 1]) for i, bag in enumerate(self.bags)]
+                return torch.cat(parts, 1)
+
+        own = Bags()
+        assert self.told(own, tmp_path) == {"output": (-1, 12)}
+        ids = np.array([[1, 2, 8], [0, 0, 3]])
+        with martlet.load(tmp_path / "m.pt") as model, torch.inference_mode():
+            found = model.predict({"ids": ids})["output"]
+            np.testing.assert_allclose(found, own(torch.tensor(ids)), rtol=1e-6)
+
+
+def test_a_program_whose_size_is_what_it_finds(tmp_path: Path):
+    class Picks(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[x > 0]
+
+    rows = {"x": {0: torch.export.Dim("rows")}}
+    program = torch.export.export(Picks(), (torch.ones(3, 4),), dynamic_shapes=rows)
+    torch.export.save(program, tmp_path / "m.pt2")
+    with martlet.load(tmp_path / "m.pt2") as model:
+        assert model.predict({"x": X4})["output"].tolist() == X4[X4 > 0].tolist()

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
+from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.onnx_file import ELEMENT_TYPES, Node, OnnxFile, node_of, value_info
+from martlet.formats.onnx_errors import refused, translated
+from martlet.formats.onnx_file import (
+    ELEMENT_TYPES,
+    ORT_MAGIC,
+    Node,
+    OnnxFile,
+    ends_on_nothing,
+    is_ort,
+    node_of,
+    value_info,
+)
 from martlet.formats.onnx_narrow import narrow, widened
 from martlet.formats.onnx_values import End
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
 _TENSOR = re.compile(r"tensor\((\w+)\)")
-_OPERATOR = re.compile(r"(?:([\w.]+):)?\b(\w+)\(-?\d+\)")  # my.ops:Frob(1)
-_ORT_MAGIC = b"ORTM"
-_NO_MEMORY = ("bad_alloc", "bfcarena", "allocate")
 
 
 class OnnxServable:
@@ -37,7 +44,7 @@ class OnnxServable:
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
         path = path / "model.onnx" if path.is_dir() else path
-        file = None if _is_ort(path) else OnnxFile.read(path)
+        file = None if is_ort(path) else OnnxFile.read(path)
         open_ = Opener(path, options)
         content: bytes | None = None
         zip_maps = _zip_maps(file) if file is not None else {}
@@ -87,7 +94,8 @@ class OnnxServable:
         # settings that are not set: a third of a small model's call. What it wraps is private,
         # so a version that has no such thing is called the long way.
         wrapped = getattr(self._session, "_sess", self._session)
-        self._call = wrapped.run
+        ends = ends_on_nothing(path)
+        self._call = _never_empty(wrapped.run, ends) if ends else wrapped.run
         self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: Signature.of(inputs, specs)}
 
     def predict(
@@ -210,6 +218,9 @@ class Opener:
         self._settings.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(path.parent)
         )
+        # What a file is, its bytes say, not its name.
+        told = "ORT" if is_ort(path) else "ONNX"
+        self._settings.add_session_config_entry("session.load_model_format", told)
         self._settings.log_severity_level = 4
 
     def __call__(self, content: bytes | None) -> Any:
@@ -220,25 +231,26 @@ class Opener:
                 _ = node.shape  # text that is no UTF-8 is found when it is asked for
             return found
         except Exception as exc:  # onnxruntime's errors share no base class
-            where = _where(self._path, str(exc))
-            raise UnsupportedModel(
-                f"{self._path} is not an ONNX model that loads: {exc}{where}"
-            ) from exc
+            raise refused(self._path, exc) from exc
+
+
+def _never_empty(run: Callable[..., list[Any]], operator: str) -> Callable[..., list[Any]]:
+    """Return *run*, which refuses an empty tensor before onnxruntime sees it."""
+
+    def guarded(fetch: list[str], feed: Mapping[str, Any], settings: Any) -> list[Any]:
+        for name, value in feed.items():
+            if isinstance(value, np.ndarray) and not value.size:
+                raise InvalidInput(
+                    f"input {name!r} has shape {list(value.shape)}, and {operator}, which the "
+                    "model uses, takes nothing that is empty"
+                )
+        return run(fetch, feed, settings)
+
+    return guarded
 
 
 def _ends(session: Any) -> list[Any]:
     return [*session.get_inputs(), *session.get_outputs()]
-
-
-def _where(path: Path, text: str) -> str:
-    """Return which node is meant where onnxruntime names its operator alone; "" where none is."""
-    match = _OPERATOR.search(text)
-    if match is None or _is_ort(path):
-        return ""
-    for at, node in enumerate(OnnxFile.read(path).nodes):
-        if node.op_type == match[2] and node.domain in (match[1] or "", "ai.onnx"):
-            return f" (node {at} of the graph, {node.name!r})"
-    return ""
 
 
 def _zip_maps(file: OnnxFile) -> dict[str, Node]:
@@ -317,32 +329,16 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     return bool(np.array_equal(found, expected))
 
 
-def translated(exc: Exception) -> InvalidInput | ServableFailed:
-    """Return what an error of onnxruntime is in our tree."""
-    text = str(exc)
-    # The graph was checked when it was loaded: what an operator of it refuses is what came (an
-    # index outside a table, a width that fits no weight), unless memory ran out.
-    refused = "while running" in text and not any(each in text.lower() for each in _NO_MEMORY)
-    if type(exc).__name__ == "InvalidArgument" or refused:
-        return InvalidInput(f"the model refuses these values: {text}")
-    return ServableFailed(f"onnxruntime failed: {text}")
-
-
-def _is_ort(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8)[4:] == _ORT_MAGIC
-
-
 def _sniff(path: Path) -> bool:
-    # A ModelProto begins with field 1, ir_version (a small varint), then field 2
-    # (producer_name), 7 (graph) or 8 (opset_import). https://onnx.ai/onnx/repo-docs/IR.html
+    # A ModelProto begins with field 1, ir_version (a small varint), then one of those to 8: texts
+    # and messages, and model_version, a number. https://onnx.ai/onnx/repo-docs/IR.html
     path = path / "model.onnx" if path.is_dir() else path
     if not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(8)
     begins = head[:1] == b"\x08" and 1 <= head[1] <= 32 if len(head) == 8 else False
-    return head[4:] == _ORT_MAGIC or (begins and head[2] in b"\x12\x1a\x22\x2a\x32\x3a\x42")
+    return head[4:] == ORT_MAGIC or (begins and head[2] in b"\x12\x1a\x22\x28\x32\x3a\x42")
 
 
 FORMAT = Format(

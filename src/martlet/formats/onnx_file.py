@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from martlet.errors import UnsupportedModel
+from martlet.formats.onnx_wire import Field, encoded, fields, varint
 
 # Field numbers of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
@@ -17,6 +19,7 @@ _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE = 2, 1, 2
 _NOTHING = memoryview(b"")
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _MAX_DEPTH = 64
+ORT_MAGIC = b"ORTM"
 
 ELEMENT_TYPES = {
     "float": 1,
@@ -34,68 +37,6 @@ ELEMENT_TYPES = {
     "uint64": 13,
 }
 """onnxruntime's name of an element type, to TensorProto.DataType."""
-
-Field = tuple[int, int, "int | memoryview"]
-
-
-def fields(data: memoryview) -> Iterator[Field]:
-    """
-    Yield the number, wire type and value of each field of a protobuf message.
-
-    Raises:
-        ValueError: *data* is no message.
-
-    Source:
-        https://protobuf.dev/programming-guides/encoding/
-    """
-    at, end = 0, len(data)
-    while at < end:
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield number, kind, value
-            continue
-        if kind == 2:
-            size, at = _varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"wire type {kind} at byte {at}")
-        if number == 0 or size > end - at:
-            raise ValueError(f"field {number} at byte {at} is cut short")
-        yield number, kind, data[at : at + size]
-        at += size
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    found = shift = 0
-    while shift < 70:
-        if at >= len(data):
-            raise ValueError(f"it ends within a number at byte {at}")
-        byte = data[at]
-        at += 1
-        found |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return found, at
-        shift += 7
-    raise ValueError(f"a number at byte {at} is too long")
-
-
-def _encoded(number: int, kind: int, value: int | bytes | memoryview) -> bytes:
-    tag = _varint_bytes(number << 3 | kind)
-    if isinstance(value, int):
-        return tag + _varint_bytes(value)
-    return tag + (_varint_bytes(len(value)) if kind == 2 else b"") + bytes(value)
-
-
-def _varint_bytes(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 @dataclass(slots=True)
@@ -138,7 +79,7 @@ class Node:
             elif number == 8 and isinstance(value, memoryview):
                 at = 0
                 while at < len(value):
-                    one, at = _varint(value, at)
+                    one, at = varint(value, at)
                     found.append(str(one - 2**64 if one >= 2**63 else one))
             elif number == 9 and isinstance(value, memoryview):
                 found.append(_text(value))
@@ -220,6 +161,16 @@ class OnnxFile:
                 names = [v for n, _, v in fields(value) if n == 1 and isinstance(v, memoryview)]
                 yield _text(names[0]), bytes(value)
 
+    def every_node(self) -> Iterator[tuple[str, Node]]:
+        """Yield each operator and its place, those within branches, loops and functions too."""
+        whole = b"".join(encoded(*each) for each in self.graph)
+        yield from _placed(memoryview(whole), _GRAPH_NODE, "the graph", 0)
+        for number, _, value in self.head:
+            if number == _MODEL_FUNCTIONS and isinstance(value, memoryview):
+                names = [v for n, _, v in fields(value) if n == 1 and isinstance(v, memoryview)]
+                of = f"the function {_text(names[0])!r}" if names else "a function"
+                yield from _placed(value, _FUNCTION_NODE, of, 0)
+
     @property
     def unranked(self) -> set[str]:
         """The inputs and outputs of which the file says no shape, which is not the shape []."""
@@ -260,7 +211,7 @@ class OnnxFile:
         without = {_GRAPH_VALUE_INFO}
         without |= {_GRAPH_INPUT} if inputs else set()
         without |= {_GRAPH_OUTPUT} if outputs else set()
-        kept = [_encoded(_GRAPH_NODE, 2, each) for each in before]
+        kept = [encoded(_GRAPH_NODE, 2, each) for each in before]
         order = iter(self.nodes)
         for number, kind, value in self.graph:
             if number == _GRAPH_NODE and isinstance(value, memoryview):
@@ -270,16 +221,37 @@ class OnnxFile:
                 if by_row and node.op_type == "Flatten":
                     value = _flattened_by_row(value)
             if number not in without:
-                kept.append(_encoded(number, kind, value))
-        kept += [_encoded(_GRAPH_NODE, 2, each) for each in after]
-        kept += [_encoded(_GRAPH_INPUT, 2, each) for each in inputs]
-        kept += [_encoded(_GRAPH_OUTPUT, 2, each) for each in outputs]
-        head = b"".join(_encoded(*each) for each in self.head)
-        return head + _encoded(_MODEL_GRAPH, 2, b"".join(kept))
+                kept.append(encoded(number, kind, value))
+        kept += [encoded(_GRAPH_NODE, 2, each) for each in after]
+        kept += [encoded(_GRAPH_INPUT, 2, each) for each in inputs]
+        kept += [encoded(_GRAPH_OUTPUT, 2, each) for each in outputs]
+        head = b"".join(encoded(*each) for each in self.head)
+        return head + encoded(_MODEL_GRAPH, 2, b"".join(kept))
+
+
+def is_ort(path: Path) -> bool:
+    """Whether the file at *path* is of onnxruntime's own format, a flatbuffer."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == ORT_MAGIC
+
+
+def ends_on_nothing(path: Path) -> str:
+    """
+    Return the operator in the file at *path* which ends the process when its input is empty; "".
+
+    Found by running every case of ONNX' conformance suite with a size of 0. Wherever it stands in
+    a model (a branch, a function), a NodeProto's field 4 or, in an .ort file, a string names it.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for name in (b"GRU", b"LSTM", b"DynamicQuantizeLSTM"):
+            field_4, string = bytes([0x22, len(name)]), len(name).to_bytes(4, "little")
+            if content.find(field_4 + name) >= 0 or content.find(string + name + b"\0") >= 0:
+                return name.decode()
+    return ""
 
 
 def _flattened_by_row(node: memoryview) -> memoryview:
-    kept = [_encoded(*each) for each in fields(node) if each[0] != 5]  # axis is 1 unless said
+    kept = [encoded(*each) for each in fields(node) if each[0] != 5]  # axis is 1 unless said
     return memoryview(b"".join(kept))
 
 
@@ -287,23 +259,39 @@ def node_of(
     op_type: str, inputs: Iterable[str], outputs: Iterable[str], integers: Mapping[str, int]
 ) -> bytes:
     """Return a NodeProto of ai.onnx whose attributes are integers."""
-    parts = [_encoded(1, 2, each.encode()) for each in inputs]
-    parts += [_encoded(2, 2, each.encode()) for each in outputs]
-    parts.append(_encoded(4, 2, op_type.encode()))
+    parts = [encoded(1, 2, each.encode()) for each in inputs]
+    parts += [encoded(2, 2, each.encode()) for each in outputs]
+    parts.append(encoded(4, 2, op_type.encode()))
     for name, value in integers.items():  # type 2 is INT
-        attribute = _encoded(1, 2, name.encode()) + _encoded(3, 0, value) + _encoded(20, 0, 2)
-        parts.append(_encoded(5, 2, attribute))
+        attribute = encoded(1, 2, name.encode()) + encoded(3, 0, value) + encoded(20, 0, 2)
+        parts.append(encoded(5, 2, attribute))
     return b"".join(parts)
 
 
 def value_info(name: str, element_type: int, shape: Iterable[int | str]) -> bytes:
     """Return a ValueInfoProto of a tensor; a size that is text is a free one of that name."""
     sizes = b"".join(
-        _encoded(1, 2, _encoded(1, 0, d) if isinstance(d, int) else _encoded(2, 2, d.encode()))
+        encoded(1, 2, encoded(1, 0, d) if isinstance(d, int) else encoded(2, 2, d.encode()))
         for d in shape
     )
-    tensor = _encoded(1, 0, element_type) + _encoded(2, 2, sizes)
-    return _encoded(1, 2, name.encode()) + _encoded(2, 2, _encoded(1, 2, tensor))
+    tensor = encoded(1, 0, element_type) + encoded(2, 2, sizes)
+    return encoded(1, 2, name.encode()) + encoded(2, 2, encoded(1, 2, tensor))
+
+
+def _placed(
+    owner: memoryview, node_field: int, where: str, depth: int
+) -> Iterator[tuple[str, Node]]:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"its graphs are nested deeper than {_MAX_DEPTH}")
+    each = (v for n, _, v in fields(owner) if n == node_field and isinstance(v, memoryview))
+    for at, data in enumerate(each):
+        node = Node.read(data)
+        yield f"node {at} of {where}", node
+        for name, attribute in node.attributes.items():
+            for number, _, value in fields(attribute):
+                if number in (6, 11) and isinstance(value, memoryview):  # g, graphs
+                    within = f"{name} of node {at} of {where}"
+                    yield from _placed(value, _GRAPH_NODE, within, depth + 1)
 
 
 def _external_in_graph(graph: memoryview, depth: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ _WIDER = {
     "float8e5m2fnuz": (20, "float"),
     "uint4": (21, "uint8"),
     "int4": (22, "int8"),
+    "float8e8m0": (24, "float"),
     "uint2": (25, "uint8"),
     "int2": (26, "int8"),
 }

@@ -206,6 +206,8 @@ _WORDS = frozenset(
         *("Symbol", "Integer", "Rational", "Float", "Max", "Min", "Mod", "FloorDiv", "CeilDiv"),
         *("PythonMod", "CleanDiv", "IntTrueDiv", "Pow", "PowByNatural", "Add", "Mul", "Ne", "Eq"),
         *("Gt", "Ge", "Lt", "Le", "And", "Or", "Not", "True", "False", "positive", "integer"),
+        *("GreaterThan", "LessThan", "StrictGreaterThan", "StrictLessThan", "Equality"),
+        *("Unequality", "CeilToInt", "FloorToInt", "RoundToInt", "TruncToFloat", "FloatTrueDiv"),
         *("nonnegative", "TruncToInt", "ToFloat", "ModularIndexing", "Where", "zoo", "oo"),
     }
 )

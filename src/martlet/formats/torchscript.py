@@ -13,7 +13,7 @@ from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions, archives, pickles
 from martlet.formats.torch_values import named, tensors, translated
 from martlet.formats.torchscript_graph import Argument, arguments
-from martlet.formats.torchscript_trials import samples, settled
+from martlet.formats.torchscript_trials import mixed, settled
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Shape, Signature, Spec, Tensor, Tensors
 
@@ -26,7 +26,7 @@ _OPERATOR = re.compile(r"(?:torch|ops\.\w+)\.(?!(?:save|from_file)\b)\w+\(")
 
 class TorchScriptServable:
     """
-    One scripted or traced module, frozen.
+    One scripted or traced module.
 
     A TorchScript file has the inputs' names but neither dtypes nor shapes: they are read off
     the operators that take them (a table looked into makes int64 ids, a layer's weight gives
@@ -56,8 +56,8 @@ class TorchScriptServable:
                 module = read(file, map_location="cpu").eval()
             if not hasattr(module, "inlined_graph"):
                 raise UnsupportedModel(f"{path} has no forward, which is the method that is served")
-            self._module = _frozen(torch, module)
-            graph = self._module.inlined_graph
+            graph = _frozen(torch, module).inlined_graph
+            self._module = module
         except (RuntimeError, ValueError, TypeError, OSError, IndexError) as exc:
             raise UnsupportedModel(f"{path} is not a TorchScript model that loads: {exc}") from exc
         try:
@@ -80,18 +80,20 @@ class TorchScriptServable:
 
     def _probe(self, path: Path, inputs: list[Spec], graph: Any) -> list[Spec]:
         """Say what the outputs are from a run on zeros; from the graph where no zeros fit."""
-        found: list[Spec] | None = None
-        for size, sample in samples([s for s in inputs if s.required]):
+        found: list[Spec] = []
+        tried = 0
+        for size, sample in mixed([s for s in inputs if s.required]):
+            if found and size != tried:
+                break
+            tried = size
             try:
                 answers = self.predict(sample)
             except (InvalidInput, ServableFailed):
                 continue
             told = [_output(name, value, size) for name, value in answers.items()]
-            if found is not None:  # with inputs of another rank: what they share is sure
-                return [_either(*each) for each in zip(found, told, strict=True)]
-            if all(s.shape is not None for s in inputs):
-                return told
-            found = told
+            # With inputs of other ranks and widths: what the answers share is sure.
+            if not found or len(found) == len(told):
+                found = [_shared(*each) for each in zip(found or told, told, strict=True)]
         return found or [Spec(name, DType.FLOAT32, None) for name in _output_names(path, graph)]
 
     def _runs(self, arguments: list[Argument], inputs: Tensors) -> bool:
@@ -125,6 +127,12 @@ class TorchScriptServable:
 
 
 def _frozen(torch: Any, module: Any) -> Any:
+    """
+    Return *module* with its weights in the graph, where these can be read; never to be run.
+
+    PyTorch folds a batch norm into the layer before it even where others take that layer's answer
+    (Dice, of DIN: other answers), and ends the process when a second frozen module runs.
+    """
     try:
         return torch.jit.freeze(module)
     except RuntimeError:  # a module with attributes that change cannot be frozen
@@ -180,14 +188,18 @@ def _output_names(path: Path, graph: Any) -> list[str]:
 
 
 def _output(name: str, value: Tensor, rows: int) -> Spec:
-    shape: Shape = tuple(-1 if i == 0 and d == rows else d for i, d in enumerate(value.shape))
+    # Of zeros, what picks rows (nonzero, a mask) finds none: that size is not the model's.
+    sizes = enumerate(value.shape)
+    shape: Shape = tuple(-1 if not d or (i == 0 and d == rows) else d for i, d in sizes)
     return Spec(name, DType.of(value.dtype), shape, enforced=False)
 
 
-def _either(one: Spec, other: Spec) -> Spec:
-    if len(one.shape or ()) == len(other.shape or ()):
-        return one
-    return Spec(one.name, one.dtype, None, enforced=False)
+def _shared(one: Spec, other: Spec) -> Spec:
+    if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
+        return Spec(one.name, one.dtype, None, enforced=False)
+    sizes = zip(one.shape, other.shape, strict=True)
+    shape = tuple(here if here == there else -1 for here, there in sizes)
+    return Spec(one.name, one.dtype, shape, enforced=False)
 
 
 def _is_legacy(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,8 @@ from martlet.formats.torchscript_graph import Argument
 from martlet.tensors import DType, Spec, Tensor
 
 _MOST = 100  # attempts
-_ROWS, _RANKS = (2, 8, 32), ((), (1,), (3, 1))
+_MIXES = 40
+_ROWS, _RANKS = (2, 8, 32), ((), (1,), (3, 1), (64,))
 
 Runs = Callable[[list[Argument], dict[str, Tensor]], bool]
 """Whether the module runs on these tensors, with its arguments understood so."""
@@ -21,14 +22,26 @@ Runs = Callable[[list[Argument], dict[str, Tensor]], bool]
 def samples(inputs: list[Spec]) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield zeros for *inputs*, of several numbers of rows, and ranks where none is told."""
     for rows, unknown in itertools.product(_ROWS, _RANKS):
-        shapes = {s.name: (rows, *unknown) if s.shape is None else s.shape for s in inputs}
-        yield (
-            rows,
-            {
-                s.name: np.zeros([rows if d == -1 else d for d in shapes[s.name]], s.dtype.numpy)
-                for s in inputs
-            },
-        )
+        yield rows, _zeros(inputs, rows, itertools.repeat(unknown))
+
+
+def mixed(inputs: list[Spec]) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Yield zeros for *inputs*, by number of rows, each in turn of another rank and width."""
+    unknown = sum(s.shape is None for s in inputs)
+    for rows in _ROWS:
+        alike = ((each,) * unknown for each in _RANKS if unknown)
+        unlike = itertools.product((*_RANKS, (2,)), repeat=unknown)
+        for ranks in itertools.islice(itertools.chain(alike, unlike), _MIXES):
+            yield rows, _zeros(inputs, rows, ranks)
+
+
+def _zeros(inputs: list[Spec], rows: int, ranks: Iterable[tuple[int, ...]]) -> dict[str, Tensor]:
+    left = iter(ranks)
+    found = {}
+    for spec in inputs:
+        shape = (rows, *next(left)) if spec.shape is None else spec.shape
+        found[spec.name] = np.zeros([rows if d == -1 else d for d in shape], spec.dtype.numpy)
+    return found
 
 
 def settled(arguments: list[Argument], precisions: set[str], runs: Runs) -> list[Argument]:

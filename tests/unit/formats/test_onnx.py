@@ -467,6 +467,108 @@ class TestOnnx:
         with martlet.load(path) as model, pytest.raises(InvalidInput, match="MatMul"):
             model.predict({"x": np.ones(shape, np.float32)})
 
+    @pytest.mark.parametrize(
+        ("told", "value"), [("model_version", 3), ("doc_string", "of May"), ("domain", "org.shop")]
+    )
+    def test_whatever_follows_the_version_of_the_format_it_is_known(
+        self, info, told: str, value: Any, tmp_path: Path
+    ):
+        import onnx
+        from onnx import helper
+
+        nodes = [helper.make_node("Neg", ["x"], ["y"])]
+        path = onnx_model(tmp_path / "m", nodes, [info("x", ["n"])], [info("y", ["n"])])
+        model = onnx.load(path)
+        setattr(model, told, value)
+        path.write_bytes(model.SerializeToString())
+        with martlet.load(path) as loaded:
+            assert loaded.predict({"x": np.ones(2, np.float32)})["y"].tolist() == [-1, -1]
+
+    @pytest.mark.parametrize(("operator", "gates"), [("GRU", 3), ("LSTM", 4)])
+    def test_an_empty_sequence_that_would_end_the_process_is_refused(
+        self, info, operator: str, gates: int, tmp_path: Path
+    ):
+        from onnx import helper, numpy_helper
+
+        weights = {"w": RNG.normal(size=(1, gates * 4, 2)), "r": RNG.normal(size=(1, gates * 4, 4))}
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("Transpose", ["x"], ["s"], perm=[1, 0, 2]),
+                helper.make_node(operator, ["s", "w", "r"], ["", "h"], hidden_size=4),
+                helper.make_node("Transpose", ["h"], ["y"], perm=[1, 0, 2]),
+            ],
+            [info("x", ["n", "steps", 2])],
+            [info("y", ["n", 1, 4])],
+            [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()],
+        )
+        with martlet.load(path) as model:
+            rows = RNG.normal(size=(3, 5, 2)).astype(np.float32)
+            assert model.predict({"x": rows})["y"].shape == (3, 1, 4)
+            assert model.predict({"x": rows[:0]})["y"].shape == (0, 1, 4)
+            with pytest.raises(InvalidInput, match=rf"'x' has shape \[3, 0, 2\], and {operator}"):
+                model.predict({"x": rows[:, :0]})
+
+    @pytest.mark.parametrize(
+        "where", ["else_branch of node 0 of the graph", "the function 'Twice'"]
+    )
+    def test_an_operator_within_a_branch_or_function_is_named_with_its_place(
+        self, info, where: str, tmp_path: Path
+    ):
+        import onnx
+        from onnx import helper
+
+        frob = helper.make_node("Frob", ["x"], ["z"], domain="my.ops", name="inner")
+        then = helper.make_graph(
+            [helper.make_node("Neg", ["x"], ["z"])], "t", [], [info("z", None)]
+        )
+        other = helper.make_graph([frob], "e", [], [info("z", None)])
+        called = helper.make_node("Twice", ["x"], ["y"], domain="mine")
+        chosen = helper.make_node("If", ["c"], ["y"], then_branch=then, else_branch=other)
+        path = onnx_model(
+            tmp_path / "m",
+            [called if "Twice" in where else chosen],
+            [info("x", ["n"]), info("c", [], "BOOL")],
+            [info("y", ["n"])],
+            domains=["my.ops", "mine"],
+        )
+        if "Twice" in where:
+            model = onnx.load(path)
+            opsets = [helper.make_opsetid("my.ops", 3)]
+            model.functions.append(
+                helper.make_function("mine", "Twice", ["x"], ["z"], [frob], opsets)
+            )
+            onnx.save(model, path)
+        with pytest.raises(
+            UnsupportedModel, match=rf"my\.ops:Frob.*\(node 0 of {where}, 'inner'\)"
+        ):
+            martlet.load(path)
+
+    def test_a_format_that_is_too_new_is_refused_in_a_sentence(self, info, tmp_path: Path):
+        import onnx
+        from onnx import helper
+
+        nodes = [helper.make_node("Neg", ["x"], ["y"])]
+        path = onnx_model(tmp_path / "m", nodes, [info("x", ["n"])], [info("y", ["n"])])
+        model = onnx.load(path)
+        model.ir_version = 30
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(UnsupportedModel, match="loads: Unsupported model IR version: 30"):
+            martlet.load(path)
+
+    def test_onnxruntimes_own_form_is_known_by_its_bytes(self, info, tmp_path: Path):
+        import onnxruntime
+        from onnx import helper
+
+        nodes = [helper.make_node("Neg", ["x"], ["y"])]
+        path = onnx_model(tmp_path / "m", nodes, [info("x", ["n"])], [info("y", ["n"])])
+        settings = onnxruntime.SessionOptions()
+        settings.optimized_model_filepath = str(tmp_path / "m.ort")
+        onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        renamed = (tmp_path / "m.ort").rename(tmp_path / "model.bin")
+        with martlet.load(renamed) as model:
+            assert model.predict({"x": np.ones(2, np.float32)})["y"].tolist() == [-1, -1]
+
 
 class TestText:
     """What onnxruntime is given as text: arrays of ``str`` as they are, bytes decoded."""
