@@ -73,3 +73,15 @@ def test_a_narrow_terminal_folds_the_longest_text_and_cuts_nothing(monkeypatch, 
     name, size, beginning = first[:17].strip(), first[17:26].strip(), first[26:].strip()
     assert (name, size) == ("item_embeddings", "75.1 kB")
     assert " ".join([beginning, *(line.strip() for line in more)]) == about
+
+
+@pytest.mark.parametrize("width", [56, 30])
+def test_a_terminal_too_narrow_for_that_folds_every_column(monkeypatch, capsys, width: int):
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ["name", "#size", "kind", "imported"]
+    row = ["item_embeddings", "75.1 kB", "recommender", "2026-11-22 02:09"]
+    print_table(names, [row])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    told = "".join([*names, *row]).replace("#", "").replace(" ", "")
+    assert sorted("".join(lines).replace(" ", "")) == sorted(told)

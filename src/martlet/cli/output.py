@@ -18,6 +18,12 @@ from rich.tree import Tree
 _NO_TERMINAL = 500
 """Characters of a line that goes to a pipe or a file."""
 
+_FOLDED = 12
+"""Characters of a folded column, below which the others are folded too: a table is never cut."""
+
+_BESIDE = 2
+"""Blanks that a column has beside it."""
+
 
 def print_json(value: object) -> None:
     """Print *value* as indented JSON on stdout."""
@@ -32,7 +38,7 @@ def print_table(
 
     Args:
         wraps: The column whose cells take several lines where the terminal is narrow; "" for the
-            one with the longest text.
+            one with the longest text. Where that is not enough, every column's do.
     """
     names = list(columns)
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
@@ -43,17 +49,25 @@ def print_table(
             if not name.startswith("#")
         }
         wraps = max(longest, key=longest.__getitem__, default="")
+    console = _console()
+    widths = {
+        name: max(len(text) for text in (name.removeprefix("#"), *(row[place] for row in cells)))
+        for place, name in enumerate(names)
+    }
+    least = min(widths.get(wraps, 0), _FOLDED)
+    others = sum(width for name, width in widths.items() if name != wraps)
+    fits = others + least + _BESIDE * len(names) <= console.width
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
     for name in names:
         table.add_column(
             name.removeprefix("#"),
             justify="right" if name.startswith("#") else "left",
-            no_wrap=name != wraps,
-            overflow="fold" if name == wraps else "ellipsis",
+            no_wrap=fits and name != wraps,
+            overflow="fold",
         )
     for row in cells:
         table.add_row(*row)
-    _console().print(table)
+    console.print(table)
 
 
 def _console() -> Console:
