@@ -546,26 +546,31 @@ class TestTheModuleAsItWasSaved:
             found = model.predict({"x": X4})["output"]
             np.testing.assert_allclose(found, own(torch.tensor(X4)), rtol=1e-5, atol=1e-6)
 
-    def test_two_versions_with_attention_in_one_process(self, tmp_path: Path):
+    def test_versions_with_masked_attention_in_one_process(self, tmp_path: Path):
         class Attends(torch.nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.items = torch.nn.Embedding(20, 8)
-                self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+                self.attention = torch.nn.MultiheadAttention(8, 2)
 
             def forward(self, history: torch.Tensor) -> torch.Tensor:
-                x = self.items(history)
-                return self.attention(x, x, x, need_weights=False)[0][:, -1]
+                x = self.items(history).transpose(0, 1)
+                later = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+                return self.attention(x, x, x, attn_mask=later, need_weights=False)[0][-1]
 
         own = Attends().eval()
         torch.jit.script(own).save(str(tmp_path / "m.pt"))
         history = np.array([[1, 2, 3], [4, 5, 19]])
         with torch.inference_mode():
             wanted = own(torch.tensor(history))
+        versions = []
         for _ in range(3):
-            with martlet.load(tmp_path / "m.pt") as model:
-                found = model.predict({"history": history})["output"]
+            versions.append(martlet.load(tmp_path / "m.pt"))
+            for each in versions:
+                found = each.predict({"history": history})["output"]
                 np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        for each in versions:
+            each.close()
 
 
 class TestWhatIsToldOfOutputs:
