@@ -1,4 +1,4 @@
-"""What figures are of: the machine and the commit; and the least time of a call."""
+"""What figures are of: the machine and the commit; and the least time of calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -37,3 +37,30 @@ def fastest(call: Callable[[], object], seconds: float = 1.0) -> float:
         call()
         least = min(least, time.perf_counter() - begun)
     return least
+
+
+def turns(
+    calls: Sequence[Callable[[], object]],
+    seconds: float = 0.5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """
+    Return the best time of each call, in microseconds; they take turns for *seconds* in all.
+
+    Rounds are short, so that on a busy machine some are whole.
+    """
+    repeat = []
+    for call in calls:
+        call()
+        begun = time.perf_counter()
+        call()
+        repeat.append(max(1, min(500, int(0.002 / (time.perf_counter() - begun)))))
+    best, rounds, until = [float("inf")] * len(calls), 0, time.perf_counter() + seconds
+    while time.perf_counter() < until or rounds < 3:
+        for at, call in enumerate(calls):
+            begun = clock()
+            for _ in range(repeat[at]):
+                call()
+            best[at] = min(best[at], (clock() - begun) / repeat[at])
+        rounds += 1
+    return [each * 1e6 for each in best]

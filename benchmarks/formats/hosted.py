@@ -1,6 +1,6 @@
 """What a call through martlet costs beside the format's own library, in one run, one thread each.
 
-python benchmarks/formats/hosted.py [--only lightgbm,onnx] [--rounds 15]
+python benchmarks/formats/hosted.py [--only lightgbm,onnx] [--seconds 0.6]
 
 Each pair of calls takes turns, and the best round of each counts: other work on the machine
 disturbs both alike. martlet's figure includes the check of the inputs.
@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from machine import machine
+from machine import machine, turns
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -258,24 +257,7 @@ FORMATS: dict[str, Callable[[Path], Pair]] = {
 }
 
 
-def turns(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """The best time of each call, in microseconds; they take turns."""
-    for call in calls:
-        call()
-    started = time.perf_counter()
-    calls[0]()
-    repeat = max(1, min(500, int(0.02 / (time.perf_counter() - started))))
-    best = [float("inf")] * len(calls)
-    for _ in range(rounds):
-        for i, call in enumerate(calls):
-            started = time.perf_counter()
-            for _ in range(repeat):
-                call()
-            best[i] = min(best[i], (time.perf_counter() - started) / repeat)
-    return [each * 1e6 for each in best]
-
-
-def hop(rounds: int) -> float:
+def hop(seconds: float) -> float:
     """The least that a byte to another process and one back take, in microseconds."""
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -290,16 +272,16 @@ def hop(rounds: int) -> float:
         ours.sendall(b"0123456789abcdef")
         ours.recv(16)
 
-    (best,) = turns([there_and_back], rounds)
+    (best,) = turns([there_and_back], seconds)
     ours.close()
     os.waitpid(child, 0)
     return best
 
 
-def lines(names: list[str], rounds: int) -> Iterator[str]:
+def lines(names: list[str], seconds: float) -> Iterator[str]:
     yield f"{'format':26}{'rows':>7}{'library us':>12}{'martlet us':>12}{'more':>9}"
     if any("isolated" in name for name in names):
-        yield f"{'a hop to a process and back':26}{hop(rounds):19.1f}"
+        yield f"{'a hop to a process and back':26}{hop(seconds):19.1f}"
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             path, own, inputs, trusted = FORMATS[name](Path(folder))
@@ -307,9 +289,8 @@ def lines(names: list[str], rounds: int) -> Iterator[str]:
                 for count in COUNTS:
                     given = inputs(X[:count].copy())
                     rows = next(iter(given.values()))
-                    library, ours = turns(
-                        [partial(own, rows), partial(model.predict, given)], rounds
-                    )
+                    calls = [partial(own, rows), partial(model.predict, given)]
+                    library, ours = turns(calls, seconds)
                     more = ours - library
                     yield f"{name:26}{count:7}{library:12.1f}{ours:12.1f}{more:+9.1f}"
 
@@ -317,11 +298,11 @@ def lines(names: list[str], rounds: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(FORMATS))
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=0.6, help="for each pair of calls")
     arguments = parser.parse_args()
     print(machine())
     names = [n for n in FORMATS if any(n.startswith(o) for o in arguments.only.split(","))]
-    for line in lines(names, arguments.rounds):
+    for line in lines(names, arguments.seconds):
         print(line, flush=True)
 
 

@@ -92,7 +92,9 @@ def walk_of(content: Content, values: NDArray[np.float64], features: int) -> Wal
     if trees is None:
         return None
     cells = 0 if splits.ctrs is None else features
-    return Walk(trees, splits.ctrs, len(content.sizes) - _TREES_A_CELL * cells)
+    # Trees that grew leaf by leaf cost CatBoost twice what they cost here, for any number of rows.
+    walked = len(content.sizes) if content.nodes is None else 0
+    return Walk(trees, splits.ctrs, walked - _TREES_A_CELL * cells)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

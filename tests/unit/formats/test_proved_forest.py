@@ -19,7 +19,7 @@ class TestProvedForest:
     @pytest.fixture(
         params=[
             *("lightgbm", "lightgbm, zero is missing", "xgboost", "xgboost dart"),
-            *("catboost cbm", "catboost json"),
+            *("catboost cbm", "catboost json", "catboost cbm Lossguide"),
         ]
     )
     def trained(self, request, tmp_path: Path):
@@ -42,11 +42,12 @@ class TestProvedForest:
         if request.param.startswith("catboost"):
             import catboost
 
-            model = catboost.CatBoost(
-                {"iterations": 20, "thread_count": 1, "allow_writing_files": False}
-            ).fit(rows, label, verbose=False)
-            model.save_model(str(path), format=request.param.split()[1])
-            if request.param.endswith("json"):  # whose numbers it reads to the last bit but one
+            _, kind, *policy = request.param.split()
+            parameters = {"iterations": 20, "thread_count": 1, "allow_writing_files": False}
+            parameters |= {"grow_policy": policy[0]} if policy else {}
+            model = catboost.CatBoost(parameters).fit(rows, label, verbose=False)
+            model.save_model(str(path), format=kind)
+            if kind == "json":  # whose numbers it reads to the last bit but one
                 model = catboost.CatBoost().load_model(str(path), format="json")
             return path, rows, model.predict, "RawFormulaVal"
         import xgboost
