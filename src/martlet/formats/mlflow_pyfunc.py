@@ -54,8 +54,10 @@ class PyfuncServable:
         self._outputs: dict[str, Spec] = {}
         self._declared = signature(told, "outputs")
         self.examples = given_by(found, Signature.of(inputs, []))
-        outputs = self._probed() or self._as_declared()
+        outputs = self._probed() or [each.spec for each in _named(self._declared, _PREDICT)]
         self._outputs = {spec.name: spec for spec in outputs}
+        # Where nothing tells what it gives, it is asked nothing more than to give it.
+        outputs = outputs or [Spec(_PREDICT, DType.FLOAT64, None)]
         self.signatures: Mapping[str, Signature] = {
             DEFAULT_SIGNATURE: Signature.of(inputs, outputs)
         }
@@ -74,10 +76,6 @@ class PyfuncServable:
                 for n, v in found.items()
             ]
         return []
-
-    def _as_declared(self) -> list[Spec]:
-        outputs = _named(self._declared, _PREDICT)
-        return [each.spec for each in outputs] or [Spec(_PREDICT, DType.FLOAT64, None)]
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE

@@ -410,20 +410,29 @@ mlflow.models.set_model(Shown())
         ids=["without names", "numbers for names", "numpy's text", "durations"],
     )
     def test_what_it_takes_and_gives(self, tmp_path: Path, body, inputs, given, wanted):
-        """In this process, which is quick to start: the code is our own."""
+        folder = self.saved(tmp_path, body)
+        with (folder / "MLmodel").open("a") as file:
+            file.write(f"signature:\n  inputs: '{json.dumps(inputs)}'\n")
+        model = martlet.Checked(PyfuncServable(folder))
+        assert model.predict(given)["predict"].tolist() == wanted
+
+    def saved(self, path: Path, body: str) -> Path:
+        """Return a folder without a signature; opened in this process, for the code is our own."""
         mlflow = pytest.importorskip("mlflow")
-        code = tmp_path / "code.py"
+        code = path / "code.py"
         code.write_text(
             "import mlflow, numpy, pandas\n"
             "class Model(mlflow.pyfunc.PythonModel):\n"
             f"    def predict(self, context, table, params=None):\n        return {body}\n"
             "mlflow.models.set_model(Model())\n"
         )
-        mlflow.pyfunc.save_model(tmp_path / "m", python_model=str(code), pip_requirements=[])
-        with (tmp_path / "m" / "MLmodel").open("a") as file:
-            file.write(f"signature:\n  inputs: '{json.dumps(inputs)}'\n")
-        model = martlet.Checked(PyfuncServable(tmp_path / "m"))
-        assert model.predict(given)["predict"].tolist() == wanted
+        mlflow.pyfunc.save_model(path / "m", python_model=str(code), pip_requirements=[])
+        return path / "m"
+
+    def test_outputs_that_nothing_tells_of_are_given_as_they_come(self, tmp_path: Path):
+        folder = self.saved(tmp_path, "pandas.DataFrame({'sum': table.to_numpy() @ [1.0, 2.0]})")
+        model = martlet.Checked(PyfuncServable(folder))
+        assert model.predict({"X": [[1.0, 2.0], [3.0, 4.0]]})["sum"].tolist() == [5, 11]
 
     def test_it_stands_in_for_an_estimator_that_does_not_tell_its_columns(self, tmp_path: Path):
         mlflow = pytest.importorskip("mlflow")
