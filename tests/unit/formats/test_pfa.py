@@ -64,8 +64,21 @@ class TestExpressions:
                 2.0,
                 12.0,
             ),
-            ({"cond": [{"if": {">": ["input", 9]}, "then": ["big"]}], "else": ["small"]},
+            ({"cond": [{"if": {">": ["input", 9]}, "then": [["big"]]}], "else": [["small"]]},
              "string", 3.0, "small"),
+            # A list where a block may stand is its steps, one symbol too.
+            ({"if": {">": ["input", 9]}, "then": [1.0], "else": ["input"]}, "double", 3.0, 3.0),
+            ([{"let": {"t": ["a text"]}}, {"do": ["t"]}], "string", 3.0, "a text"),
+            ({"a.map": [{"type": {"type": "array", "items": "string"}, "value": ["b"]},
+                        {"params": [{"s": "string"}], "ret": "string", "do": ["s"]}]},
+             {"type": "array", "items": "string"}, 3.0, ["b"]),
+            # A function of the library takes what is filled in by the specification's names.
+            ({"a.map": [{"new": [{"new": ["input"], "type": {"type": "array", "items": "double"}}],
+                         "type": {"type": "array", "items": {"type": "array", "items": "double"}}},
+                        {"fcn": "m.kernel.poly", "fill": {
+                            "y": {"type": {"type": "array", "items": "double"}, "value": [2.0]},
+                            "degree": 2, "intercept": 1.0, "gamma": 0.5}}]},
+             {"type": "array", "items": "double"}, 3.0, [16.0]),
             ({"m.link.logit": ["input"]}, "double", 0.0, 0.5),
             ({"&&": [{"<": [0, "input"]}, {"<": ["input", 9]}]}, "boolean", 3.0, True),
         ],

@@ -21,7 +21,6 @@ from martlet.formats.pfa.scope import (
     Names,
     Scope,
     is_simple,
-    is_text,
 )
 from martlet.formats.pfa.types import (
     BOOLEAN,
@@ -220,7 +219,7 @@ class Compiler:
 
     def block(self, source: Any, scope: Scope, out: Lines) -> Code:
         """Write one expression or a list of them in *scope*; the last one's value counts."""
-        steps = source if isinstance(source, list) and not is_text(source) else [source]
+        steps = source if isinstance(source, list) else [source]
         if not steps:
             return Code("None", NULL)
         code = Code("None", NULL)
@@ -301,15 +300,14 @@ class Compiler:
 
     def reference(self, source: Mapping[str, Any], scope: Scope, out: Lines) -> Any:
         """Return ``{"fcn": name}``, with some parameters filled in if it says so."""
-        name = source["fcn"]
+        name, fill = source["fcn"], source.get("fill")
         user = self.user(name)
         if user is None:
             if name not in library.functions():
                 raise self.error(f"no function is named {name!r}")
-            if source.get("fill"):
-                raise self.error(f"{name!r} is of the library: only user functions are filled")
-            return LibraryReference(name)
-        fill = source.get("fill")
+            if not fill:
+                return LibraryReference(name)
+            user = self.of_library(name)
         if not fill:
             return Code(user.name, user.type)
         unknown = set(fill) - {param for param, _ in user.params}
@@ -328,6 +326,14 @@ class Compiler:
         out.append(f"def {made}({', '.join(names.values())}):")
         out.append([f"return {user.name}({passed})"])
         return Code(made, Function(tuple(of for _, of in rest), user.result))
+
+    def of_library(self, name: str) -> UserFunction:
+        """Return a function of the library as one whose parameters can be filled by name."""
+        entry = library.functions()[name]
+        found = entry.named()
+        if found is None:
+            raise self.error(f"{name!r} has no one signature to fill: wrap it in a function")
+        return UserFunction(self.names.constant(entry.run), *found)
 
     def user(self, name: str) -> UserFunction | None:
         """Return the document's own function ``u.name``, or ``emit``."""

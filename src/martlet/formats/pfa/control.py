@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from martlet.formats.pfa import paths
 from martlet.formats.pfa.failure import Failure
-from martlet.formats.pfa.scope import Code, Lines, Scope, is_text, statement
+from martlet.formats.pfa.scope import Code, Lines, Scope, statement
 from martlet.formats.pfa.types import (
     BOOLEAN,
     BYTES,
@@ -291,7 +291,7 @@ def _try(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
 
 def _log(c: Compiler, source: Any, scope: Scope, out: Lines) -> Code:
     given = source["log"]
-    for each in given if isinstance(given, list) and not is_text(given) else [given]:
+    for each in given if isinstance(given, list) else [given]:
         statement(c.expression(each, scope, out), out)
     return Code("None", NULL)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -119,11 +118,6 @@ def compiled(source: str, bound: dict[str, Any]) -> dict[str, Any]:
     except (SyntaxError, RecursionError, MemoryError) as exc:
         raise UnsupportedModel(f"the document is nested too deeply: {exc}") from None
     return space
-
-
-def is_text(source: Sequence[Any]) -> bool:
-    """Whether *source* is a text of the document: a list of one string."""
-    return len(source) == 1 and isinstance(source[0], str)
 
 
 def is_simple(text: str) -> bool:

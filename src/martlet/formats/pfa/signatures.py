@@ -181,6 +181,14 @@ def match(case: Case, given: Sequence[Type]) -> tuple[tuple[Type, ...], Type] | 
     return wanted, _resolved(case.result, bindings)
 
 
+def concrete(case: Case) -> tuple[tuple[Type, ...], Type] | None:
+    """Return the types of *case* where it has no letters, None where it has."""
+    if any(map(_open, (*case.params, case.result))):
+        return None
+    none = _Bindings()
+    return tuple(_resolved(each, none) for each in case.params), _resolved(case.result, none)
+
+
 def _fits(pattern: Pattern, given: Type, bindings: _Bindings) -> bool:
     if isinstance(given, Nothing):
         return True

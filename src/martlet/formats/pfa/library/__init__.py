@@ -11,8 +11,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import isfunction, signature
 from typing import Any, TypeVar
 
+from martlet.formats.pfa import signatures
 from martlet.formats.pfa.signatures import Case, cases
 from martlet.formats.pfa.types import Type
 
@@ -43,6 +45,14 @@ class Entry:
     run: Callable[..., Any]
     typed: bool = False
     template: str = ""
+
+    def named(self) -> tuple[list[tuple[str, Type]], Type] | None:
+        """Return its parameters by name and its result, None where they depend on the call."""
+        types = signatures.concrete(self.cases[0]) if len(self.cases) == 1 else None
+        names = list(signature(self.run).parameters) if isfunction(self.run) else []
+        if types is None or self.typed or len(names) != len(types[0]):
+            return None
+        return list(zip(names, types[0], strict=True)), types[1]
 
     def bound(self, params: Sequence[Type], result: Type) -> Callable[..., Any]:
         """Return what computes it for arguments of these types."""
