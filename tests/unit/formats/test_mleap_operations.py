@@ -88,6 +88,10 @@ STEPS: list[tuple[str, dict[str, Any], Any, Any]] = [
      [[[3], [8]], [[3], [8]]]),
     ("math_unary", {"operation": "sqrt"}, [4.0, -1.0], [2, NAN]),
     ("math_unary", {"operation": "logit"}, [0.75], [math.log(3)]),
+    ("math_unary", {"operation": "floor"}, [1.5, -1.5], [1, -2]),
+    ("math_unary", {"operation": "ceil"}, [1.5, -1.5], [2, -1]),
+    ("math_unary", {"operation": "round_of"}, [1.5, -1.5, 0.49999999999999994, NAN],
+     [2, -1, 0, 0]),
     ("string_map", {"labels": ["a"], "values": [2.5], "handle_invalid": "keep",
                     "default_value": 7.0}, ["a", "z"], [2.5, 7.0]),
     ("regex_indexer", {"regexes": ["^a", "b"], "indices": [4, 5], "default_value": 9},
@@ -116,6 +120,7 @@ MODELS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("linear_svc", {**HALF, "threshold": 0.0},
      {"p": MARGIN > 0, "raw": np.stack([-MARGIN, MARGIN], 1)}),
     ("support_vector_machine", {**HALF, "threshold": 0.0}, {"p": MARGIN > 0}),
+    ("svm", HALF, {"p": MARGIN > 0}),
     ("linear_regression", HALF, {"p": MARGIN}),
     ("generalized_linear_regression", {**HALF, "family": "poisson", "link": "log"},
      {"p": np.exp(MARGIN)}),
@@ -230,6 +235,14 @@ class TestOperationsOfSeveralColumns:
         node = Node("n", "interaction", sizes, {"input0": "a", "input1": "i"}, {"output": "y"})
         found = ask(tmp_path, node, form, {"a": [2.0, 5.0], "i": [1.0, 2.0]})["y"]
         np.testing.assert_array_equal(found, [[0, 2, 0], [0, 0, 5]])
+
+    def test_an_index_within_a_vector_is_spread_out_before_it_is_multiplied(
+        self, tmp_path: Path, form: str
+    ) -> None:
+        sizes = {"num_inputs": 2, "num_features0": [1], "num_features1": [1, 3]}
+        node = Node("n", "interaction", sizes, {"input0": "a", "input1": "v"}, {"output": "y"})
+        found = ask(tmp_path, node, form, {"a": [2.0, 5.0], "v": [[0.5, 0.0], [3.0, 2.0]]})["y"]
+        np.testing.assert_array_equal(found, [[1, 2, 0, 0], [15, 0, 0, 5]])
 
     def test_lists_of_labels_are_as_many_as_columns_whatever_the_file_counts(
         self, tmp_path: Path, form: str

@@ -65,6 +65,9 @@ def _two_classes(node: Node, width: int, margin: models.Score, choose: classes.C
 
 
 def support_vector_machine(node: Node, known: Known) -> list[Stage]:
+    """Of two classes, as in MLeap."""
+    if (count := int(_number(node, "num_classes", 2))) != 2:
+        raise UnsupportedModel(f"{node.label}: support vectors of {count} classes")
     coefficients = node.vector("coefficients")
     margin = models.linear(coefficients, _number(node, "intercept", 0.0))
     choose = classes.margin_choice(_number(node, "threshold", 0.0))
@@ -296,6 +299,7 @@ _BINARY: Mapping[str, Reader] = {
     **CLASSIFIERS,
     "logistic_regression": logistic_regression,
     "support_vector_machine": support_vector_machine,
+    "svm": support_vector_machine,  # as MLeap's Python package calls it
     "linear_svc": support_vector_machine,
     "naive_bayes": naive_bayes,
     "multi_layer_perceptron_classifier": perceptron,

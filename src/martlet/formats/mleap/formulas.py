@@ -17,13 +17,22 @@ from martlet.formats.stages.vectors import Dense, Floats
 
 _UNARY: Mapping[str, Callable[[Floats], Floats]] = {
     "sin": np.sin, "cos": np.cos, "tan": np.tan, "log": np.log, "exp": np.exp, "abs": np.abs,
-    "sqrt": np.sqrt, "logit": lambda x: -np.log(1.0 / x - 1.0),
+    "sqrt": np.sqrt, "logit": lambda x: -np.log(1.0 / x - 1.0), "floor": np.floor,
+    "ceil": np.ceil, "round_of": lambda x: _rounded(x),
 }  # fmt: skip
 _BINARY: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
-    "rem": np.fmod, "logn": lambda x, base: np.log(x) / np.log(base), "pow": np.power,
+    "rem": np.fmod, "pow": np.power,
+    **dict.fromkeys(("logn", "log_n"), lambda x, base: np.log(x) / np.log(base)),
     "min": np.minimum, "max": np.maximum,
 }  # fmt: skip
+
+
+def _rounded(x: Floats) -> Floats:
+    """Round halves up, as Java does, within 64 bits; a missing value is 0."""
+    whole = np.floor(x)
+    nearest = np.clip(whole + (x - whole >= 0.5), -(2.0**63), 2.0**63)
+    return np.where(np.isnan(x), 0.0, nearest)
 
 
 def _quiet(function: Callable[..., Floats]) -> Callable[..., Floats]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from martlet.errors import UnsupportedModel
 from martlet.formats.mleap.bundle import Node, Shape, Tensor
 from martlet.formats.mleap.ports import Reader, in_out, inputs, invalid, outputs, width
 from martlet.formats.stages import categories, numbers, scaling, shaping
@@ -166,19 +165,16 @@ def chi_sq_selector(node: Node, known: Mapping[str, Port]) -> list[Stage]:
 def interaction(node: Node, known: Mapping[str, Port]) -> list[Stage]:
     """The file says of each input how many values each of its elements has: 1 is a number."""
     sources = inputs(node)
-    ports, sizes = [], []
+    ports: list[Port] = []
+    sizes: list[int | shaping.Elements | None] = []
     for i, name in enumerate(sources):
         spec = [int(v) for v in node.need(f"num_features{i}")]
         if len(spec) == 1:
             ports.append(known.get(name, Port(name, Kind.NUMBER)))
             sizes.append(spec[0] if spec[0] > 1 else None)
         else:
-            if any(v != 1 for v in spec):
-                raise UnsupportedModel(
-                    f"{node.label}: {name!r} is a vector with categories, which is not supported"
-                )
+            sizes.append(shaping.Elements(tuple(spec), name in known) if max(spec) > 1 else None)
             ports.append(known.get(name, Port(name, Kind.VECTOR, len(spec))))
-            sizes.append(None)
     return [shaping.interaction(node.label, ports, outputs(node)[0], sizes)]
 
 

@@ -66,7 +66,7 @@ def _from_java(saved: Saved) -> tuple[Boosted, Missing]:
         content = content[4:]
     number = saved.number("missing", float("nan"))
     absent = number != 0 and bool(saved.param("allowNonZeroForMissing", False))
-    return boosters.xgboost(saved.name, content), Missing(number, absent)
+    return boosters.xgboost(saved.name, content), Missing(number, absent, saved.spark)
 
 
 def java_classifier(saved: Saved, columns: Columns) -> list[Stage]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from martlet.errors import UnsupportedModel
+from martlet.formats.spark import attributes
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved, matrix, number, vector
 from martlet.formats.stages import categories, numbers, scaling, shaping, sql
@@ -15,6 +17,12 @@ from martlet.formats.stages.invalid import Invalid
 from martlet.formats.stages.stage import Kind, Port, Stage
 
 Reader = Callable[[Saved, Columns], list[Stage]]
+
+
+# From here on a VectorIndexer's schema counts the index of what was not seen.
+_COUNTS_THE_UNKNOWN = (4, 3)
+# What Spark's schema calls the index of what no label stands for.
+_UNKNOWN = ["__unknown"]
 
 
 def _invalid(saved: Saved, default: str = "error") -> Invalid:
@@ -38,40 +46,42 @@ def string_indexer(saved: Saved, columns: Columns) -> list[Stage]:
     invalid = _invalid(saved)
     if len(labels) != len(inputs):
         raise UnsupportedModel(f"{saved.name}: {len(labels)} lists of labels, {len(inputs)} inputs")
-    stage = categories.string_indexer(saved.name, inputs, outputs, labels, invalid)
-    columns.add(stage)
-    columns.index(outputs, [len(each) + (invalid is Invalid.KEEP) for each in labels])
-    return [stage]
+    for output, each in zip(outputs, labels, strict=False):
+        attributes.index(columns, output, [*each, *_UNKNOWN[: invalid is Invalid.KEEP]])
+    return [categories.string_indexer(saved.name, inputs, outputs, labels, invalid)]
 
 
 def index_to_string(saved: Saved, columns: Columns) -> list[Stage]:
     source, output = in_out(saved)
-    labels = saved.param("labels")
+    labels = saved.param("labels") or attributes.labels(columns, source)
     if not labels:
         raise UnsupportedModel(
-            f"{saved.name} keeps no labels: it took them from its training data's schema, "
-            "which is not saved; set labels before saving"
+            f"{saved.name} keeps no labels, and no StringIndexer before it makes {source!r}: it "
+            "took them from its training data's schema, which is not saved; set labels before "
+            "saving"
         )
     return [categories.index_to_string(saved.name, source, output, labels)]
 
 
 def one_hot_model(saved: Saved, columns: Columns) -> list[Stage]:
     sizes = [int(size) for size in saved.row()["categorySizes"]]
-    return [
-        categories.one_hot(
-            saved.name,
-            saved.inputs(),
-            saved.outputs(),
-            sizes,
-            bool(saved.param("dropLast", True)),
-            _invalid(saved),
-        )
-    ]
+    drop_last = bool(saved.param("dropLast", True))
+    return [_one_hot(saved, columns, sizes, drop_last, _invalid(saved))]
+
+
+def _one_hot(
+    saved: Saved, columns: Columns, sizes: list[int], drop_last: bool, invalid: Invalid
+) -> Stage:
+    inputs, outputs = saved.inputs(), saved.outputs()
+    stage = categories.one_hot(saved.name, inputs, outputs, sizes, drop_last, invalid)
+    for source, port in zip(inputs, stage.outputs, strict=True):
+        attributes.one_hot(columns, source, port.name, port.width)
+    return stage
 
 
 def one_hot_spark2(saved: Saved, columns: Columns) -> list[Stage]:
     """Spark 2's encoder keeps no size: it took that from its input's labels."""
-    source, output = in_out(saved)
+    source, _ = in_out(saved)
     size = columns.categories(source)
     if size is None:
         raise UnsupportedModel(
@@ -79,7 +89,7 @@ def one_hot_spark2(saved: Saved, columns: Columns) -> list[Stage]:
             f"makes {source!r}"
         )
     drop_last = bool(saved.param("dropLast", True))
-    return [categories.one_hot(saved.name, [source], [output], [size], drop_last, Invalid.ERROR)]
+    return [_one_hot(saved, columns, [size], drop_last, Invalid.ERROR)]
 
 
 def target_encoder(saved: Saved, columns: Columns) -> list[Stage]:
@@ -113,23 +123,18 @@ def target_encoder(saved: Saved, columns: Columns) -> list[Stage]:
 
 
 def vector_assembler(saved: Saved, columns: Columns) -> list[Stage]:
-    inputs = saved.inputs()
+    inputs, output = saved.inputs(), saved.text("outputCol", f"{saved.uid}__output")
     ports = [columns.port(name) for name in inputs]
-    return [
-        shaping.assembler(
-            saved.name, inputs, saved.text("outputCol", f"{saved.uid}__output"), ports,
-            _invalid(saved),
-        )
-    ]  # fmt: skip
+    attributes.assembled(columns, inputs, output)
+    return [shaping.assembler(saved.name, inputs, output, ports, _invalid(saved))]
 
 
 def bucketizer(saved: Saved, columns: Columns) -> list[Stage]:
     splits = saved.param("splitsArray") or [saved.param("splits")]
     edges = [[number(v, f"{saved.name}: splits") for v in each] for each in splits]
-    stage = numbers.bucketizer(saved.name, saved.inputs(), saved.outputs(), edges, _invalid(saved))
-    columns.add(stage)
-    columns.index(saved.outputs(), [len(each) - 1 for each in edges])
-    return [stage]
+    for output, each in zip(saved.outputs(), edges, strict=False):
+        attributes.buckets(columns, output, each)
+    return [numbers.bucketizer(saved.name, saved.inputs(), saved.outputs(), edges, _invalid(saved))]
 
 
 def binarizer(saved: Saved, columns: Columns) -> list[Stage]:
@@ -207,11 +212,10 @@ def elementwise_product(saved: Saved, columns: Columns) -> list[Stage]:
 def vector_indexer(saved: Saved, columns: Columns) -> list[Stage]:
     row = saved.row()
     maps = {int(column): dict(table) for column, table in dict(row["categoryMaps"]).items()}
-    return [
-        scaling.vector_indexer(
-            saved.name, *in_out(saved), int(row["numFeatures"]), maps, _invalid(saved)
-        )
-    ]
+    (source, output), width, invalid = in_out(saved), int(row["numFeatures"]), _invalid(saved)
+    counted = invalid is Invalid.KEEP and saved.spark >= _COUNTS_THE_UNKNOWN
+    attributes.vector_indexed(columns, source, output, width, maps, counted)
+    return [scaling.vector_indexer(saved.name, source, output, width, maps, invalid)]
 
 
 def selector(saved: Saved, columns: Columns) -> list[Stage]:
@@ -219,17 +223,20 @@ def selector(saved: Saved, columns: Columns) -> list[Stage]:
     chosen = sorted(int(i) for i in saved.row()["selectedFeatures"])
     source, output = _select_in_out(saved)
     width = saved.extra.get("numFeatures", columns.width(source))
+    attributes.chosen(columns, source, output, chosen)
     return [shaping.slicer(saved.name, source, output, chosen, int(width))]
 
 
 def vector_slicer(saved: Saved, columns: Columns) -> list[Stage]:
-    if saved.param("names"):
-        raise UnsupportedModel(
-            f"{saved.name} chooses elements by name; only indices survive saving"
-        )
+    """The elements chosen by name follow those chosen by index."""
     source, output = in_out(saved)
     chosen = [int(i) for i in saved.param("indices", [])]
-    return [shaping.slicer(saved.name, source, output, chosen, columns.width(source))]
+    width = columns.width(source)
+    if named := saved.param("names", []):
+        chosen += attributes.places(columns, source, named, saved.name)
+        width = len(columns.attributes(source) or ())
+    attributes.chosen(columns, source, output, chosen)
+    return [shaping.slicer(saved.name, source, output, chosen, width)]
 
 
 def pca(saved: Saved, columns: Columns) -> list[Stage]:
@@ -248,16 +255,26 @@ def dct(saved: Saved, columns: Columns) -> list[Stage]:
 
 
 def interaction(saved: Saved, columns: Columns) -> list[Stage]:
-    inputs = saved.inputs()
-    ports = [
-        columns.port(name) if columns.made(name) else Port(name, Kind.NUMBER) for name in inputs
-    ]
-    sizes = [None if columns.is_vector(name) else columns.categories(name) for name in inputs]
+    """An element of a vector that is an index is spread out too, as an index column is."""
+    ports: list[Port] = []
+    sizes: list[int | shaping.Elements | None] = []
+    for name in saved.inputs():
+        port = columns.port(name) if columns.made(name) else Port(name, Kind.NUMBER)
+        if port.kind is Kind.VECTOR:
+            found = attributes.elements(columns, name, saved.spark)
+            sizes.append(found)
+            ports.append(port if found is None else replace(port, width=len(found.sizes)))
+        else:
+            sizes.append(columns.categories(name))
+            ports.append(port)
     return [shaping.interaction(saved.name, ports, saved.text("outputCol"), sizes)]
 
 
 def size_hint(saved: Saved, columns: Columns) -> list[Stage]:
-    return [shaping.size_hint(saved.name, saved.text("inputCol"), int(saved.number("size")))]
+    column, size = saved.text("inputCol"), int(saved.number("size"))
+    if (known := columns.attributes(column)) is not None and len(known) == size:
+        columns.describe(column, lambda: known)
+    return [shaping.size_hint(saved.name, column, size)]
 
 
 def idf(saved: Saved, columns: Columns) -> list[Stage]:
@@ -266,7 +283,7 @@ def idf(saved: Saved, columns: Columns) -> list[Stage]:
 
 def sql_transformer(saved: Saved, columns: Columns) -> list[Stage]:
     """A column that is passed on by another name is asked for by its own."""
-    found = sql.select(saved.name, saved.text("statement"), columns.port)
+    found = sql.select(saved.name, saved.text("statement"), columns.found)
     called = columns.caller()
     columns.rename(found.renamed)
     return [called(stage) for stage in found.stages]

@@ -14,6 +14,7 @@ from martlet.formats.spark import boosters, features, models, trees, words
 from martlet.formats.spark.columns import Columns
 from martlet.formats.spark.disk import Saved
 from martlet.formats.spark.features import Reader
+from martlet.formats.spark.spelling import spelled
 from martlet.formats.stages.classes import classifier
 from martlet.formats.stages.plan import Plan
 from martlet.formats.stages.stage import Kind, Stage
@@ -30,7 +31,9 @@ def load(path: Path) -> Plan:
         UnsupportedModel: it is broken, or has a stage that is not supported; names the stage,
             its class and its folder.
     """
-    return Plan(str(path), stages(path, Columns(), 0))
+    columns = Columns()
+    found = stages(path, columns, 0)
+    return Plan(str(path), spelled(found, columns.exact))
 
 
 def stages(path: Path, columns: Columns, depth: int) -> list[Stage]:
@@ -47,14 +50,16 @@ def stages(path: Path, columns: Columns, depth: int) -> list[Stage]:
                 f"{saved.name}: the stage {saved.extra['class']} is not supported"
             )
         called = columns.caller()
-        found = [called(stage) for stage in READERS[saved.kind](saved, columns)]
+        read = READERS[saved.kind](saved, columns)
+        if saved.kind != "SQLTransformer":
+            columns.exact.update(port.name for stage in read for port in stage.inputs)
+        found = [called(stage) for stage in read]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         # What the file holds is not what its class always keeps.
         what = f"no {exc}" if isinstance(exc, KeyError) else str(exc)
         raise UnsupportedModel(f"{saved.name} does not hold what its class keeps: {what}") from exc
     for stage in found:
-        if not any(columns.categories(port.name) for port in stage.outputs):
-            columns.add(stage)
+        columns.add(stage)
     return found
 
 

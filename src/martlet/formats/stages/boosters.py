@@ -14,7 +14,7 @@ from martlet.errors import MissingExtra, UnsupportedModel
 from martlet.formats import LoadOptions
 from martlet.formats.stages.classes import Chooser, Names, complemented, mirrored
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.stages.vectors import Dense, Floats, Vector
+from martlet.formats.stages.vectors import Dense, Floats, Vector, kept_sparse
 
 T = TypeVar("T")
 
@@ -92,12 +92,13 @@ class Missing:
 
     Args:
         number: That stands for a missing one; NaN: none other.
-        absent: What a sparse vector leaves out is missing. Spark and MLeap keep a row sparse
-            where that is smaller: ``1.5 * (count of what is not 0 + 1) < width``.
+        absent: What a sparse vector leaves out is missing.
+        spark: The version that tells which rows are kept sparse; MLeap follows Spark 3.
     """
 
     number: float = float("nan")
     absent: bool = False
+    spark: tuple[int, int] = (3, 5)
 
     def __call__(self, x: Vector) -> Floats:
         rows = x.dense()
@@ -105,7 +106,7 @@ class Missing:
             rows = np.where(rows.astype(np.float32) == np.float32(self.number), np.nan, rows)
         if self.absent:
             zero = rows == 0
-            sparse = 1.5 * ((~zero).sum(axis=1) + 1) < rows.shape[1]
+            sparse = kept_sparse((~zero).sum(axis=1), rows.shape[1], self.spark)
             rows = np.where(zero & sparse[:, None], np.nan, rows)
         return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Bools, Floats, OneHot
 
 Text = NDArray[np.object_]
+# What a decimal of a fixed scale is as text.
+_DECIMAL = re.compile(r"-?\d+\.(\d+)")
 
 
 def number_text(value: float) -> str:
@@ -44,20 +47,22 @@ def label_table(labels: Sequence[str]) -> dict[object, float]:
     """
     Return the index of each label, to be asked by text or by number.
 
-    Labels learnt from a number column are its text ("1005", "7.0"): the number finds them too,
-    and so does a truth value those learnt from a column of them.
+    Labels learnt from a number column are its text ("1005", "7.0"; of decimals "7.50"): the number
+    finds them too, and so does a truth value those learnt from a column of them.
     """
     table: dict[object, float] = {label: float(i) for i, label in enumerate(labels)}
     if table.keys() <= {"true", "false"}:
         table.update({label == "true": index for label, index in table.items()})
+    decimals = [_DECIMAL.fullmatch(label) for label in labels]
+    one_scale = None not in decimals and len({len(each[1]) for each in decimals if each}) == 1
     for i, label in enumerate(labels):
         try:
             number = float(label)
         except ValueError:
             continue
-        if number == number and label in (
-            number_text(number),
-            str(int(number) if number.is_integer() else ""),
+        if number == number and (
+            one_scale
+            or label in (number_text(number), str(int(number) if number.is_integer() else ""))
         ):
             table.setdefault(number, float(i))
     return table

@@ -20,7 +20,7 @@ from martlet.formats.stages.classes import (
     regressor,
 )
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.stages.vectors import Dense, Floats, Ints, Vector
+from martlet.formats.stages.vectors import Dense, Floats, Ints, Vector, picked
 from martlet.formats.trees import Trees
 
 _WIDE = 512
@@ -138,15 +138,7 @@ class Ensemble:
         """Return the columns that the trees test."""
         if self._columns is None:
             return x.dense()
-        if isinstance(x, Dense):
-            return x.values[:, self._columns]
-        entries = x.sparse()
-        at = np.searchsorted(self._columns, entries.column)
-        at[at == len(self._columns)] = 0
-        here = self._columns[at] == entries.column
-        out = np.zeros((entries.rows, len(self._columns)))
-        out[entries.at[here], at[here]] = entries.values[here]
-        return out
+        return picked(x, self._columns)
 
     @property
     def columns(self) -> Ints | None:

@@ -23,13 +23,19 @@ _SCALARS = frozenset(Kind) - {Kind.ANY, Kind.VECTOR, Kind.WORDS, Kind.HASHES}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage as it runs: the columns that it takes and gives, by name."""
+    """
+    A stage as it runs: the columns that it takes and gives, by name.
+
+    Args:
+        widths: Of the inputs whose width only a request tells: the place, and the width wanted.
+    """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     run: Callable[..., Any]
     keep: Callable[..., Bools] | None
+    widths: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,8 @@ class Plan:
         for step in plan.steps:
             try:
                 columns = [frame[name] for name in step.inputs]
+                for place, width in step.widths:
+                    _check(step.inputs[place], columns[place], width)
                 if step.keep is not None:
                     stay = step.keep(*columns)
                     if not stay.all():
@@ -152,14 +160,22 @@ def _plan(stages: list[Stage], answers: list[Port]) -> _Plan:
                 tuple(port.name for port in stage.outputs),
                 stage.run,
                 stage.keep,
+                widths,
             )
-            for stage in chosen
+            for stage, widths in zip(chosen, wiring.open_widths(chosen, asked), strict=True)
         ],
         [
             (port.name, columns.WRITERS.get(port.kind, columns.written), columns.DTYPES[port.kind])
             for port in ordered.values()
         ],
     )
+
+
+def _check(name: str, column: Any, width: int) -> None:
+    found = getattr(column, "width", None)
+    if found != width:
+        held = "one number a row" if found is None else f"{found} elements"
+        raise InvalidInput(f"column {name!r} has {held}; {width} elements are wanted")
 
 
 def _take(column: columns.Column, rows: Bools) -> columns.Column:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from martlet.errors import InvalidInput
 from martlet.formats.stages.invalid import Invalid
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.stages.vectors import Bools, Dense, Floats, Vector
+from martlet.formats.stages.vectors import Bools, Dense, Floats, Sparse, Vector
+
+_WIDE = 512
 
 
 def elementwise(
@@ -90,6 +92,8 @@ class Normalizer:
     p: float
 
     def __call__(self, column: Vector) -> Vector:
+        if column.width > _WIDE and not isinstance(column, Dense):
+            return self._sparse(column.sparse())
         values, p = column.dense(), self.p
         size = np.abs(values)
         if p == 2:
@@ -102,6 +106,18 @@ class Normalizer:
             norm = np.power(np.power(size, p).sum(axis=1), 1.0 / p)
         inverse = np.divide(1.0, norm, out=np.ones_like(norm), where=norm != 0)
         return Dense(values * inverse[:, None])
+
+    def _sparse(self, entries: Sparse) -> Vector:
+        """Return the same without spreading the zeros out."""
+        size, p = np.abs(entries.values), self.p
+        if p == np.inf:
+            norm = np.zeros(entries.rows)
+            np.fmax.at(norm, entries.at, size)
+        else:
+            sums = np.bincount(entries.at, np.power(size, p), entries.rows)
+            norm = np.power(np.asarray(sums, dtype=np.float64), 1.0 / p)
+        inverse = np.divide(1.0, norm, out=np.ones_like(norm), where=norm != 0)
+        return replace(entries, values=entries.values * inverse[entries.at])
 
 
 def normalizer(name: str, source: str, output: str, p: float) -> Stage:

@@ -13,9 +13,21 @@ import numpy as np
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.stages.invalid import Invalid
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.stages.vectors import Blocks, Bools, Dense, Floats, Ints, OneHot, Vector
+from martlet.formats.stages.vectors import (
+    Blocks,
+    Bools,
+    Dense,
+    Floats,
+    Ints,
+    OneHot,
+    Vector,
+    allowed,
+    kept_sparse,
+    picked,
+)
 
-_MAX_WIDTH = 1 << 24
+_MAX_WIDTH = 1 << 31
+_MAX_TERMS = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ class Slicer:
             raise InvalidInput(
                 f"column {self.source!r} has {column.width} elements; {at.max() + 1} are wanted"
             )
-        return Dense(column.dense()[:, at])
+        return Dense(picked(column, at))
 
 
 def slicer(name: str, source: str, output: str, indices: Sequence[int], width: int = -1) -> Stage:
@@ -150,18 +162,7 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
 
     @lru_cache(maxsize=4)
     def terms(size: int) -> list[tuple[int, int, int]]:
-        if math.comb(size + degree, degree) > _MAX_WIDTH:
-            raise InvalidInput(f"{size} elements have too many products of degree {degree}")
-        found: list[tuple[int, ...]] = []
-
-        def expand(last: int, left: int, tail: tuple[int, ...]) -> None:
-            if left == 0 or last < 0:
-                found.append(tail)
-                return
-            for power in range(left + 1):
-                expand(last - 1, left - power, (*([last] * power), *tail))
-
-        expand(size - 1, degree, ())
+        found = _terms(size, degree)
         place = {term: i for i, term in enumerate(found)}
         # Each product is a shorter one (all but its first factor) times one element.
         return [(place[term], place[term[1:]], term[0]) for term in sorted(found[1:], key=len)]
@@ -171,7 +172,7 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
         plan = terms(values.shape[1])
         if len(values) == 1:
             return Dense(np.array([_products(values[0].tolist(), plan)])[:, 1:])
-        out = np.zeros((len(values), len(plan) + 1))
+        out = np.zeros(allowed(len(values), len(plan) + 1))
         out[:, 0] = 1.0
         for product, shorter, element in plan:
             # From the last element to the first, as Spark: what is 0 stays 0, NaN or not.
@@ -179,8 +180,29 @@ def polynomial_expansion(name: str, source: str, output: str, degree: int, width
             np.multiply(rest, values[:, element], out=out[:, product], where=rest != 0)
         return Dense(out[:, 1:])
 
-    size = -1 if width < 0 else math.comb(width + degree, degree) - 1
+    size = -1
+    if width >= 0:
+        size = math.comb(width + degree, degree) - 1
+        try:
+            terms(width)
+        except InvalidInput as exc:
+            raise UnsupportedModel(f"{name}: {exc}") from None
     return Stage(name, (Port(source, Kind.VECTOR, width),), (Port(output, Kind.VECTOR, size),), run)
+
+
+def _terms(size: int, degree: int) -> list[tuple[int, ...]]:
+    """Return the products of at most *degree* of *size* elements, in Spark's order, none first."""
+    if math.comb(size + degree, degree) > _MAX_TERMS:
+        raise InvalidInput(f"{size} elements have too many products of degree {degree}")
+    # Of at most so many factors each, among the elements so far: one more element adds to the end.
+    found: list[list[tuple[int, ...]]] = [[()] for _ in range(degree + 1)]
+    for element in range(size):
+        counts = [len(each) for each in found]
+        for most in range(degree, 0, -1):
+            for power in range(1, most + 1):
+                shorter = found[most - power][: counts[most - power]]
+                found[most] += [(*term, *[element] * power) for term in shorter]
+    return found[degree]
 
 
 def _products(row: list[float], plan: Sequence[tuple[int, int, int]]) -> list[float]:
@@ -213,33 +235,78 @@ def dct(name: str, source: str, output: str, inverse: bool) -> Stage:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """
+    Vectors some of whose elements are indices.
+
+    Args:
+        sizes: How many values each element has; 1: it is a number.
+        sparse: Some rows are kept sparse, and an index of 0 that such a row leaves out is none.
+        spark: The version that tells which.
+    """
+
+    sizes: tuple[int, ...]
+    sparse: bool
+    spark: tuple[int, int] = (3, 5)
+
+    def __call__(self, column: Vector, source: str) -> Vector:
+        values = column.dense()
+        left_out = np.zeros((len(values), 1), dtype=np.bool_)
+        if self.sparse:
+            counts = (values != 0).sum(axis=1, keepdims=True)
+            left_out = kept_sparse(counts, values.shape[1], self.spark)
+        absent = left_out & (values == 0)
+        return Blocks(
+            [
+                Dense(values[:, j : j + 1])
+                if size == 1
+                else OneHot(
+                    np.where(absent[:, j], -1, _codes(values[:, j], size, source)),
+                    (~absent[:, j]).astype(np.float64),
+                    size,
+                )
+                for j, size in enumerate(self.sizes)
+            ]
+        )
+
+
+def _codes(column: Floats, size: int, source: str) -> Ints:
+    codes = np.full(len(column), -1, dtype=np.int64)
+    np.copyto(codes, column, where=np.isfinite(column), casting="unsafe")
+    if not ((codes >= 0) & (codes < size) & (codes == column)).all():
+        raise InvalidInput(f"column {source!r} holds an index outside 0..{size - 1}")
+    return codes
+
+
 def interaction(
-    name: str, ports: Sequence[Port], output: str, categories: Sequence[int | None]
+    name: str,
+    ports: Sequence[Port],
+    output: str,
+    categories: Sequence[int | Elements | None],
 ) -> Stage:
     """
     Return the stage that multiplies every element of each column with every one of the others.
 
     Args:
-        categories: Of an index column, how many values it has: it is spread one-hot first.
+        categories: Of an index column, how many values it has, and of a vector with indices,
+            which those are: they are spread one-hot first, but an index of one value.
     """
 
-    def spread(column: Any, size: int | None, port: Port) -> Any:
+    def spread(column: Any, size: int | Elements | None, port: Port) -> Any:
+        if isinstance(size, Elements):
+            return size(column, port.name)
         if not isinstance(column, np.ndarray):
             return column
-        if size is None:
+        if size is None or size == 1:
             return Dense(column[:, None])
-        codes = column.astype(np.int64)
-        if codes.size and not (codes.min() >= 0 and codes.max() < size):
-            raise InvalidInput(f"column {port.name!r} holds an index outside 0..{size - 1}")
-        return OneHot(codes, None, size)
+        return OneHot(_codes(column, size, port.name), None, size)
 
     def run(*columns: Any) -> Vector:
         parts = [spread(*each) for each in zip(columns, categories, ports, strict=True)]
         if all(isinstance(each, OneHot) for each in parts):
             return _one_hot_product(parts)
-        width = math.prod(each.width for each in parts)
-        if width > _MAX_WIDTH:
-            raise InvalidInput(f"{width} products are too many")
+        allowed(parts[0].rows, math.prod(each.width for each in parts))
         out = parts[0].dense()
         for part in parts[1:]:
             # Nothing times infinity, or a missing value, is nothing: Spark leaves zeros out.
@@ -250,10 +317,16 @@ def interaction(
         return Dense(out)
 
     sizes = [
-        port.width if port.kind is Kind.VECTOR else (size or 1)
+        sum(size.sizes)
+        if isinstance(size, Elements)
+        else port.width
+        if port.kind is Kind.VECTOR
+        else (size or 1)
         for port, size in zip(ports, categories, strict=True)
     ]
     width = -1 if any(size < 0 for size in sizes) else math.prod(sizes)
+    if width > _MAX_WIDTH:
+        raise UnsupportedModel(f"{name}: {width} products are too many")
     return Stage(name, tuple(ports), (Port(output, Kind.VECTOR, width),), run)
 
 

@@ -44,7 +44,7 @@ def select(name: str, statement: str, port: Callable[[str], Port]) -> Selected:
     Return what a ``SELECT ... FROM __THIS__`` makes: a stage an expression, and its WHERE.
 
     Args:
-        port: What is known of a column.
+        port: What is known of a column, and how it is spelled.
 
     Raises:
         UnsupportedModel: it is other SQL; names the part that is not supported.

@@ -59,7 +59,7 @@ class Parser:
     A recursive descent over the tokens of one statement.
 
     Args:
-        port: What is known of a column.
+        port: What is known of a column, and how it is spelled.
         table: What the statement calls its table.
 
     ``columns`` are those that the expression read last names, and what each must hold.
@@ -313,7 +313,8 @@ class Parser:
         return self.column(self.name())
 
     def column(self, name: str) -> Expression:
-        kind = self.port(name).kind
+        port = self.port(name)
+        name, kind = port.name, port.kind
         found = _TYPES.get(kind, Type.NUMBER)
         if kind in (Kind.VECTOR, Kind.HASHES):
             if self.peek() not in (("sign", ","), ("end", "")) and self.word() not in (

@@ -9,9 +9,30 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from martlet.errors import InvalidInput
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+
+# 2 GiB of numbers.
+_MOST = 1 << 28
+
+
+def allowed(rows: int, width: int) -> tuple[int, int]:
+    """
+    Return the shape of so many numbers.
+
+    Raises:
+        InvalidInput: they are too many to be held at once.
+    """
+    if rows * width > _MOST:
+        raise InvalidInput(
+            f"{rows} rows of {width} numbers are too many to spread out: give fewer rows, or ask "
+            "for a signature without such vectors"
+        )
+    return rows, width
 
 
 class Vector(Protocol):
@@ -105,7 +126,7 @@ class OneHot:
 
     def dense(self) -> Floats:
         """Spread the numbers out."""
-        out = np.zeros((len(self.codes), self.width))
+        out = np.zeros(allowed(len(self.codes), self.width))
         at = np.flatnonzero(self.codes >= 0)
         out[at, self.codes[at]] = 1.0 if self.values is None else self.values[at]
         return out
@@ -151,7 +172,7 @@ class Sparse:
 
     def dense(self) -> Floats:
         """Spread the numbers out."""
-        out = np.zeros((self.rows, self.width))
+        out = np.zeros(allowed(self.rows, self.width))
         out[self.at, self.column] = self.values
         return out
 
@@ -201,7 +222,7 @@ class Blocks:
 
     def dense(self) -> Floats:
         """Copy all parts into one matrix."""
-        out = np.empty((self.rows, self.width))
+        out = np.empty(allowed(self.rows, self.width))
         for part, start in zip(self.parts, self.bounds, strict=False):
             out[:, start : start + part.width] = part.dense()
         return out
@@ -237,3 +258,29 @@ class Blocks:
         order = np.lexsort((column, at))
         values = np.concatenate([part.values for part in parts])
         return Sparse(at[order], column[order], values[order], self.rows, self.width)
+
+
+def kept_sparse(counts: Ints, width: int, spark: tuple[int, int] = (3, 5)) -> Bools:
+    """
+    Return which rows an assembler keeps sparse: where that takes fewer bytes.
+
+    Args:
+        counts: How many numbers of each row are not 0.
+        spark: Its version: 4 counts some bytes more for a sparse vector.
+    """
+    return np.asarray(1.5 * counts + (2.0 if spark >= (4, 0) else 1.5) < width)
+
+
+def picked(x: Vector, columns: Ints) -> Floats:
+    """Return the elements at *columns*, in that order, of each row. Shape [rows, columns]."""
+    if isinstance(x, Dense):
+        return x.values[:, columns]
+    entries = x.sparse()
+    places, back = np.unique(columns, return_inverse=True)
+    out = np.zeros(allowed(entries.rows, len(places)))
+    if len(places):
+        at = np.searchsorted(places, entries.column)
+        at[at == len(places)] = 0
+        here = places[at] == entries.column
+        out[entries.at[here], at[here]] = entries.values[here]
+    return out[:, back]

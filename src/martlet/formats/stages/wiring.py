@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from martlet.errors import UnsupportedModel
 from martlet.formats.stages.stage import Kind, Port, Stage
 
 # When several stages ask for one raw column: a number reads as a category too, and a vector
@@ -72,6 +73,41 @@ def asked(stages: list[Stage]) -> dict[str, Port]:
         made.update(port.name for port in stage.outputs)
     _solve(stages, asked)
     return asked
+
+
+def open_widths(
+    stages: list[Stage], asked: Mapping[str, Port]
+) -> list[tuple[tuple[int, int], ...]]:
+    """
+    Return, for each stage, the inputs whose width only a request tells: place and width wanted.
+
+    Raises:
+        UnsupportedModel: a stage is given vectors of another width than it takes.
+    """
+    known = dict(asked)
+    found: list[tuple[tuple[int, int], ...]] = []
+    for stage in stages:
+        open_here: list[tuple[int, int]] = []
+        for place, port in enumerate(stage.inputs):
+            given = known[port.name]
+            if port.kind is not Kind.VECTOR or port.width < 0:
+                continue
+            if given.kind is not Kind.VECTOR or given.width < 0:
+                open_here.append((place, port.width))
+            elif given.width != port.width:
+                raise UnsupportedModel(
+                    f"{stage.name} takes {port.width} numbers; {port.name!r} has {given.width}"
+                )
+        known.update((port.name, _as_wide(port, stage, known)) for port in stage.outputs)
+        found.append(tuple(open_here))
+    return found
+
+
+def _as_wide(port: Port, stage: Stage, known: Mapping[str, Port]) -> Port:
+    """Return *port* with the width of its stage's input, where it has none of its own."""
+    if not stage.same_width or port.kind is not Kind.VECTOR or port.width >= 0:
+        return port
+    return Port(port.name, Kind.VECTOR, known[stage.inputs[0].name].width)
 
 
 def _solve(stages: list[Stage], asked: dict[str, Port]) -> None:
