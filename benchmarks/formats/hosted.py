@@ -124,15 +124,78 @@ def _logistic() -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression())
 
 
-def _sklearn(kind: str, unfitted: Callable[[], Any] = _boosted) -> Callable[[Path], Pair]:
-    def make(folder: Path) -> Pair:
-        import joblib
-        import skops.io
+def _machine() -> Any:
+    from sklearn.svm import SVC
 
+    return SVC(probability=True)
+
+
+def _regression() -> Any:
+    from sklearn.svm import SVR
+
+    return SVR()
+
+
+def _vote() -> Any:
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.naive_bayes import GaussianNB
+
+    pair = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
+    return VotingClassifier(pair, voting="soft")
+
+
+def _bayes() -> Any:
+    from sklearn.naive_bayes import GaussianNB
+
+    return GaussianNB()
+
+
+def _sklearn(kind: str, unfitted: Callable[[], Any] = _boosted) -> Callable[[Path], Pair]:
+    """One call of scikit-learn's beside martlet's, which predicts and scores."""
+
+    def make(folder: Path) -> Pair:
         model = unfitted().fit(X[:2000], LABEL[:2000])
-        path = folder / f"m.{kind}"
-        (skops.io if kind == "skops" else joblib).dump(model, path)
-        return path, model.predict_proba, matrix, kind != "skops"
+        scores = getattr(model, "predict_proba", model.predict)
+        return _saved(model, folder, kind), scores, matrix, kind != "skops"
+
+    return make
+
+
+def _saved(model: Any, folder: Path, kind: str) -> Path:
+    import joblib
+    import skops.io
+
+    path = folder / f"m.{kind}"
+    (skops.io if kind == "skops" else joblib).dump(model, path)
+    return path
+
+
+def _columns(kind: str) -> Callable[[Path], Pair]:
+    """Named columns, numbers and text; scikit-learn's data frames are ready."""
+
+    def make(folder: Path) -> Pair:
+        import pandas
+        from sklearn.compose import make_column_transformer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+        words = np.array(["north", "south", "west"], object)[DICE.integers(0, 3, size=len(X))]
+        numbers = {f"x{at}": X[:, at] for at in range(6)}
+        table = pandas.DataFrame(numbers | {"region": words})
+        columns = make_column_transformer(
+            (StandardScaler(), list(numbers)), (OneHotEncoder(), ["region"])
+        )
+        model = make_pipeline(columns, LogisticRegression()).fit(table[:2000], LABEL[:2000])
+        ready = {count: table[:count].copy() for count in COUNTS}
+
+        def given(rows: np.ndarray) -> dict[str, np.ndarray]:
+            found = {name: column[: len(rows)].copy() for name, column in numbers.items()}
+            return found | {"region": words[: len(rows)].copy()}
+
+        path = _saved(model, folder, kind)
+        return path, lambda rows: model.predict_proba(ready[len(rows)]), given, kind != "skops"
 
     return make
 
@@ -249,6 +312,12 @@ FORMATS: dict[str, Callable[[Path], Pair]] = {
     "sklearn joblib, isolated": _sklearn("joblib"),
     "logistic skops": _sklearn("skops", _logistic),
     "logistic joblib, isolated": _sklearn("joblib", _logistic),
+    "svc joblib, isolated": _sklearn("joblib", _machine),
+    "svr joblib, isolated": _sklearn("joblib", _regression),
+    "vote joblib, isolated": _sklearn("joblib", _vote),
+    "bayes joblib, isolated": _sklearn("joblib", _bayes),
+    "columns skops": _columns("skops"),
+    "columns joblib, isolated": _columns("joblib"),
     "onnx": onnx,
     "torchscript": _torch("pt"),
     "torch export": _torch("pt2"),

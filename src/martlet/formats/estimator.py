@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
-from martlet.formats import sklearn_boosters, sklearn_mends, sklearn_quick
+from martlet.formats import (
+    sklearn_boosters,
+    sklearn_checks,
+    sklearn_mends,
+    sklearn_quick,
+    sklearn_shared,
+    sklearn_trials,
+)
 from martlet.formats.sklearn_boosters import categories_of, forget_names
 from martlet.formats.sklearn_columns import (
     by_name,
@@ -28,18 +37,6 @@ METHODS = ("predict", "predict_proba", "decision_function", "transform")
 # Each under its own name, where it works.
 _MORE = ("predict_log_proba", "score_samples", "apply")
 
-# Their predict is the class of the highest probability, which need not be computed twice.
-_BY_PROBABILITY = frozenset(
-    {
-        *("DecisionTreeClassifier", "ExtraTreeClassifier", "ExtraTreesClassifier"),
-        *("RandomForestClassifier", "GradientBoostingClassifier"),
-        *("HistGradientBoostingClassifier", "LogisticRegression", "LogisticRegressionCV"),
-        *("BernoulliNB", "ComplementNB", "GaussianNB", "MultinomialNB"),
-        *("KNeighborsClassifier", "MLPClassifier"),
-    }
-)
-
-
 # What trees, linear models and networks answer without scikit-learn.
 _QUICK = frozenset({"predict", "predict_proba", "decision_function"})
 
@@ -52,14 +49,16 @@ class EstimatorServable:
     as float64 and text as strings. ``serving_default`` gives ``predict``, and ``predict_proba``
     or else ``decision_function``; every method has a signature of its own name too.
 
+    Args:
+        alone: Whether this process is the model's alone, so that scikit-learn may be changed in it.
+
     Raises:
         UnsupportedModel: it has no method that answers, or fails on a row of zeros.
     """
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, alone: bool = False) -> None:
         mend(estimator)
         self._estimator = estimator
-        self._last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
         self._methods = [name for name in (*METHODS, *_MORE) if hasattr(estimator, name)]
         if not self._methods and hasattr(estimator, "kneighbors"):
             self._methods = ["kneighbors"]  # of who has no label to tell
@@ -71,6 +70,25 @@ class EstimatorServable:
         self._quick = None
         if not (self._text or self._frame):
             self._quick = sklearn_quick.answers_of(estimator)
+        tables = [self._sample()]
+        if not (self._text or self._frame):
+            tables += sklearn_trials.drawn(len(self._rows.names))
+        methods = self._ways.get(DEFAULT_SIGNATURE, [])
+        self._both = None
+        if len(methods) == 2:
+            self._both = sklearn_shared.proved(estimator, methods[1], tables)
+        self._checks = ExitStack()
+        if alone:
+            self._hasten(tables)
+
+    def _hasten(self, tables: list[Any]) -> None:
+        """Have scikit-learn's checks be quick in this process, if that changes no answer."""
+        ways = [partial(self._call, method) for method in self._methods]
+        before = sklearn_trials.outcomes(ways, tables)
+        with ExitStack() as quick:
+            quick.enter_context(sklearn_checks.quick())
+            if sklearn_trials.equal(before, sklearn_trials.outcomes(ways, tables)):
+                self._checks = quick.pop_all()
 
     def _read_inputs(self) -> None:
         names = getattr(self._estimator, "feature_names_in_", None)
@@ -211,16 +229,14 @@ class EstimatorServable:
             quick = self._quick(table)
             if quick is not None and quick.keys() >= set(methods):
                 return {name: _plain(quick[name]) for name in methods}
-        if len(methods) > 1 and type(self._last).__name__ in _BY_PROBABILITY:
-            found = self._call("predict_proba", table)
-            if not isinstance(found, list):
-                chosen = _most_probable(found, self._estimator.classes_)
-                predicted = self._call("predict", table) if chosen is None else chosen
-                return {"predict": _plain(predicted), "predict_proba": found}
+        if len(methods) == 2 and self._both is not None:
+            values = self._both(table)
+        else:
+            values = tuple(self._call(method, table) for method in methods)
         return {
             name: _plain(value)
-            for method in methods
-            for name, value in _named(method, self._call(method, table))
+            for method, found in zip(methods, values, strict=True)
+            for name, value in _named(method, found)
         }
 
     def _call(self, method: str, table: Any) -> Any:
@@ -230,17 +246,9 @@ class EstimatorServable:
         return found[np.newaxis] if squeezed else found
 
     def close(self) -> None:
-        """Free the estimator."""
-        del self._estimator, self._last, self._quick
-
-
-def _most_probable(found: Tensor, classes: Tensor) -> Tensor | None:
-    """Return each row's class of the highest probability; None where two share it."""
-    best = found.max(axis=1, keepdims=True)
-    if np.count_nonzero(found == best) != len(found):
-        return None
-    chosen: Tensor = classes[found.argmax(axis=1)]
-    return chosen
+        """Free the estimator, and leave scikit-learn as it was."""
+        self._checks.close()
+        del self._estimator, self._both, self._quick
 
 
 def _named(method: str, value: Any) -> list[tuple[str, Any]]:

@@ -70,7 +70,7 @@ def open_pickle(path: Path, options: LoadOptions) -> Servable:
     """Unpickle the model at *path*: in the isolated process alone, for it can run any code."""
     model = _unpickled(path)
     warnings.simplefilter("ignore")
-    return EstimatorServable(model)
+    return EstimatorServable(model, alone=True)
 
 
 def estimator_at(path: Path, trusted: bool) -> Any:
