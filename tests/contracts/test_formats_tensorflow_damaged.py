@@ -87,6 +87,16 @@ class TestKeras:
         with pytest.raises(UnsupportedModel):
             martlet.load(tmp_path / "m.h5")
 
+    def test_groups_that_many_links_lead_to_are_looked_at_once(self, tmp_path: Path):
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            group = file.create_group("0")
+            for depth in range(1, 60):  # 2^60 paths
+                inner = file.create_group(str(depth))
+                group["a"] = group["b"] = inner
+                group = inner
+        with pytest.raises(UnsupportedModel, match=r"weights without a model|too deep"):
+            martlet.load(tmp_path / "m.h5")
+
     def test_weights_of_a_huge_size_are_refused_without_room_for_them(
         self, whole: Path, tmp_path: Path
     ):

@@ -15,6 +15,8 @@ from martlet.tensors import DType, Spec, Tensor
 
 SPEC = "MLmodel"
 _MAX_BYTES = 16 << 20
+_MAX_DEPTH = 100
+_MAX_PARTS = 50_000  # of YAML, which takes a tenth of a millisecond to read each
 
 _TYPES = {
     "boolean": DType.BOOL,
@@ -102,13 +104,35 @@ def read(path: Path) -> dict[str, Any]:
     if file.stat().st_size > _MAX_BYTES:
         raise UnsupportedModel(f"{file} is larger than {_MAX_BYTES} bytes")
     try:
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        depth = 0
+        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if count > _MAX_PARTS or depth > _MAX_DEPTH:
+                raise UnsupportedModel(
+                    f"{file} has more than {_MAX_PARTS} values, or {_MAX_DEPTH} within each other"
+                )
+        told = yaml.safe_load(text)
+        if _unfolded(told, {}) > _MAX_PARTS:  # by aliases: a few lines may stand for gigabytes
+            raise UnsupportedModel(f"{file} unfolds to more than {_MAX_PARTS} values")
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise UnsupportedModel(f"{file} is not YAML: {exc}") from exc
     parts = ("flavors", "signature", "saved_input_example_info")
     if not isinstance(told, dict) or not all(isinstance(told.get(n) or {}, dict) for n in parts):
         raise UnsupportedModel(f"{file} is not an MLflow model: {', '.join(parts)} are tables")
     return told
+
+
+def _unfolded(value: Any, known: dict[int, int]) -> int:
+    """Return how many values are in *value*, each as often as it stands there."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = _MAX_PARTS + 1  # where it is within itself, it has no end
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_unfolded(each, known) for each in inner)
+    return known[id(value)]
 
 
 def signature(told: Mapping[str, Any], side: str) -> list[Field]:

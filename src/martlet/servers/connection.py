@@ -204,7 +204,8 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         headers = self._headers
         # The parser has refused a length that is not a number, and two that differ.
-        length = int(headers.get(b"content-length", 0))
+        # It may have more zeros in front than Python reads digits.
+        length = int(headers.get(b"content-length", b"").lstrip(b"0") or 0)
         most = self._limits.header_bytes
         if self._head_bytes > most and self._head_size() > most:
             self._refuse_head()

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 
 from martlet import deadline
 from martlet.errors import InvalidInput
-from martlet.names import ModelRef
+from martlet.names import ModelRef, read_version
 from martlet.servable import DEFAULT_SIGNATURE, Servable, form_of
 from martlet.serving.traffic import Variant
 from martlet.tensors import Signature, Tensor
@@ -19,13 +19,16 @@ def ref_of(name: str, version: str | None) -> ModelRef:
     """
     Return the model that *name* and *version* name: digits are a version, other text a label.
 
+    Raises:
+        InvalidInput: the version is out of range.
+
     >>> [str(ref_of("ctr", version)) for version in ("3", "stable", "")]
     ['ctr@3', 'ctr@stable', 'ctr']
     """
     if not version:
         return ModelRef(name)
     if version.isascii() and version.isdigit():
-        return ModelRef(name, version=int(version))
+        return ModelRef(name, version=read_version(version))
     return ModelRef(name, label=version)
 
 

@@ -11,7 +11,7 @@ from time import perf_counter_ns
 
 from martlet.errors import InvalidInput, MartletError
 from martlet.events import NOBODY, Sink
-from martlet.names import ModelRef
+from martlet.names import ModelRef, read_version
 from martlet.servable import DEFAULT_SIGNATURE, Servable, check_inputs, form_of
 from martlet.servers import tfserving_calls
 from martlet.servers.routes import JSON, Handler, Request, Response, Route, failure
@@ -25,7 +25,6 @@ from martlet.wire.rows import RowPlan
 from martlet.wire.tfserving import inference, metadata, requests, responses, status
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_MAX_VERSION = 2**63 - 1
 
 
 class TFServing:
@@ -76,10 +75,12 @@ class TFServing:
         """Return *make* as a maker of the path's parts, which refuses versions as upstream does."""
 
         def made(name: str, version: str | None = None, label: str | None = None) -> Handler:
-            if version is not None and int(version) > _MAX_VERSION:
+            try:
+                number = None if version is None else read_version(version)
+            except InvalidInput:
                 # Upstream returns before it writes an error text: the body is empty.
                 return lambda _: Response(400, b"")
-            return make(ModelRef(name, None if version is None else int(version), label))
+            return make(ModelRef(name, number, label))
 
         return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,22 @@ class TestMLflow:
     def test_a_python_function_alone_is_code(self, tmp_path: Path):
         folder = self.folder(tmp_path / "m", "  python_function: {loader_module: os}\n")
         with pytest.raises(UnsupportedModel, match="trusted"):
+            martlet.load(folder)
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in pairwise("abcdefghij"
+            "klmnopqrstuvwxyz")) + "saved_input_example_info: {artifact_path: *z}\n",
+            "a: &a [*a]\nsaved_input_example_info: {artifact_path: *a}\n",
+            "a: [" + "1," * 60_000 + "1]\n",
+            "a: " + "[" * 50_000,
+        ],
+        ids=["doubled", "within itself", "long", "deep"],
+    )  # fmt: skip
+    def test_yaml_that_unfolds_without_end_is_refused(self, lines: str, tmp_path: Path):
+        folder = self.folder(tmp_path / "m", "  lightgbm: {data: model.lgb}\n", lines)
+        with pytest.raises(UnsupportedModel, match="more than 50000 values"):
             martlet.load(folder)
 
     @pytest.mark.parametrize("where", ["../secret", "/etc/passwd"])

@@ -306,6 +306,13 @@ class TestDocumentsInYaml:
         with pytest.raises(UnsupportedModel, match="aliases"):
             martlet.load(path)
 
+    def test_are_refused_where_they_nest_without_end(self, tmp_path: Path) -> None:
+        pytest.importorskip("yaml", reason="the extra martlet[pfa] is not installed")
+        path = tmp_path / "deep.yaml"
+        path.write_text("input: double\noutput: double\naction: " + "[" * 50_000)
+        with pytest.raises(UnsupportedModel, match="nested deeper than 500"):
+            martlet.load(path)
+
 
 def nested(depth: int) -> dict[str, Any]:
     action: Any = "input"

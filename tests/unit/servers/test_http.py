@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import socket
+from dataclasses import replace
 
 import pytest
-from over_sockets import WAIT_S, Place, over_sockets
+from over_sockets import LIMITS, WAIT_S, Place, over_sockets
 
 from martlet.errors import Code, MartletError, NotAvailable
 from martlet.servers import http, replies
@@ -250,6 +251,15 @@ class TestBadRequests:
             assert answer.headers["connection"] == "close"
             assert await client.closed()
             assert (await (await place.client()).ask("GET", "/echo")).status == 200
+
+        run()
+
+    def test_a_length_of_more_digits_than_python_reads_is_read(self):
+        @over_sockets(replace(LIMITS, header_bytes=9000))
+        async def run(place: Place) -> None:
+            client = await place.client()
+            client.send(f"POST /echo HTTP/1.1\r\nContent-Length: {'0' * 5000}2\r\n\r\nhi")
+            assert (await client.answer()).status == 200
 
         run()
 

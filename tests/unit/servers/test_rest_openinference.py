@@ -305,6 +305,7 @@ class TestRefusals:
             ("/v2/models/none/infer", 404),
             ("/v2/models/sums/versions/9/infer", 404),
             ("/v2/models/sums/versions/other/infer", 404),
+            ("/v2/models/sums/versions/" + "9" * 5000 + "/infer", 400),
             ("/v2/models/away/infer", 503),
         ],
     )

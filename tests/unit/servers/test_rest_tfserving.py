@@ -156,8 +156,15 @@ def test_what_nobody_answers_is_said_in_upstreams_words(ask, method, target, sta
     assert text in answer["error"]
 
 
-def test_a_version_past_int64_gets_an_empty_400(ask):
-    assert ask("POST", "/v1/models/half/versions/18446744073709551615:predict") == (400, None)
+@pytest.mark.parametrize("version", ["18446744073709551615", "9" * 5000], ids=["20", "5000"])
+def test_a_version_past_int64_gets_an_empty_400(ask, version: str):
+    assert ask("POST", f"/v1/models/half/versions/{version}:predict") == (400, None)
+
+
+def test_zeros_before_a_version_count_nothing(ask):
+    for zeros in ("0", "0" * 5000):
+        status, answer = ask("GET", f"/v1/models/half/versions/{zeros}9")
+        assert (status, "Could not find version 9" in answer["error"]) == (404, True)
 
 
 def test_status_lists_the_versions_highest_first(ask):

@@ -10,6 +10,7 @@ from martlet.errors import MissingExtra, UnsupportedModel
 
 _MAX_BYTES = 512 << 20
 _MAX_YAML_BYTES = 64 << 20
+_MAX_YAML_DEPTH = 500
 
 
 def parse(path: Path) -> dict[str, Any]:
@@ -49,7 +50,13 @@ def _yaml(path: Path, text: str) -> Any:
         raise UnsupportedModel(f"{path} is larger than {_MAX_YAML_BYTES} bytes of YAML")
     try:
         # An alias makes one node stand in many places: a few lines can unfold to gigabytes.
+        # Each level makes the reader slower, too: tens of thousands of them take it minutes.
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_YAML_DEPTH:
+                raise UnsupportedModel(f"{path} is nested deeper than {_MAX_YAML_DEPTH}")
             if isinstance(event, yaml.AliasEvent):
                 raise UnsupportedModel(f"{path}: YAML with aliases is not supported")
         return yaml.safe_load(text)

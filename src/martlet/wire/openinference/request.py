@@ -235,7 +235,7 @@ def _flag(parameters: Mapping[str, Any], name: str, whose: str) -> bool | None:
 def _timeout(parameters: Mapping[str, Any]) -> int:
     found = parameters.get("timeout", 0)
     # Some clients send every parameter as text.
-    if type(found) is str and found.isascii() and found.isdigit():
+    if type(found) is str and found.isascii() and found.isdigit() and len(found) <= 18:
         found = int(found)
     if type(found) is not int or found < 0:
         raise InvalidInput("the parameter 'timeout' must be a whole number of microseconds")
