@@ -16,9 +16,11 @@ from spark_cases import given, missing, numbers, same
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
+from martlet.formats.stages.categories import label_table
 from martlet.formats.stages.plan import Plan
 from martlet.formats.stages.sql import select
 from martlet.formats.stages.stage import Kind, Port
+from martlet.formats.stages.vectors import kept_sparse
 from martlet.tensors import DType
 from martlet.wire.tfserving.requests import PredictDecoder
 
@@ -285,6 +287,24 @@ class TestBrokenFiles:
         pq.write_table(pa.Table.from_pylist(rows), part)
         with pytest.raises(UnsupportedModel, match="point to node 0"):
             martlet.load(model)
+
+
+class TestWhatSparkKeepsToItself:
+    def test_labels_learnt_from_decimals_are_found_by_their_numbers(self) -> None:
+        """Spark's text of a DecimalType(10, 2) ends in zeros; text of people's own may too."""
+        assert label_table(["7.50", "-0.10"])[7.5] == 0.0
+        assert 7.5 not in label_table(["7.50", "other"])
+
+    @pytest.mark.parametrize(
+        ("spark", "width", "kept"),
+        [((3, 5), 2, "SDD"), ((3, 5), 5, "SSSDDD"), ((4, 1), 2, "DDD"), ((4, 1), 5, "SSDDDD")],
+    )
+    def test_which_rows_an_assembler_keeps_sparse(
+        self, spark: tuple[int, int], width: int, kept: str
+    ) -> None:
+        """As pyspark 3.5.9 and 4.1.4 do with 0, 1, 2 ... numbers that are not 0."""
+        found = kept_sparse(np.arange(width + 1), width, spark)
+        assert "".join(np.where(found, "S", "D").tolist()) == kept
 
 
 class TestNumbersForText:
