@@ -76,6 +76,7 @@ class OnnxServable:
             for inner, each in asked.items()
             if inner != each.name or not each.kind.plain or each.kind.dtype is DType.STRING
         ]
+        specs = self._rows_freed(inputs, specs)
         self._one_row = not optional and all(
             spec.shape is not None and spec.shape[:1] == (1,) for spec in [*inputs, *specs]
         )
@@ -160,6 +161,23 @@ class OnnxServable:
             ]
         rows = [self._run({n: v[i : i + 1] for n, v in feed.items()}) for i in range(count)]
         return [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+    def _rows_freed(self, inputs: list[Spec], outputs: list[Spec]) -> list[Spec]:
+        """Return *outputs*; of any rows where the file says one and gives what came in."""
+        said = [(s.shape or ())[:1] == (1,) for s in outputs]
+        free = all((s.shape or ())[:1] == (-1,) for s in inputs)
+        # onnxmltools says so of the labels of LightGBM.
+        if not (any(said) and free and inputs) or self._prepared:
+            return outputs
+        try:
+            found = self._session.run(None, _sample(inputs, 2, 1))
+        except Exception:  # a graph that refuses the sample is as it says
+            return outputs
+        if len(found) != len(outputs):
+            return outputs
+        wrong = [one and np.shape(v)[:1] == (2,) for one, v in zip(said, found, strict=True)]
+        each = zip(outputs, wrong, strict=True)
+        return [_free_rows([s])[0] if rows else s for s, rows in each]
 
     def _serve_batches(self, open_: Opener, file: OnnxFile, inputs: list[Spec]) -> None:
         """Free the graph's first axis if a run over several rows answers as runs of one do."""

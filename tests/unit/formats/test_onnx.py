@@ -556,6 +556,25 @@ class TestOnnx:
         with pytest.raises(UnsupportedModel, match="loads: Unsupported model IR version: 30"):
             martlet.load(path)
 
+    def test_an_output_said_to_be_one_row_that_gives_each_row_is_told_as_that(
+        self, info, tmp_path: Path
+    ):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [
+                helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+                helper.make_node("ReduceMax", ["x"], ["most"], axes=[0], keepdims=1),
+            ],
+            [info("x", ["n", 3])],
+            [info("label", [1], "INT64"), info("most", [1, 3])],
+        )
+        with martlet.load(path) as model:
+            outputs = model.signatures["serving_default"].outputs
+            assert {n: s.shape for n, s in outputs.items()} == {"label": (-1,), "most": (1, 3)}
+            assert model.predict({"x": np.eye(3, dtype=np.float32)})["label"].tolist() == [0, 1, 2]
+
     def test_onnxruntimes_own_form_is_known_by_its_bytes(self, info, tmp_path: Path):
         import onnxruntime
         from onnx import helper
