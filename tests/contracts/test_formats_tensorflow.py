@@ -63,9 +63,13 @@ def asked(count: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 class TestKeras:
-    def test_it_is_found_by_content(self, saved: Any, tmp_path: Path):
+    def test_it_is_found_and_opened_by_content(self, saved: Any, model: Any, tmp_path: Path):
         (tmp_path / "m").write_bytes(saved[0].read_bytes())
         assert formats.sniff(tmp_path / "m").name == "keras"
+        with martlet.load(tmp_path / "m") as found:
+            answer = found.predict(asked(3))
+        for name, value in model.predict(asked(3)).items():
+            np.testing.assert_array_equal(answer[name], value)
 
     def test_its_outputs_have_the_layers_names(self, model: Any):
         signature = model.signatures["serving_default"]
@@ -136,14 +140,54 @@ class TestKeras:
         ],
     )
     def test_a_config_may_name_keras_own_parts_alone(self, config: dict, reason: str):
-        from martlet.formats.keras import _code
+        from martlet.formats.keras_file import code
 
-        assert reason in next(_code({"config": {"layers": [config]}}))
+        assert reason in next(code({"config": {"layers": [config]}}))
 
     def test_weights_alone_are_no_model(self, tmp_path: Path):
         network(keras).save_weights(tmp_path / "m.weights.h5")
         with pytest.raises(UnsupportedModel, match="weights"):
             martlet.load(tmp_path / "m.weights.h5")
+
+    def test_weights_in_several_files_are_no_model(self, tmp_path: Path):
+        network(keras).save_weights(tmp_path / "m.weights.json", max_shard_size=1e-6)
+        for path in (tmp_path, tmp_path / "m.weights.json"):
+            with pytest.raises(UnsupportedModel, match="weights without a model"):
+                martlet.load(path)
+
+    @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+    def test_a_class_of_its_makers_own_is_named(self, name: str, tmp_path: Path):
+        @keras.saving.register_keras_serializable("mine")
+        class Twice(keras.layers.Layer):
+            __module__ = "__main__"
+
+            def call(self, x: Any) -> Any:
+                return x * 2
+
+        x = keras.Input((2,), name="x")
+        keras.Model(x, Twice()(x)).save(tmp_path / name)
+        with pytest.raises(UnsupportedModel, match="needs mine>Twice"):
+            martlet.load(tmp_path / name)
+
+    @pytest.mark.parametrize("lookup", ["StringLookup", "IntegerLookup", "TextVectorization"])
+    def test_a_vocabulary_that_hdf5_did_not_keep_is_missed(self, lookup: str, tmp_path: Path):
+        words = np.array([1, 2]) if lookup == "IntegerLookup" else np.array(["a", "b"])
+        layer = getattr(keras.layers, lookup)(name="words")
+        layer.adapt(words)
+        x = keras.Input((), dtype="int64" if lookup == "IntegerLookup" else "string")
+        keras.Model(x, layer(x)).save(tmp_path / "m.h5")
+        with pytest.raises(UnsupportedModel, match=f"vocabulary of its {lookup} 'words'"):
+            martlet.load(tmp_path / "m.h5")
+
+    def test_a_model_built_by_its_first_call_takes_any_number_of_rows(self, tmp_path: Path):
+        trained = keras.Sequential([keras.layers.Reshape((2, 2)), keras.layers.Flatten()])
+        trained(asked(32)["dense"])
+        trained.save(tmp_path / "m.keras")
+        with martlet.load(tmp_path / "m.keras") as model:
+            ((name, spec),) = model.signatures["serving_default"].inputs.items()
+            assert spec.shape == (-1, 4)
+            (found,) = model.predict({name: asked(5)["dense"]}).values()
+        np.testing.assert_array_equal(found, asked(5)["dense"])
 
     def test_weights_in_another_file_are_refused(self, saved: Any, tmp_path: Path):
         import h5py

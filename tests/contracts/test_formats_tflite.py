@@ -302,6 +302,46 @@ class TestFiles:
         with pytest.raises(UnsupportedModel, match=reason):
             martlet.load(self.changed(path, change, tmp_path / "m"))
 
+    @pytest.fixture(scope="class")
+    def quantised(self, tmp_path_factory: Any) -> Path:
+        module = tf.Module()
+        module.f = tf.function(
+            lambda x: x + x[:, ::-1], input_signature=[tf.TensorSpec([1, 4], tf.float32)]
+        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [module.f.get_concrete_function()], module
+        )
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([asked(1, i)["dense"]] for i in range(8))
+        path = tmp_path_factory.mktemp("tflite") / "m"
+        path.write_bytes(converter.convert())
+        martlet.load(path).close()
+        return path
+
+    @pytest.mark.parametrize(
+        ("reason", "change"),
+        [
+            ("a scale", {"scale": 0.0}),
+            ("a scale", {"scale": 1e-40}),
+            ("a scale", {"scale": np.nan}),
+            ("a zero point", {"zeroPoint": 128}),
+            ("do not go together", {"scale": 1e9}),
+            ("without a scale", {"scale": None}),
+        ],
+    )
+    def test_numbers_that_stand_for_none_are_refused(
+        self, reason: str, change: dict[str, Any], quantised: Path, tmp_path: Path
+    ):
+        def spoil(model: Any) -> None:
+            graph = model.subgraphs[0]
+            quantise = next(each for each in graph.operators if len(each.inputs) == 1)
+            told = graph.tensors[quantise.outputs[0]].quantization
+            for name, value in change.items():
+                setattr(told, name, [] if value is None else [value])
+
+        with pytest.raises(UnsupportedModel, match=reason):
+            martlet.load(self.changed(quantised, spoil, tmp_path / "m"))
+
     @settings(max_examples=200)
     @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), end=st.floats(0.5, 1.5))
     def test_a_flipped_or_cut_outline_is_read_or_refused(

@@ -7,40 +7,15 @@ import importlib
 import io
 import itertools
 import os
-import re
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from martlet.errors import UnsupportedModel
-from martlet.formats import Format, LoadOptions, archives
+from martlet.formats import Format, LoadOptions, archives, keras_file
 from martlet.formats.isolated import Isolated
 from martlet.servable import DEFAULT_SIGNATURE, Servable
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
-
-# What a config may name: Keras' own parts. Keras imports whatever module a config names.
-_MODULE = re.compile(
-    r"(tf_)?keras(\.src)?\.(activations|constraints|dtype_policies|engine|initializers|layers|legacy"
-    r"|losses|metrics|mixed_precision|models|ops|optimizers|quantizers|random|regularizers)(\.\w+)*"
-)
-_UTILS = {("keras.utils", "FeatureSpace")}
-_CODE = frozenset(
-    {
-        *("Lambda", "__lambda__", "function", "TorchModuleWrapper", "TFSMLayer", "JaxLayer"),
-        "FlaxLayer",
-    }
-)
-_TF_FUNCTION = re.compile(
-    r"(math|nn|linalg|__operators__|compat\.v1\.(math|nn))\.\w+(\.\w+)?|cast|concat|expand_dims"
-    r"|reshape|squeeze|stack|transpose|split|tile|identity|shape|where|gather|one_hot|reduce_\w+"
-    r"|zeros_like|ones_like|clip_by_value|unstack|broadcast_to|convert_to_tensor|slice"
-)
 
 
 def load(path: Path, options: LoadOptions) -> Servable:
@@ -53,8 +28,8 @@ def load(path: Path, options: LoadOptions) -> Servable:
     Raises:
         UnsupportedModel: weights without a model, code without trust, damage.
     """
-    config, version = _read(path)
-    reason = next(_code(config), "")
+    config, version = keras_file.read(path)
+    reason = next(keras_file.code(config), "")
     if not reason:
         return _open(path, options, version, safe=True)
     _demand_trust(path, reason, options.trusted)
@@ -63,7 +38,7 @@ def load(path: Path, options: LoadOptions) -> Servable:
 
 def open_trusted(path: Path, options: LoadOptions) -> Servable:
     """Open the model at *path* with the code in it: in the isolated process alone."""
-    _, version = _read(path)
+    _, version = keras_file.read(path)
     return _open(path, options, version, safe=False)
 
 
@@ -74,8 +49,8 @@ def export(path: Path, folder: Path, trusted: bool) -> None:
     Raises:
         UnsupportedModel: as ``load``.
     """
-    config, version = _read(path)
-    reason = next(_code(config), "")
+    config, version = keras_file.read(path)
+    reason = next(keras_file.code(config), "")
     if reason:
         _demand_trust(path, reason, trusted)
     _rebuild(path, version, folder, safe=not reason)
@@ -87,101 +62,6 @@ def _demand_trust(path: Path, reason: str, trusted: bool) -> None:
             f"{path} holds code ({reason}), which opening it would run: export it to SavedModel "
             "or ONNX, or load it with trusted=True (--trusted) if you made it"
         )
-
-
-def _read(path: Path) -> tuple[Any, str]:
-    """Return the model's config and the version of Keras that wrote it."""
-    try:
-        if path.is_dir():
-            return _read_parts(lambda name: (path / name).read_bytes())
-        if archives.is_archive(path):
-            archives.check(path)
-            with zipfile.ZipFile(path) as archive:
-                return _read_parts(archive.read)
-        return _read_hdf5(path)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as exc:
-        raise UnsupportedModel(f"{path} is not a whole Keras model: {exc}") from exc
-
-
-def _read_parts(read: Callable[[str], bytes]) -> tuple[Any, str]:
-    told, config = (orjson.loads(read(name)) for name in ("metadata.json", "config.json"))
-    _check_hdf5(io.BytesIO(read("model.weights.h5")))
-    # How it was trained (a loss of the user's own) is in the file, and is not built.
-    config.pop("compile_config", None)
-    return config, str(told.get("keras_version", "3"))
-
-
-def _read_hdf5(path: Path) -> tuple[Any, str]:
-    import h5py
-
-    _check_hdf5(path)
-    with h5py.File(path, "r") as file:
-        config = file.attrs.get("model_config")
-        version = file.attrs.get("keras_version", "2")
-    if config is None:
-        raise UnsupportedModel(
-            f"{path} holds weights without a model: save it whole, with model.save('model.keras')"
-        )
-    return orjson.loads(config), version.decode() if isinstance(version, bytes) else str(version)
-
-
-def _check_hdf5(source: Any) -> None:
-    """Refuse links and datasets that lie in other files."""
-    import h5py
-
-    seen = set()  # by many links to the same groups there are more paths than could be walked
-
-    def visit(group: Any, depth: int) -> None:
-        if depth > 64:
-            raise ValueError("its groups are nested too deep")
-        place = h5py.h5o.get_info(group.id).addr
-        if place in seen:
-            return
-        seen.add(place)
-        for name in group:
-            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-                raise ValueError(f"{name!r} is a link to another file")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                visit(item, depth + 1)
-            elif getattr(item, "external", None) or getattr(item, "is_virtual", False):
-                raise ValueError(f"{name!r} lies in another file")
-
-    with h5py.File(source, "r") as file:
-        visit(file, 0)
-
-
-def _code(config: Any) -> Iterator[str]:
-    """Yield what in *config* would run, or read, something that is not Keras' own."""
-    if isinstance(config, list):
-        for each in config:
-            yield from _code(each)
-    if not isinstance(config, dict):
-        return
-    name, module = config.get("class_name"), config.get("module")
-    if isinstance(name, str):
-        if name.split(">")[-1] in _CODE:
-            yield f"a {name} layer"
-        elif isinstance(module, str) and not _known(module, name):
-            yield f"{module}.{name}"
-        elif name in ("TFOpLambda", "SlicingOpLambda"):
-            function = str((config.get("config") or {}).get("function"))
-            if not _TF_FUNCTION.fullmatch(function):
-                yield f"a call of tf.{function}"
-    if isinstance(config.get("vocabulary"), str):
-        yield f"a vocabulary in the file {config['vocabulary']!r}"
-    for each in config.values():
-        yield from _code(each)
-
-
-def _known(module: str, name: str) -> bool:
-    if module == "builtins":
-        return name in ("slice", "tuple", "dict", "list", "int", "float", "str", "bool")
-    return (
-        module in ("keras", "tf_keras")
-        or (module, name) in _UTILS
-        or _MODULE.fullmatch(module) is not None
-    )
 
 
 def _open(path: Path, options: LoadOptions, version: str, *, safe: bool) -> Servable:
@@ -197,10 +77,13 @@ def _open(path: Path, options: LoadOptions, version: str, *, safe: bool) -> Serv
 def _rebuild(path: Path, version: str, folder: Path, *, safe: bool) -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     keras: Any = importlib.import_module("tf_keras" if version.startswith(("1", "2")) else "keras")
-    try:
-        model = keras.models.load_model(str(path), compile=False, safe_mode=safe)
-    except Exception as exc:  # of keras, h5py and tensorflow, on what they do not know
-        raise UnsupportedModel(f"{path} is not a Keras model that loads: {exc}") from exc
+    with tempfile.TemporaryDirectory(prefix="martlet-") as room:
+        try:
+            named = _named(path, Path(room))
+            model = keras.models.load_model(str(named), compile=False, safe_mode=safe)
+        except Exception as exc:  # of keras, h5py and tensorflow, on what they do not know
+            reason = str(exc).replace(room, str(path.parent))
+            raise UnsupportedModel(f"{path} is not a Keras model that loads: {reason}") from exc
     if hasattr(model, "get_encoded_features"):  # a FeatureSpace, which is no model by itself
         model = keras.Model(model.get_inputs(), model.get_encoded_features())
     if not getattr(model, "inputs", None):
@@ -214,6 +97,34 @@ def _rebuild(path: Path, version: str, folder: Path, *, safe: bool) -> None:
         raise UnsupportedModel(f"{path} cannot be written as a graph of TensorFlow: {exc}") from exc
 
 
+def _layers(model: Any) -> Iterator[Any]:
+    for each in getattr(model, "layers", []):
+        yield each
+        yield from _layers(each)
+
+
+def _shapes(model: Any) -> list[tuple[int | None, ...]]:
+    """
+    Return what the model takes, with any number of rows.
+
+    A Sequential that was built by its first call names the rows of that call, and Keras takes
+    others all the same. A stateful layer alone remembers as many rows as it names.
+    """
+    shapes = [tuple(each.shape) for each in model.inputs]
+    if any(getattr(each, "stateful", False) for each in _layers(model)):
+        return shapes
+    return [(None, *shape[1:]) if shape else shape for shape in shapes]
+
+
+def _named(path: Path, room: Path) -> Path:
+    """Return the file by a name that Keras reads it under: it goes by the suffix alone."""
+    if path.is_dir():
+        return path
+    named = room / ("model.keras" if archives.is_archive(path) else "model.h5")
+    named.symlink_to(path.resolve())
+    return named
+
+
 def _export(keras: Any, model: Any, folder: Path) -> None:
     import tensorflow as tf
 
@@ -221,8 +132,8 @@ def _export(keras: Any, model: Any, folder: Path) -> None:
     # TensorFlow writes other characters as it likes: such inputs get their names afterwards.
     given = [n if n.isascii() and n.isidentifier() else f"input__{i}" for i, n in enumerate(names)]
     specs = [
-        tf.TensorSpec(each.shape, each.dtype, name=name)
-        for name, each in zip(given, model.inputs, strict=True)
+        tf.TensorSpec(shape, each.dtype, name=name)
+        for name, shape, each in zip(given, _shapes(model), model.inputs, strict=True)
     ]
     outputs = list(getattr(model, "output_names", []))
 
@@ -297,21 +208,10 @@ def _packed(tf: Any, model: Any, given: tuple[Any, ...]) -> Any:
         return given[0] if len(given) == 1 else list(given)
 
 
-def _sniff(path: Path) -> bool:
-    if path.is_dir():
-        return all((path / name).is_file() for name in _PARTS)
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        if file.read(8) == _HDF5:
-            return True
-    return set(archives.members(path)) >= _PARTS
-
-
 FORMAT = Format(
     name="keras",
     suffixes=(".keras", ".h5", ".hdf5"),
-    sniff=_sniff,
+    sniff=keras_file.is_keras,
     load=load,
     extra="tensorflow",
 )

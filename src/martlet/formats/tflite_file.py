@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ _CODES, _SUBGRAPHS, _BUFFERS, _SIGNATURES = 1, 2, 4, 7  # of a Model
 _FEW_KINDS, _CUSTOM_CODE, _KIND = 0, 1, 3  # of an OperatorCode
 _TENSORS, _INPUTS, _OUTPUTS, _OPERATORS = 0, 1, 2, 3  # of a SubGraph
 _SHAPE, _TYPE, _BUFFER, _IS_VARIABLE, _HAS_RANK, _EXTERNAL = 0, 1, 2, 5, 8, 10  # of a Tensor
-_SPARSITY = 6
+_QUANTISATION, _SPARSITY = 4, 6
+_SCALES, _ZEROS = 2, 3  # of QuantizationParameters
 _ORDER, _BLOCKS, _DIMENSIONS = 0, 1, 2  # of SparsityParameters
 _FORM, _DENSE, _STARTS, _PLACES = 0, 1, 3, 5  # of a DimensionMetadata
 _VECTORS = {1: "<i4", 2: "<u2", 3: "u1"}  # of SparseIndexVector
@@ -26,6 +28,13 @@ _GIVEN, _TOLD, _SUBGRAPH = 0, 1, 4  # of a SignatureDef
 _NUMBER = 1  # of a TensorMap
 _FLEX = b"Flex"
 _STRING = 5  # of TensorType
+# Of TensorType, those that scales are kept for: what they hold.
+_QUANTISED: dict[int, np.iinfo[Any]] = {
+    3: np.iinfo(np.uint8),
+    7: np.iinfo(np.int16),
+    9: np.iinfo(np.int8),
+}
+_ADD, _SQUARED_DIFFERENCE = 0, 99  # of BuiltinOperator
 _ABSENT = -1  # in an operator's inputs: one that is left out
 # Of BuiltinOperator, those that may leave an input out (a bias, gates of an LSTM), and CUSTOM.
 _LEAVE_OUT = {3, 4, 9, 16, 24, 27, 32, 35, 44, 46, 52, 67, 132, 141}
@@ -94,6 +103,7 @@ def _check_graph(
     for at, tensor in enumerate(tensors):
         if tensor.number(_BUFFER, "I", 0) >= max(len(buffers), 1):
             raise ValueError(f"tensor {at} of {name} has a buffer that is not there")
+        _check_quantised(f"tensor {at} of {name}", tensor)
         sparsity = tensor.table(_SPARSITY)
         if sparsity is not None:
             shape = tensor.array(_SHAPE, "<i4").tolist()
@@ -110,6 +120,8 @@ def _check_graph(
         given = takes[takes != _ABSENT] if kind in _LEAVE_OUT else takes
         _check_within(called, given, len(tensors))
         _check_within(called, gives, len(tensors))
+        if kind in (_ADD, _SQUARED_DIFFERENCE):
+            _check_factor(called, kind, [tensors[n] for n in (*given, *gives)])
         asked.append((called, given))
         valued.update(map(int, gives))
     for who, numbers in asked:
@@ -132,6 +144,40 @@ def _is_constant(name: str, tensor: Table, buffers: list[Table]) -> bool:
     if len(content) and tensor.number(_TYPE, "b", 0) == _STRING:
         _check_strings(name, content.tobytes(), math.prod(map(int, shape)))
     return len(content) > 0
+
+
+def _check_quantised(name: str, tensor: Table) -> None:
+    """Check what a stored number stands for: LiteRT makes no operator of another, and runs it."""
+    dtype, told = tensor.number(_TYPE, "b", 0), tensor.table(_QUANTISATION)
+    if told is None or dtype not in _QUANTISED:
+        return
+    scales, zeros = told.array(_SCALES, "<f4"), told.array(_ZEROS, "<i8")
+    if not np.all(np.isfinite(scales) & (scales >= np.finfo(np.float32).tiny)):
+        raise ValueError(f"{name} has a scale that is no positive number")
+    held = _QUANTISED[dtype]
+    if np.any((zeros < held.min) | (zeros > held.max)):
+        raise ValueError(f"{name} has a zero point that is no {held.dtype}")
+
+
+def _check_factor(name: str, kind: int, parts: list[Table]) -> None:
+    """
+    Check that what a quantised sum or difference is brought to its own scale by is below 1.
+
+    Source:
+        TensorFlow ``tensorflow/lite/kernels/add.cc`` and ``squared_difference.cc``, which end the
+        process where it is not.
+    """
+    held = _QUANTISED.get(parts[-1].number(_TYPE, "b", 0))
+    if held is None or held.bits > 8:
+        return
+    told = [each.table(_QUANTISATION) for each in parts]
+    scales = [[] if each is None else each.array(_SCALES, "<f4").tolist() for each in told]
+    if not all(scales):
+        raise ValueError(f"{name} has a tensor without a scale")
+    *terms, own = (each[0] for each in scales)
+    most = 2 * max(terms)
+    if (most >= 2**20 * own) if kind == _ADD else (most**2 >= 2**14 * own):
+        raise ValueError(f"{name} has scales that do not go together")
 
 
 def _check_sparsity(name: str, sparsity: Table, shape: list[int]) -> None:
