@@ -544,6 +544,19 @@ class TestOnnx:
         ):
             martlet.load(path)
 
+    def test_no_rows_of_products_of_fields_are_answered_with_none(self, info, tmp_path: Path):
+        from onnx import helper
+
+        path = onnx_model(
+            tmp_path / "m",
+            [helper.make_node("Einsum", ["a", "b"], ["y"], equation="nhd,nmd->nhmd")],
+            [info("a", ["n", 3, 4]), info("b", ["n", 5, 4])],
+            [info("y", ["n", 3, 5, 4])],
+        )
+        with martlet.load(path) as model:
+            given = {"a": np.ones((0, 3, 4), np.float32), "b": np.ones((0, 5, 4), np.float32)}
+            assert model.predict(given)["y"].shape == (0, 3, 5, 4)
+
     def test_a_format_that_is_too_new_is_refused_in_a_sentence(self, info, tmp_path: Path):
         import onnx
         from onnx import helper
