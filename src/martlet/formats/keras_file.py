@@ -124,15 +124,15 @@ def _check_hdf5(source: Any) -> None:
     """Refuse links and datasets that lie in other files."""
     import h5py
 
-    seen = set()  # by many links to the same groups there are more paths than could be walked
+    # Links to the same groups may make more paths than could be walked.
+    seen: set[Any] = set()
 
     def visit(group: Any, depth: int) -> None:
         if depth > 64:
             raise ValueError("its groups are nested too deep")
-        place = h5py.h5o.get_info(group.id).addr
-        if place in seen:
+        if group in seen:
             return
-        seen.add(place)
+        seen.add(group)
         for name in group:
             if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
                 raise ValueError(f"{name!r} is a link to another file")
