@@ -240,7 +240,8 @@ def ends_on_nothing(path: Path) -> str:
     Return the operator in the file at *path* which ends the process when its input is empty; "".
 
     Found by running the cases of ONNX' conformance suite, and rankers, with a size of 0. Wherever
-    it stands in a model (a branch, a function), a NodeProto's field 4 or, in an .ort file, a string names it.
+    it stands in a model (a branch, a function), a NodeProto's field 4 names it, or, in an .ort
+    file, a string.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for name in (b"GRU", b"LSTM", b"DynamicQuantizeLSTM", b"Einsum"):
