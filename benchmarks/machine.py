@@ -47,14 +47,15 @@ def turns(
     """
     Return the best time of each call, in microseconds; they take turns for *seconds* in all.
 
-    Rounds are short, so that on a busy machine some are whole.
+    Rounds are short, so that on a busy machine some are whole, and not so short that the first
+    call of a round, which finds the caches cold and another process asleep, is what they tell.
     """
     repeat = []
     for call in calls:
         call()
         begun = time.perf_counter()
         call()
-        repeat.append(max(1, min(500, int(0.002 / (time.perf_counter() - begun)))))
+        repeat.append(max(1, min(5000, int(0.02 / (time.perf_counter() - begun)))))
     best, rounds, until = [float("inf")] * len(calls), 0, time.perf_counter() + seconds
     while time.perf_counter() < until or rounds < 3:
         for at, call in enumerate(calls):

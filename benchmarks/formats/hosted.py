@@ -151,13 +151,21 @@ def _bayes() -> Any:
     return GaussianNB()
 
 
-def _sklearn(kind: str, unfitted: Callable[[], Any] = _boosted) -> Callable[[Path], Pair]:
-    """One call of scikit-learn's beside martlet's, which predicts and scores."""
+def _sklearn(
+    kind: str, unfitted: Callable[[], Any] = _boosted, both: bool = False
+) -> Callable[[Path], Pair]:
+    """
+    One call of scikit-learn's beside martlet's, which predicts and scores.
+
+    Args:
+        both: Two of scikit-learn's, where its scores do not say what it predicts.
+    """
 
     def make(folder: Path) -> Pair:
         model = unfitted().fit(X[:2000], LABEL[:2000])
         scores = getattr(model, "predict_proba", model.predict)
-        return _saved(model, folder, kind), scores, matrix, kind != "skops"
+        own = (lambda rows: (model.predict(rows), scores(rows))) if both else scores
+        return _saved(model, folder, kind), own, matrix, kind != "skops"
 
     return make
 
@@ -312,7 +320,7 @@ FORMATS: dict[str, Callable[[Path], Pair]] = {
     "sklearn joblib, isolated": _sklearn("joblib"),
     "logistic skops": _sklearn("skops", _logistic),
     "logistic joblib, isolated": _sklearn("joblib", _logistic),
-    "svc joblib, isolated": _sklearn("joblib", _machine),
+    "svc joblib, isolated": _sklearn("joblib", _machine, both=True),
     "svr joblib, isolated": _sklearn("joblib", _regression),
     "vote joblib, isolated": _sklearn("joblib", _vote),
     "bayes joblib, isolated": _sklearn("joblib", _bayes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from martlet.formats import (
     sklearn_quick,
     sklearn_shared,
     sklearn_trials,
+    sklearn_walk,
 )
 from martlet.formats.sklearn_boosters import categories_of, forget_names
 from martlet.formats.sklearn_columns import (
@@ -77,6 +78,11 @@ class EstimatorServable:
         self._both = None
         if len(methods) == 2:
             self._both = sklearn_shared.proved(estimator, methods[1], tables)
+        self._walk = None
+        if self._frame and self._named:
+            self._walk = sklearn_walk.proved(
+                estimator, self._methods, self._rows.names, frozenset(self._texts), self._framed
+            )
         self._checks = ExitStack()
         if alone:
             self._hasten(tables)
@@ -187,28 +193,42 @@ class EstimatorServable:
             return [v.decode() if isinstance(v, bytes) else v for v in inputs[MATRIX]]
         if not self._frame:
             return self._rows.matrix(inputs, signature_name)
+        return self._framed(self._columns(inputs, signature_name))
+
+    def _columns(self, inputs: Tensors, signature_name: str) -> dict[str, Tensor]:
         columns = self._rows.columns(inputs, signature_name)
-        named = {
+        return {
             name: _decoded(column, name in self._with_none) if name in self._texts else column
             for name, column in zip(self._rows.names, columns, strict=True)
         }
+
+    def _framed(self, named: Mapping[str, Tensor]) -> Any:
         if not self._named:
+            columns = list(named.values())
             found = np.empty((len(columns[0]), len(columns)), object)
-            for at, column in enumerate(named.values()):
+            for at, column in enumerate(columns):
                 found[:, at] = column
             return found
         import pandas
 
         # pandas makes NaN of None in a column of text, unless it is told not to see text there.
         kept = {name: pandas.Series(named[name], dtype=object) for name in self._with_none}
-        return pandas.DataFrame(named | kept, copy=False)
+        return pandas.DataFrame({**named, **kept}, copy=False)
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
         """Call the signature's methods on the rows."""
+        methods = self._ways[signature_name]
         try:
-            table = self._table(inputs, signature_name)
+            if self._walk is not None:
+                columns = self._columns(inputs, signature_name)
+                told = self._walk(columns, methods) if _any_rows(columns) else None
+                if told is not None:
+                    return _told(methods, told)
+                table = self._framed(columns)
+            else:
+                table = self._table(inputs, signature_name)
         except UnicodeDecodeError as exc:
             raise InvalidInput(f"the rows hold bytes that are not UTF-8: {exc}") from exc
         if not len(table):
@@ -218,7 +238,7 @@ class EstimatorServable:
                 for s in outputs
             }
         try:
-            return self._answers(table, self._ways[signature_name])
+            return self._answers(table, methods)
         except ValueError as exc:
             raise InvalidInput(f"the model refuses these values: {exc}") from exc
         except Exception as exc:
@@ -233,11 +253,7 @@ class EstimatorServable:
             values = self._both(table)
         else:
             values = tuple(self._call(method, table) for method in methods)
-        return {
-            name: _plain(value)
-            for method, found in zip(methods, values, strict=True)
-            for name, value in _named(method, found)
-        }
+        return _told(methods, values)
 
     def _call(self, method: str, table: Any) -> Any:
         found = getattr(self._estimator, method)(table)
@@ -248,7 +264,19 @@ class EstimatorServable:
     def close(self) -> None:
         """Free the estimator, and leave scikit-learn as it was."""
         self._checks.close()
-        del self._estimator, self._both, self._quick
+        del self._estimator, self._both, self._quick, self._walk
+
+
+def _any_rows(columns: Mapping[str, Tensor]) -> bool:
+    return len(next(iter(columns.values()))) > 0
+
+
+def _told(methods: Sequence[str], values: Sequence[Any]) -> dict[str, Tensor]:
+    return {
+        name: _plain(value)
+        for method, found in zip(methods, values, strict=True)
+        for name, value in _named(method, found)
+    }
 
 
 def _named(method: str, value: Any) -> list[tuple[str, Any]]:

@@ -67,7 +67,7 @@ def unused_columns(estimator: Any, names: list[str]) -> set[str]:
     """Return the columns that the model was fitted with and never looks at."""
     transformer = _transformer(estimator)
     if transformer is not None:
-        used = {names[i] for _, where in _columns_of(transformer, names, True) for i in where}
+        used = {names[i] for _, where in columns_of(transformer, names, True) for i in where}
         return set(names) - used
     inner = _inner(_first(estimator))
     return set.intersection(*(unused_columns(each, names) for each in inner)) if inner else set()
@@ -82,7 +82,7 @@ def _of_documents(part: Any) -> bool:
     return type(part).__name__ == "HashingVectorizer" or hasattr(part, "vocabulary_")
 
 
-def _columns_of(
+def columns_of(
     transformer: Any, names: list[str], passed: bool = False
 ) -> Iterator[tuple[Any, list[int]]]:
     """
@@ -111,7 +111,7 @@ def text_columns(estimator: Any, count: int, names: list[str]) -> set[int]:
     first, transformer = _first(estimator), _transformer(estimator)
     if transformer is not None:
         found: set[int] = set()
-        for each, where in _columns_of(transformer, names):
+        for each, where in columns_of(transformer, names):
             inner = text_columns(each, len(where), [names[i] for i in where])
             found |= {where[i] for i in inner}
         return found
@@ -135,7 +135,7 @@ def known_values(estimator: Any, names: list[str]) -> dict[str, Any]:
     """Return, for columns whose encoder lists its categories, one that it knows."""
     for each in (part for part in parts(estimator) if hasattr(part, "transformers_")):
         found: dict[str, Any] = {}
-        for inner, where in _columns_of(each, names):
+        for inner, where in columns_of(each, names):
             for part in parts(inner):
                 values = getattr(part, "categories_", None)
                 if values is not None and len(values) == len(where):
@@ -151,7 +151,7 @@ def columns_with_none(estimator: Any, names: list[str]) -> set[str]:
     """Return the columns where None is a category or what an imputer fills; elsewhere it is NaN."""
     found: set[str] = set()
     for each in (part for part in parts(estimator) if hasattr(part, "transformers_")):
-        for inner, where in _columns_of(each, names):
+        for inner, where in columns_of(each, names):
             found |= _with_none(inner, [names[i] for i in where])
     return found | _with_none(_first(estimator), names)
 
