@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-_LONGEST_S = 600.0
+_LONGEST_S = 120.0
 _LOOK_S = 0.002
 
 
