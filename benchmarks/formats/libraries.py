@@ -95,6 +95,8 @@ def _estimated(model: Any, given: Inputs) -> Ready:
 
     named = hasattr(model, "feature_names_in_")
     rows = pandas.DataFrame(dict(given)) if named and "X" not in given else matrix(given)
+    if not hasattr(model, "predict_proba") and hasattr(model, "decision_function"):
+        return lambda: (model.predict(rows), model.decision_function(rows))
     return partial(getattr(model, "predict_proba", model.predict), rows)
 
 

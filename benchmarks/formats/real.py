@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 import warnings
@@ -39,6 +40,7 @@ from numpy.typing import NDArray  # noqa: E402
 import martlet  # noqa: E402
 
 COUNTS = (1, 200, 10_000)
+_MOST_BYTES = 16 << 30  # of addresses: a transformer's thousands of rows would take all memory
 Given = dict[str, NDArray[Any]]
 
 
@@ -97,7 +99,11 @@ def lines(only: list[str], seconds: float) -> Iterator[str]:
                 for count in COUNTS:
                     rows = repeated(given, count)
                     calls = [own(rows), partial(model.predict, rows)]
-                    library, ours = turns(calls, seconds, clock)
+                    try:
+                        library, ours = turns(calls, seconds, clock)
+                    except Exception as exc:  # of each library, for want of memory
+                        yield f"{kind}/{real}{form}{count:7}: {str(exc).splitlines()[0]}"
+                        continue
                     more = ours - library
                     label = f"{kind}/{real}{form}{', isolated' if isolated else ''}"
                     over = "  over" if more > max(10, library / 20) else ""
@@ -112,6 +118,7 @@ def main() -> None:
     if not real_models.ROOT.is_dir():
         sys.exit(f"no models at {real_models.ROOT}: set MARTLET_SHARED to the folder that has them")
     libraries.settle()
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     print(machine())
     for line in lines(arguments.only.split(","), arguments.seconds):
         print(line, flush=True)
