@@ -11,12 +11,12 @@ from martlet import formats
 from martlet.errors import MissingExtra, UnsupportedModel
 from martlet.formats import Format, LoadOptions, pickles
 from martlet.formats.isolated import Isolated
-from martlet.formats.mlflow_columns import Answering, default_of, with_columns
+from martlet.formats.mlflow_columns import Answering, Wrapped, default_of, with_columns
 from martlet.formats.mlflow_example import example, given_by
 from martlet.formats.mlflow_schema import SPEC, Field, read, signature
 from martlet.formats.tabular import MATRIX
-from martlet.servable import DEFAULT_SIGNATURE, Servable
-from martlet.tensors import Signature, Tensor, Tensors
+from martlet.servable import Servable
+from martlet.tensors import Tensor
 
 # The keys under which each flavour says where its file is, in the order of our preference:
 # what is read without running code first. The format is found by content.
@@ -36,7 +36,7 @@ _WITHIN = ("", "model", "model.keras", "model.h5", "model.pth", "model.pt2", "mo
 _PYFUNC = "python_function"
 
 
-class MLflowServable:
+class MLflowServable(Wrapped):
     """
     The model of one flavour, under the names of the folder, answering what MLflow calls.
 
@@ -52,21 +52,10 @@ class MLflowServable:
             method = _method(told)
             if method in servable.signatures and method not in default_of(servable).outputs:
                 servable = Answering(servable, method)
-        self._servable = servable
-        self.signatures: Mapping[str, Signature] = servable.signatures
+        super().__init__(servable)
         shown = default_of(servable)
         forms = [shown, *([self.signatures[shown.also]] if shown.also else [])]
         self.examples: list[dict[str, Tensor]] = given_by(found, *forms)
-
-    def predict(
-        self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
-    ) -> dict[str, Tensor]:
-        """Predict with the flavour's own model."""
-        return self._servable.predict(inputs, signature_name)
-
-    def close(self) -> None:
-        """Close the flavour's own model."""
-        self._servable.close()
 
 
 def _columns(told: Mapping[str, Any]) -> list[Field]:

@@ -43,7 +43,7 @@ def with_columns(servable: Servable, fields: Sequence[Field], by_place: bool) ->
     return _Stacked(servable, spec, names)
 
 
-class _Wrapped:
+class Wrapped:
     """A servable under other signatures, each of which calls one of its own."""
 
     def __init__(self, servable: Servable) -> None:
@@ -53,13 +53,15 @@ class _Wrapped:
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
     ) -> dict[str, Tensor]:
+        """Predict with the model within."""
         return self._servable.predict(inputs, signature_name)
 
     def close(self) -> None:
+        """Close the model within."""
         self._servable.close()
 
 
-class _Matrix(_Wrapped):
+class _Matrix(Wrapped):
     """Features without names, in one float64 matrix ``X``: all its methods take columns too."""
 
     def __init__(self, servable: Servable, names: list[str]) -> None:
@@ -78,7 +80,7 @@ class _Matrix(_Wrapped):
         return self._servable.predict({MATRIX: rows}, method or DEFAULT_SIGNATURE)
 
 
-class _Renamed(_Wrapped):
+class _Renamed(Wrapped):
     """Columns that the model knows by other names: LightGBM's have no blanks in theirs."""
 
     def __init__(self, servable: Servable, own: dict[str, str]) -> None:
@@ -101,7 +103,7 @@ class _Renamed(_Wrapped):
         return self._servable.predict(inputs, signature_name)
 
 
-class _Stacked(_Wrapped):
+class _Stacked(Wrapped):
     """A tensor of rank two, which may come as the columns that MLflow makes it of."""
 
     def __init__(self, servable: Servable, tensor: Spec, names: list[str]) -> None:
@@ -125,7 +127,7 @@ class _Stacked(_Wrapped):
         return self._servable.predict(inputs, signature_name)
 
 
-class Answering(_Wrapped):
+class Answering(Wrapped):
     """A servable whose default signature is one of its methods: that which MLflow calls."""
 
     def __init__(self, servable: Servable, method: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.onnx_wire import Field, encoded, fields, varint
+from martlet.formats.protobuf import Field, encoded, fields, varint
 
 # Field numbers of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25

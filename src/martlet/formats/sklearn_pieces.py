@@ -102,13 +102,18 @@ def _numbers(steps: list[Step]) -> Callable[[list[Tensor]], Tensor | None]:
     def block(columns: list[Tensor]) -> Tensor | None:
         # By columns, as a data frame has them: BLAS adds in the order that it finds.
         rows: Tensor = np.concatenate(columns).reshape(len(columns), -1).T
-        for each in [None, *steps]:
-            rows = rows if each is None else each(rows)
-            if not isinstance(rows, np.ndarray) or np.isinf(rows).any():
-                return None  # infinities are refused by some of scikit-learn's steps
-        return rows
+        for step in steps:
+            if not _free_of_infinities(rows):
+                return None
+            rows = step(rows)
+        return rows if _free_of_infinities(rows) else None
 
     return block
+
+
+def _free_of_infinities(rows: Any) -> bool:
+    # Some of scikit-learn's steps refuse them; what is sparse is no block of numbers either.
+    return isinstance(rows, np.ndarray) and not np.isinf(rows).any()
 
 
 def _after(

@@ -47,7 +47,7 @@ def proved(
         walk = _Walk(before, after, names, texts)
     except (NotKnownHere, AttributeError, ImportError, KeyError, TypeError, ValueError):
         return None  # of another version, or of pieces that scikit-learn alone can do
-    return walk.__call__ if _is_proved(walk, model, methods, frame) else None
+    return walk if _is_proved(walk, model, methods, frame) else None
 
 
 def _split(model: Any) -> tuple[Any, Any]:

@@ -6,23 +6,10 @@ import struct
 from collections.abc import Iterator
 
 from martlet.errors import UnsupportedModel
+from martlet.formats import protobuf
 
 Value = int | bytes
 """A varint; a fixed 64-bit or 32-bit field or a length-delimited one, as bytes."""
-
-
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at *at* and where it ends."""
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise UnsupportedModel("a protobuf message is cut short")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Value]]:
@@ -32,24 +19,11 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
     Raises:
         UnsupportedModel: the message is broken.
     """
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = varint(data, at)
-            yield key >> 3, value
-            continue
-        if kind == 2:
-            size, at = varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise UnsupportedModel(f"a protobuf field of kind {kind} is not known")
-        if at + size > len(data):
-            raise UnsupportedModel("a protobuf message is cut short")
-        yield key >> 3, data[at : at + size]
-        at += size
+    try:
+        for number, _, value in protobuf.fields(memoryview(data)):
+            yield number, value if isinstance(value, int) else bytes(value)
+    except ValueError as exc:
+        raise UnsupportedModel(f"a protobuf message is broken: {exc}") from None
 
 
 def varints(value: Value) -> list[int]:
@@ -57,10 +31,13 @@ def varints(value: Value) -> list[int]:
     if isinstance(value, int):
         return [value]
     found: list[int] = []
-    at = 0
-    while at < len(value):
-        number, at = varint(value, at)
-        found.append(number)
+    at, packed = 0, memoryview(value)
+    try:
+        while at < len(packed):
+            number, at = protobuf.varint(packed, at)
+            found.append(number)
+    except ValueError as exc:
+        raise UnsupportedModel(f"a protobuf list of numbers is broken: {exc}") from None
     return found
 
 

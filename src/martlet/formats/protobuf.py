@@ -1,4 +1,4 @@
-"""Protobuf's own encoding, of which an ONNX file is made."""
+"""Protobuf's own encoding, of which ONNX files and MLeap's messages are made."""
 
 from __future__ import annotations
 
