@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from martlet.formats.forest import Forest, TreeSum
-from martlet.formats.trees import Trees
+from martlet.formats.trees.builder import Trees
+from martlet.formats.trees.forest import Forest, TreeSum
 
 
 def of_lightgbm(booster: lightgbm.Booster) -> tuple[Forest, list[float]]:

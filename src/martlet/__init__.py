@@ -50,7 +50,7 @@ def load(
 
     options = formats.LoadOptions(trusted=trusted, threads=threads)
     if str(path).startswith(("models:/", "runs:/")):
-        from martlet.formats.mlflow import fetch
+        from martlet.formats.mlflow.servable import fetch
 
         path = fetch(str(path))
     return Checked(formats.load(Path(path), options, format))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from martlet import formats
-from martlet.formats.isolated import Isolated
+from martlet.formats.isolated.servable import Isolated
 from martlet.servable import Servable
 from martlet.servers.warmup import warm_up
 from martlet.serving import golden

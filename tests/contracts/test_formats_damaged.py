@@ -184,7 +184,7 @@ def test_a_catboost_tree_that_reaches_outside_the_model_is_refused(grow: str, tm
     whole = (tmp_path / "m").read_bytes()
     sizes = [3, 3] if grow == "SymmetricTree" else None
     if sizes is None:
-        from martlet.formats.catboost_file import trees_of
+        from martlet.formats.catboost.file import trees_of
 
         sizes = trees_of(whole).array(2, "<i4").tolist()
     at = whole.index(struct.pack("<3i", 2, *sizes)) + 4  # TreeSizes, after how many they are

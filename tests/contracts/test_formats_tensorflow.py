@@ -140,7 +140,7 @@ class TestKeras:
         ],
     )
     def test_a_config_may_name_keras_own_parts_alone(self, config: dict, reason: str):
-        from martlet.formats.keras_file import code
+        from martlet.formats.tensorflow.keras_file import code
 
         assert reason in next(code({"config": {"layers": [config]}}))
 

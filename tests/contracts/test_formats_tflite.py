@@ -342,12 +342,20 @@ class TestFiles:
         with pytest.raises(UnsupportedModel, match=reason):
             martlet.load(self.changed(quantised, spoil, tmp_path / "m"))
 
+    def test_a_sum_of_nothing_is_refused(self, quantised: Path, tmp_path: Path):
+        def spoil(model: Any) -> None:
+            add = next(each for each in model.subgraphs[0].operators if len(each.inputs) == 2)
+            add.inputs, add.outputs = [], []
+
+        with pytest.raises(UnsupportedModel, match="does not make one tensor of two"):
+            martlet.load(self.changed(quantised, spoil, tmp_path / "m"))
+
     @settings(max_examples=200)
     @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), end=st.floats(0.5, 1.5))
     def test_a_flipped_or_cut_outline_is_read_or_refused(
         self, path: Path, at: float, bit: int, end: float
     ):
-        from martlet.formats.tflite_file import outline_of
+        from martlet.formats.tensorflow.tflite_file import outline_of
 
         content = bytearray(path.read_bytes())
         content[int(at * len(content))] ^= 1 << bit

@@ -11,7 +11,8 @@ import pytest
 
 import martlet
 from martlet.errors import UnsupportedModel
-from martlet.formats import LoadOptions, sklearn
+from martlet.formats import LoadOptions
+from martlet.formats.sklearn import file
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("sklearn", reason="the extra martlet[sklearn] is not installed")
@@ -220,7 +221,7 @@ def test_categories_of_a_booster_that_was_pickled(library: str, tmp_path: Path) 
     frame = FRAME[["age", "income", "id"]].assign(id=FRAME.id.astype("category"))
     own.fit(frame, (frame.id == "y") ^ (frame.income > 0))
     joblib.dump(own, tmp_path / "m.joblib")
-    opened = sklearn.open_pickle(tmp_path / "m.joblib", LoadOptions(trusted=True))
+    opened = file.open_pickle(tmp_path / "m.joblib", LoadOptions(trusted=True))
     with martlet.Checked(opened) as model:
         rows = given(frame, ["age", "income"]) | {"id": frame.id.to_numpy(object)}
         found = model.predict(rows)["predict_proba"]
@@ -244,7 +245,7 @@ def test_what_a_pickle_needs_and_is_not_here_is_named(
     path = tmp_path / "m.pkl"
     path.write_bytes(content)
     with pytest.raises(UnsupportedModel, match=told):
-        sklearn.open_pickle(path, LoadOptions(trusted=True))
+        file.open_pickle(path, LoadOptions(trusted=True))
 
 
 def test_neighbours_alone_answer_how_far_and_which(tmp_path: Path) -> None:

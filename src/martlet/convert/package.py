@@ -17,8 +17,8 @@ from martlet.convert.rewriting.lookups import Lookup
 from martlet.convert.splitting.split import ItemPart, UserPart
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.cross import Cross
-from martlet.formats.onnx_file import OnnxFile
+from martlet.formats.onnx.file import OnnxFile
+from martlet.formats.package.cross import Cross
 from martlet.formats.package.manifest import Items, Known, Manifest, Part
 from martlet.formats.package.part import OpenPart
 from martlet.servable import DEFAULT_SIGNATURE

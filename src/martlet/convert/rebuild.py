@@ -15,7 +15,7 @@ from martlet.convert.parity.judge import Judge
 from martlet.convert.report import Step
 from martlet.convert.steps import Steps
 from martlet.errors import MartletError, UnsupportedModel
-from martlet.formats.onnx import freed
+from martlet.formats.onnx.servable import freed
 from martlet.tensors import Signature, Tensors
 
 _KEPT_BESIDE = ("golden.json", "settings.toml", "assets.extra")

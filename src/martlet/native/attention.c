@@ -1,6 +1,6 @@
 /* What a candidate makes of its user's history: attention, the part of a split ranker that runs for
    every pair of a candidate and an item of the history. attention.h has the arithmetic; its pure twin
-   is martlet/formats/attention.py, which says what is computed. */
+   is martlet/formats/package/attention.py, which says what is computed. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000

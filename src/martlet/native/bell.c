@@ -1,4 +1,4 @@
-/* How the two ends of a channel wake each other: see martlet.formats.channel, which has the pure
+/* How the two ends of a channel wake each other: see martlet.formats.isolated.channel, which has the pure
    twin.
 
    Each end writes a notice into memory of its own that the other maps too: how many messages it

@@ -1,7 +1,7 @@
 /* Scores many candidates against what was computed once for their user: the cross part of a split
    ranker.
 
-   Its pure twin is martlet/formats/cross.py, which says what is computed; the two differ only by the
+   Its pure twin is martlet/formats/package/cross.py, which says what is computed; the two differ only by the
    order in which float32 sums are added up. Candidates are scored in blocks of ROWS. */
 
 #define PY_SSIZE_T_CLEAN

@@ -1,6 +1,6 @@
 /*
  * CatBoost's categories as numbers that its trees can test: the compiled twin of
- * martlet/formats/catboost_ctrs.py.
+ * martlet/formats/catboost/ctrs.py.
  *
  * A row of features becomes a row of float32: the numbers in their places, 0 in those of categories;
  * then 1 or 0 for each test of one category; then what training counted of each combination of

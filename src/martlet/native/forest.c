@@ -1,5 +1,5 @@
 /*
- * Decision trees over a float matrix: the compiled twin of martlet/formats/forest.py.
+ * Decision trees over a float matrix: the compiled twin of martlet/formats/trees/forest.py.
  *
  * Forest(...) holds the trees, as forest.h has them. Sum(forest, ...) adds up what they say.
  */

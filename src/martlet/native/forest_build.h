@@ -10,7 +10,7 @@
 #include "arrays.h"
 #include "forest.h"
 
-/* Copies of the arrays, as formats/forest.py has them. */
+/* Copies of the arrays, as formats/trees/forest.py has them. */
 typedef struct {
     int32_t *roots;      /* [trees] */
     int32_t *feature;    /* [nodes] */

@@ -1,4 +1,4 @@
-/* Whether an array of objects is text: see martlet.formats.onnx_values.text_for. */
+/* Whether an array of objects is text: see martlet.formats.onnx.values.text_for. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>

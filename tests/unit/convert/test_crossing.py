@@ -22,8 +22,8 @@ from martlet.convert.splitting.crossing import Crossing, crossing
 from martlet.convert.splitting.split import split
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.cross import Cross
-from martlet.formats.dense import Activation
+from martlet.formats.package.cross import Cross
+from martlet.formats.package.dense import Activation
 from martlet.formats.package.servable import PackageServable
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from martlet import native
 from martlet.errors import UnsupportedModel
-from martlet.formats.attention import Attention
-from martlet.formats.cross import Cross
-from martlet.formats.dense import Activation, Dense
+from martlet.formats.package.attention import Attention
+from martlet.formats.package.cross import Cross
+from martlet.formats.package.dense import Activation, Dense
 
 compiled = native.find("attention")
 FUNCTIONS = {

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import martlet
 from martlet.errors import ServableFailed, UnsupportedModel
-from martlet.formats import catboost_ctrs, catboost_file
-from martlet.formats.cityhash import category_hash, text_of
+from martlet.formats.catboost import ctrs, file
+from martlet.formats.catboost.cityhash import category_hash, text_of
 from martlet.native import find
 
 catboost = pytest.importorskip("catboost")
@@ -136,7 +136,7 @@ def test_compiled_and_pure_make_the_same_numbers(trained, monkeypatch):
         compiled = served._servable._sum.ctrs
         monkeypatch.setenv("MARTLET_NATIVE", "0")
         fields = [name for name in compiled.__slots__ if name not in ("columns", "_native")]
-        pure = catboost_ctrs.Ctrs(*(getattr(compiled, name) for name in fields))
+        pure = ctrs.Ctrs(*(getattr(compiled, name) for name in fields))
         for count in (1, 4, 5, 200):
             rows = list(columns_of(odd_rows(count)).values())
             assert compiled.rows(rows).tobytes() == pure.rows(rows).tobytes()
@@ -241,7 +241,7 @@ class TestDamage:
         """The file; and where the slots of each table begin, and how many there are."""
         content = (counted / "m.cbm").read_bytes()
         found = []
-        for table in catboost_file.counted_tables(content):
+        for table in file.counted_tables(content):
             raw = table.array(1, "u1").tobytes()
             found.append((content.index(raw), len(raw) // 12))
         assert found
@@ -278,8 +278,8 @@ class TestDamage:
         model = catboost.CatBoost({"iterations": 2, "verbose": False, "allow_writing_files": False})
         model.fit(rows, rows[:, 0]).save_model(str(tmp_path / "m.cbm"))
         content = bytearray((tmp_path / "m.cbm").read_bytes())
-        assert catboost_file.has_numbers_alone(bytes(content))
-        bins = catboost_file.trees_of(bytes(content)).array(17, "<u4").tobytes()
+        assert file.has_numbers_alone(bytes(content))
+        bins = file.trees_of(bytes(content)).array(17, "<u4").tobytes()
         at = content.index(bins)
         content[at : at + 2] = b"\xff\xff"
         (tmp_path / "m.cbm").write_bytes(content)

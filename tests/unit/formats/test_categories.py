@@ -211,7 +211,7 @@ class TestCategoriesOfCatBoost:
 def test_an_objective_that_is_not_known_is_asked_of_xgboost(tmp_path: Path, monkeypatch):
     import xgboost
 
-    from martlet.formats import xgboost as ours
+    from martlet.formats.xgboost import servable as ours
 
     monkeypatch.delitem(ours._LINKS, "binary:logistic")
     rows = RNG.normal(size=(80, 3))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from martlet.formats.channel import _NOTICE, Channel, cores_to_spare, memory
+from martlet.formats.isolated.channel import _NOTICE, Channel, cores_to_spare, memory
 from martlet.native import find
 
 Ends = tuple[Channel, Channel]

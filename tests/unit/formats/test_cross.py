@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martlet import native
-from martlet.formats.cross import Cross
-from martlet.formats.dense import Activation, Dense
+from martlet.formats.package.cross import Cross
+from martlet.formats.package.dense import Activation, Dense
 
 compiled = native.find("cross")
 

@@ -9,8 +9,8 @@ import pytest
 from three_valued import holds
 
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats.tree_tests import Compare, Member
-from martlet.formats.trees import Arithmetic, Trees
+from martlet.formats.trees.builder import Arithmetic, Trees
+from martlet.formats.trees.questions import Compare, Member
 
 pytestmark = pytest.mark.usefixtures("walks")
 NAN = math.nan

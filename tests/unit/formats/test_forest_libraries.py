@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from martlet.formats.trees import Arithmetic, Trees
+from martlet.formats.trees.builder import Arithmetic, Trees
 
 pytestmark = pytest.mark.usefixtures("walks")
 NAN = math.nan

@@ -18,9 +18,9 @@ from faulty import BUSY, HANG, LOOP, SLOW
 from martlet import deadline
 from martlet.errors import DeadlineExceeded, NotAvailable, UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.isolated import Isolated
-from martlet.formats.launcher import Launcher, launcher_of
-from martlet.formats.priority import reversible
+from martlet.formats.isolated.launcher import Launcher, launcher_of
+from martlet.formats.isolated.priority import reversible
+from martlet.formats.isolated.servable import Isolated
 
 PLUGIN = Path(__file__).parents[2] / "faults" / "plugin"
 THREADS = 7

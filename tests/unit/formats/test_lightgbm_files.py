@@ -9,7 +9,7 @@ import pytest
 
 import martlet
 from martlet.errors import UnsupportedModel
-from martlet.formats.lightgbm_categories import category_columns
+from martlet.formats.lightgbm.categories import category_columns
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NUMBER, TEXT = "[-2.5:3.1]", "-1:1:0"

@@ -12,8 +12,8 @@ from hosting import RNG, onnx_model
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats import mlflow_example
-from martlet.formats.mlflow_pyfunc import PyfuncServable
+from martlet.formats.mlflow import example
+from martlet.formats.mlflow.pyfunc import PyfuncServable
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -286,7 +286,7 @@ class TestMLflow:
         ]:
             (tmp_path / "input_example.json").write_text(json.dumps(written))
             told = {"saved_input_example_info": info, "signature": {"inputs": signature}}
-            found = mlflow_example.example(tmp_path, told)
+            found = example.example(tmp_path, told)
             found = found.tolist() if isinstance(found, np.ndarray) else found
             assert found == wanted
 
@@ -301,16 +301,16 @@ class TestMLflow:
         columns = Signature.of([Spec(name, DType.FLOAT64, (-1,)) for name in "ab"], [])
         matrix = Signature.of([Spec("X", DType.FLOAT64, (-1, 2))], [])
         rows = [[1.0, 2.0], [3.0, 4.0]]
-        (found,) = mlflow_example.given_by(rows, columns)
+        (found,) = example.given_by(rows, columns)
         assert {name: values.tolist() for name, values in found.items()} == {
             "a": [1, 3],
             "b": [2, 4],
         }
-        (found,) = mlflow_example.given_by(rows, matrix)
+        (found,) = example.given_by(rows, matrix)
         assert found["X"].tolist() == rows
-        (found,) = mlflow_example.given_by({"a": [1, 3], "b": [2, 4]}, matrix)
+        (found,) = example.given_by({"a": [1, 3], "b": [2, 4]}, matrix)
         assert found["X"].tolist() == rows
-        assert mlflow_example.given_by([[1.0]], matrix) == []
+        assert example.given_by([[1.0]], matrix) == []
 
 
 class TestPythonFunction:

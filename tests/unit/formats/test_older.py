@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import martlet
-from martlet.formats import LoadOptions, sklearn
+from martlet.formats import LoadOptions
+from martlet.formats.sklearn import file
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -22,7 +23,7 @@ def opened(path: Path) -> martlet.Checked:
     """The model; a pickle, which is ours, in this process: to start one for each takes seconds."""
     if path.suffix != ".joblib":
         return martlet.load(path)
-    return martlet.Checked(sklearn.open_pickle(path, LoadOptions(trusted=True)))
+    return martlet.Checked(file.open_pickle(path, LoadOptions(trusted=True)))
 
 
 @pytest.mark.parametrize("name", TOLD["answers"])

@@ -12,7 +12,7 @@ from hosting import RNG, onnx_model
 
 import martlet
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats import onnx_values
+from martlet.formats.onnx import values
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -612,9 +612,9 @@ class TestText:
         given = np.array([["a", "b"], ["c", "\u00e9"], ["", "d"]], object)
         forms = [given, given.T, given[::2], given[:0], np.broadcast_to(given[:1], (3, 2))]
         forms += [np.array(given, "U"), np.vectorize(str.encode, otypes=[object])(given)]
-        monkeypatch.setattr(onnx_values, "_TEXTS", find("texts") if native == "1" else None)
+        monkeypatch.setattr(values, "_TEXTS", find("texts") if native == "1" else None)
         for form in forms:
-            found = onnx_values.text_for("x", np.asarray(form, object))
+            found = values.text_for("x", np.asarray(form, object))
             wanted = [v.decode() if isinstance(v, bytes) else v for v in form.ravel().tolist()]
             assert found.ravel().tolist() == wanted
             assert found.shape == form.shape and found.flags.c_contiguous
@@ -622,4 +622,4 @@ class TestText:
     @pytest.mark.parametrize("odd", [None, b"\xff"])
     def test_what_is_no_text_is_refused(self, odd):
         with pytest.raises(InvalidInput, match="'x'"):
-            onnx_values.text_for("x", np.array(["a", odd, "b"], object))
+            values.text_for("x", np.array(["a", odd, "b"], object))

@@ -75,7 +75,7 @@ class TestProvedForest:
     def test_a_forest_that_adds_up_to_something_else_is_not_used(self, trained, monkeypatch):
         path, rows, own, name = trained
         wrong = np.zeros((1, 1))
-        monkeypatch.setattr("martlet.formats.forest.TreeSum.__call__", lambda self, x: wrong)
+        monkeypatch.setattr("martlet.formats.trees.forest.TreeSum.__call__", lambda self, x: wrong)
         with martlet.load(path) as model:
             assert model._servable._sum is None
             assert model.predict({"X": rows})[name].tolist() == own(rows).tolist()

@@ -13,7 +13,8 @@ import pytest
 
 from martlet import formats
 from martlet.errors import InvalidInput, UnsupportedModel
-from martlet.formats import LoadOptions, savedmodel
+from martlet.formats import LoadOptions
+from martlet.formats.tensorflow import savedmodel
 from martlet.tensors import DType, Tensor
 from martlet.wire.tfserving.messages import Example
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from martlet.errors import InvalidInput
-from martlet.formats import sklearn_checks
-from martlet.formats.estimator import EstimatorServable
-from martlet.formats.sklearn_trials import equal, outcomes
+from martlet.formats.sklearn import checks
+from martlet.formats.sklearn.estimator import EstimatorServable
+from martlet.formats.sklearn.trials import equal, outcomes
 
 pytest.importorskip("sklearn")
 import pandas as pd
@@ -102,14 +102,14 @@ def test_an_estimator_answers_as_with_all_its_checks(model):
     except (AttributeError, TypeError, ValueError):
         pytest.skip("it is not for rows like these")
     before = answers(model, TABLES)
-    with sklearn_checks.quick():
+    with checks.quick():
         assert equal(before, answers(model, TABLES))
 
 
 def test_the_checks_are_as_they_were_afterwards():
     names = ("check_array", "check_is_fitted", "validate_data")
     before = [getattr(validation, name) for name in names if hasattr(validation, name)]
-    with pytest.raises(ZeroDivisionError), sklearn_checks.quick():
+    with pytest.raises(ZeroDivisionError), checks.quick():
         assert validation.check_array is not before[0]
         raise ZeroDivisionError
     assert [getattr(validation, name) for name in names if hasattr(validation, name)] == before
@@ -143,7 +143,7 @@ def test_an_array_is_made_what_is_asked(asked):
     locked.flags.writeable = False
     tables = [*TABLES, locked, ROWS[:2], ROWS.astype(np.float16), ROWS > 2, ROWS.astype(str)]
     before = outcomes([lambda rows: validation.check_array(rows, **asked)], tables)
-    with sklearn_checks.quick():
+    with checks.quick():
         after = outcomes([lambda rows: validation.check_array(rows, **asked)], tables)
     assert equal(before, after)
     for rows, one, other in zip(tables, before, after, strict=True):
@@ -168,7 +168,7 @@ def test_they_are_quick_while_a_model_that_is_alone_is_open():
 
 
 def test_they_stay_as_they_are_where_an_answer_would_differ(monkeypatch):
-    monkeypatch.setattr(sklearn_checks, "_passed", lambda array, asked: np.ones((len(array), 4)))
+    monkeypatch.setattr(checks, "_passed", lambda array, asked: np.ones((len(array), 4)))
     before = validation.check_array
     servable = EstimatorServable(SVC().fit(ROWS, CLASSES), alone=True)
     assert validation.check_array is before

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import martlet
 from martlet.errors import InvalidInput
-from martlet.formats.sklearn_quick import answers_of
+from martlet.formats.sklearn.quick import answers_of
 
 pytest.importorskip("skops")
 import skops.io

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import martlet
-from martlet.formats import sklearn_shared
-from martlet.formats.estimator import EstimatorServable
+from martlet.formats.sklearn import shared
+from martlet.formats.sklearn.estimator import EstimatorServable
 
 pytest.importorskip("skops")
 import joblib
@@ -72,7 +72,7 @@ MODELS = [
 def test_both_are_the_models_own(own, labels):
     own.fit(ROWS, labels)
     scores = "predict_proba" if hasattr(own, "predict_proba") else "decision_function"
-    both = sklearn_shared.proved(own, scores, [ROWS[:3]])
+    both = shared.proved(own, scores, [ROWS[:3]])
     assert both is not None
     near = own.support_vectors_ if hasattr(own, "support_vectors_") else ROWS
     for rows in (ROWS, ROWS[:1], RNG.normal(size=(300, 4)).round(1), ROWS * 100, near):
@@ -137,8 +137,8 @@ def test_an_answer_that_differs_is_not_taken():
 
     Odd.__name__ = "GaussianNB"
     own = Odd().fit(ROWS, TWO)
-    assert sklearn_shared.both_of(own, "predict_proba") is not None
-    assert sklearn_shared.proved(own, "predict_proba", [ROWS]) is None
+    assert shared.both_of(own, "predict_proba") is not None
+    assert shared.proved(own, "predict_proba", [ROWS]) is None
 
 
 FRAME = pd.DataFrame({"age": ROWS[:, 0], "city": TWO, "size": ROWS[:, 1]})

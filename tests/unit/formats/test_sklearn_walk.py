@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from martlet.errors import InvalidInput
-from martlet.formats.estimator import EstimatorServable
+from martlet.formats.sklearn.estimator import EstimatorServable
 
 pytest.importorskip("sklearn")
 import pandas as pd

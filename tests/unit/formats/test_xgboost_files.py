@@ -12,7 +12,7 @@ import pytest
 
 import martlet
 from martlet.errors import UnsupportedModel
-from martlet.formats import ubjson
+from martlet.formats.xgboost import ubjson
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -21,7 +21,7 @@ class TestXGBoostBinary:
     """The format before 3.1, which XGBoost no longer reads."""
 
     def test_a_margin_of_an_old_version_becomes_a_probability(self):
-        from martlet.formats.xgboost_binary import _predicted
+        from martlet.formats.xgboost.binary import _predicted
 
         assert _predicted("binary:logistic", 0.0) == 0.5
         assert _predicted("count:poisson", 0.0) == 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from martlet.formats.tree_tests import And, Compare, Member, Missing, Not, Or, Surrogate, Xor
+from martlet.formats.trees.questions import And, Compare, Member, Missing, Not, Or, Surrogate, Xor
 
 
 def holds(predicate, row):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from martlet.convert.asking.draws import random_rows
 from martlet.convert.asking.ranges import Domain, Range
-from martlet.formats.forest import NO, YES, Forest, Grown
+from martlet.formats.trees.forest import NO, YES, Forest, Grown
 from martlet.servable import Servable
 from martlet.tensors import DType, Spec, Tensor
 

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from martlet.convert.to_onnx.writer import ML, Graph, Value
 from martlet.errors import UnsupportedModel
-from martlet.formats.forest import NO, YES, Forest, TreeSum
+from martlet.formats.trees.forest import NO, YES, Forest, TreeSum
 from martlet.tensors import DType
 
 Floats = NDArray[np.float64]

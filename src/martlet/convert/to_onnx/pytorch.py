@@ -13,7 +13,7 @@ from martlet.convert.to_onnx.fit import fitted
 from martlet.convert.to_onnx.task import Task
 from martlet.errors import UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.torchscript import TorchScriptServable
+from martlet.formats.torch.script import TorchScriptServable
 
 _OPSET = 17
 
@@ -73,7 +73,7 @@ def from_export(task: Task) -> ModelProto:
     """Convert an exported program, by the exporter that reads those."""
     import torch
 
-    from martlet.formats.torch_export import check
+    from martlet.formats.torch.export import check
 
     if not task.trusted:
         check(task.path)

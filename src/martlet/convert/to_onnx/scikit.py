@@ -9,7 +9,7 @@ from onnx import ModelProto
 from martlet.convert.to_onnx.fit import fitted
 from martlet.convert.to_onnx.task import Task
 from martlet.errors import UnsupportedModel
-from martlet.formats.sklearn import estimator_at
+from martlet.formats.sklearn.file import estimator_at
 from martlet.formats.tabular import MATRIX
 from martlet.tensors import DType
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from martlet.convert.asking.ranges import declared_values
 from martlet.errors import InvalidInput
-from martlet.formats.forest import Grown
+from martlet.formats.trees.forest import Grown
 from martlet.servable import DEFAULT_SIGNATURE, Servable
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 

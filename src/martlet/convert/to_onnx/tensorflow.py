@@ -13,7 +13,7 @@ from martlet.convert.rewriting.mend import mend
 from martlet.convert.to_onnx.fit import fitted
 from martlet.convert.to_onnx.task import Task
 from martlet.formats import LoadOptions
-from martlet.formats.savedmodel import load_graph
+from martlet.formats.tensorflow.savedmodel import load_graph
 
 _OPSET = 17
 
@@ -75,7 +75,7 @@ def _tables(session: Any, told: list[Any]) -> dict[bytes, tuple[Any, Any]]:
 
 def from_keras(task: Task) -> ModelProto:
     """Convert a Keras model, by way of the SavedModel that it is served as."""
-    from martlet.formats import keras
+    from martlet.formats.tensorflow import keras
 
     with tempfile.TemporaryDirectory(prefix="martlet-") as scratch:
         keras.export(task.path, Path(scratch), task.trusted)

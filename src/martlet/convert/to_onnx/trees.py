@@ -15,8 +15,8 @@ from martlet.convert.to_onnx.task import Task
 from martlet.convert.to_onnx.writer import Graph, Value
 from martlet.errors import UnsupportedModel
 from martlet.formats import links
-from martlet.formats.forest import Grown
 from martlet.formats.tabular import MATRIX
+from martlet.formats.trees.forest import Grown
 from martlet.tensors import DType
 
 _OPERATORS: dict[Callable[..., Any], str] = {

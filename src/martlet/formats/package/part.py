@@ -10,9 +10,9 @@ import numpy as np
 
 from martlet.errors import UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.onnx import Opener
-from martlet.formats.onnx_errors import translated
-from martlet.formats.onnx_values import text_for
+from martlet.formats.onnx.errors import translated
+from martlet.formats.onnx.servable import Opener
+from martlet.formats.onnx.values import text_for
 from martlet.formats.package.ids import MODULO, ZERO, Ids, Rows
 from martlet.formats.package.manifest import Part
 from martlet.stores.embeddings import Embeddings

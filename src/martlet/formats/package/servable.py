@@ -9,7 +9,7 @@ import numpy as np
 
 from martlet.errors import InvalidInput, MartletError, UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.cross import Cross
+from martlet.formats.package.cross import Cross
 from martlet.formats.package.items import OpenItems
 from martlet.formats.package.manifest import Manifest
 from martlet.formats.package.part import OpenPart

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.forest import Forest, TreeSum
 from martlet.formats.pfa.types import (
     DOUBLE,
     FLOAT,
@@ -25,8 +24,9 @@ from martlet.formats.pfa.types import (
     accepts,
 )
 from martlet.formats.pfa.values import Fields
-from martlet.formats.tree_tests import Comparison
-from martlet.formats.trees import Trees
+from martlet.formats.trees.builder import Trees
+from martlet.formats.trees.forest import Forest, TreeSum
+from martlet.formats.trees.questions import Comparison
 from martlet.tensors import Tensor
 
 Gives = Literal["one", "each", "sum", "mean"]

@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from martlet.formats import tree_tests, trees
-from martlet.formats.forest import MISSING, NO, YES, Forest
 from martlet.formats.pmml import predicates
 from martlet.formats.pmml.column import Column, Reasons, all_errors, failed
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.frame import FLOATS, Frame, Record, RowError, Single
 from martlet.formats.pmml.scope import Field, Scope
 from martlet.formats.pmml.values import DOUBLE, FLOAT, Value
+from martlet.formats.trees import questions
+from martlet.formats.trees.builder import Arithmetic
+from martlet.formats.trees.forest import MISSING, NO, YES, Forest
 
-_OPERATORS: dict[str, tree_tests.Comparison] = {
+_OPERATORS: dict[str, questions.Comparison] = {
     "equal": "==",
     "notEqual": "!=",
     "lessThan": "<",
@@ -26,7 +27,7 @@ _OPERATORS: dict[str, tree_tests.Comparison] = {
     "greaterThan": ">",
     "greaterOrEqual": ">=",
 }
-ORDERED: dict[str, tree_tests.Comparison] = {
+ORDERED: dict[str, questions.Comparison] = {
     name: sign for name, sign in _OPERATORS.items() if sign not in ("==", "!=")
 }
 """How the forest writes PMML's comparisons by order."""
@@ -57,17 +58,17 @@ class Grove:
         return max(1, len(self._fields))
 
     @property
-    def arithmetic(self) -> trees.Arithmetic:
+    def arithmetic(self) -> Arithmetic:
         """Float32 where every number is one: the same answers, in half the room."""
         if self._is_float32():
-            return trees.Arithmetic.FLOAT32
-        return trees.Arithmetic.FLOAT64
+            return Arithmetic.FLOAT32
+        return Arithmetic.FLOAT64
 
     def _is_float32(self) -> bool:
         kinds = {field.type for _, field in self._fields.values() if not field.type.is_text}
         return kinds == {FLOAT}
 
-    def test(self, predicate: predicates.Predicate, element: Element) -> tree_tests.Predicate:
+    def test(self, predicate: predicates.Predicate, element: Element) -> questions.Predicate:
         """
         Return *predicate* as a test of the forest.
 
@@ -78,11 +79,11 @@ class Grove:
             case predicates.Always(value):
                 return value
             case predicates.Missing(field, _, negated):
-                test = tree_tests.Missing(self.feature(field))
-                return tree_tests.Not(test) if negated else test
+                test = questions.Missing(self.feature(field))
+                return questions.Not(test) if negated else test
             case predicates.InSet(field, _, values, negated):
                 found = self._set(field, values)
-                return tree_tests.Not(found) if negated else found
+                return questions.Not(found) if negated else found
             case predicates.Compare(field, _, operator, value):
                 return self._compare(field, operator, value, element)
             case predicates.Compound(operator, parts):
@@ -91,33 +92,31 @@ class Grove:
             case _:
                 raise element.error("holds a predicate that no tree can test")
 
-    def _set(self, field: Field, values: frozenset[Value]) -> tree_tests.Predicate:
+    def _set(self, field: Field, values: frozenset[Value]) -> questions.Predicate:
         feature = self.feature(field)
         if field.type.is_text:
             codes = self._codes[field.slot]
-            return tree_tests.Member(
-                feature, tuple(codes.setdefault(v, len(codes)) for v in values)
-            )
+            return questions.Member(feature, tuple(codes.setdefault(v, len(codes)) for v in values))
         if not values:
-            return tree_tests.Member(feature, ())
+            return questions.Member(feature, ())
         if len(values) > 4 and all(_is_code(each) for each in values):
-            return tree_tests.Member(feature, tuple(int(each) for each in values))
-        return tree_tests.Or(
-            tuple(tree_tests.Compare(feature, "==", float(v)) for v in sorted(values))
+            return questions.Member(feature, tuple(int(each) for each in values))
+        return questions.Or(
+            tuple(questions.Compare(feature, "==", float(v)) for v in sorted(values))
         )
 
     def _compare(
         self, field: Field, operator: str, value: Value, element: Element
-    ) -> tree_tests.Predicate:
+    ) -> questions.Predicate:
         ordered = operator not in ("equal", "notEqual")
         if ordered and field.optype == "ordinal" and field.values:
             return self._set(field, _side(field, operator, value))
         if not field.type.is_text:
-            return tree_tests.Compare(self.feature(field), _OPERATORS[operator], float(value))
+            return questions.Compare(self.feature(field), _OPERATORS[operator], float(value))
         if ordered:
             raise element.error(f"compares the text {field.name!r} by order, and none is declared")
         found = self._set(field, frozenset((value,)))
-        return found if operator == "equal" else tree_tests.Not(found)
+        return found if operator == "equal" else questions.Not(found)
 
     def matrix(self, frame: Frame) -> tuple[np.ndarray, Reasons | None]:
         """Return the fields of the batch, NaN where missing; and the rows in error."""
@@ -245,9 +244,9 @@ def _is_code(value: Value) -> bool:
     return float(value) == int(value) and 0 <= value < 2**24
 
 
-_JOIN: dict[str, Callable[[tuple[tree_tests.Predicate, ...]], tree_tests.Predicate]] = {
-    "and": tree_tests.And,
-    "or": tree_tests.Or,
-    "xor": tree_tests.Xor,
-    "surrogate": tree_tests.Surrogate,
+_JOIN: dict[str, Callable[[tuple[questions.Predicate, ...]], questions.Predicate]] = {
+    "and": questions.And,
+    "or": questions.Or,
+    "xor": questions.Xor,
+    "surrogate": questions.Surrogate,
 }

@@ -21,7 +21,7 @@ from martlet.formats.stages.classes import (
 )
 from martlet.formats.stages.invalid import Invalid
 from martlet.formats.stages.stage import Kind, Port, Stage
-from martlet.formats.xgboost_binary import is_binary
+from martlet.formats.xgboost.binary import is_binary
 
 _MAX_BYTES = 4 << 30
 

@@ -53,7 +53,7 @@ def xgboost(name: str, content: bytes, *, best: bool = False) -> Boosted:
         UnsupportedModel: it is damaged.
         MissingExtra: XGBoost is not installed.
     """
-    from martlet.formats.xgboost import XGBoostServable
+    from martlet.formats.xgboost.servable import XGBoostServable
 
     found = _opened(name, "xgboost", content, XGBoostServable)
     shorter = found.up_to_best() if best else None
@@ -68,7 +68,7 @@ def lightgbm(name: str, content: bytes) -> Boosted:
         UnsupportedModel: it is damaged.
         MissingExtra: LightGBM is not installed.
     """
-    from martlet.formats.lightgbm import LightGBMServable
+    from martlet.formats.lightgbm.servable import LightGBMServable
 
     return _opened(name, "lightgbm", content, LightGBMServable)
 

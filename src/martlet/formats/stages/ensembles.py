@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from martlet.errors import UnsupportedModel
-from martlet.formats.forest import Forest, TreeSum
 from martlet.formats.stages.classes import (
     Chooser,
     Logistic,
@@ -21,7 +20,8 @@ from martlet.formats.stages.classes import (
 )
 from martlet.formats.stages.stage import Kind, Port, Stage
 from martlet.formats.stages.vectors import Dense, Floats, Ints, Vector, picked
-from martlet.formats.trees import Trees
+from martlet.formats.trees.builder import Trees
+from martlet.formats.trees.forest import Forest, TreeSum
 
 _WIDE = 512
 

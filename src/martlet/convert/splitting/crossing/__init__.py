@@ -1,4 +1,4 @@
-"""The cross part of a split graph, recognised as `formats.cross.Cross` where it is one.
+"""The cross part of a split graph, recognised as `formats.package.cross.Cross` where it is one.
 
 The main graph is read as algebra over the two sides' tensors: sums of the user's and the item's,
 products of one of each, a first activation on such a sum, and layers above it; and attention, the

@@ -14,7 +14,7 @@ from martlet.convert.splitting.crossing.forms import Chain, Dot, Floats, Form, J
 from martlet.convert.splitting.crossing.side import SideGraph
 from martlet.convert.splitting.crossing.units import Unit
 from martlet.errors import UnsupportedModel
-from martlet.formats.dense import Activation
+from martlet.formats.package.dense import Activation
 
 _NO_MATRIX = "a product is of other shapes than rows and a matrix"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from martlet.formats.dense import Activation, Dense
+from martlet.formats.package.dense import Activation, Dense
 
 Floats = NDArray[Any]
 

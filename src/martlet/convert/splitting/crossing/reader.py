@@ -25,7 +25,7 @@ from martlet.convert.splitting.crossing.side import SideGraph
 from martlet.convert.splitting.sides import shapes_of
 from martlet.convert.splitting.split import Split
 from martlet.errors import UnsupportedModel
-from martlet.formats.dense import Activation
+from martlet.formats.package.dense import Activation
 from martlet.tensors import Tensors
 
 _ACTIVATIONS = {

@@ -24,9 +24,9 @@ from martlet.convert.splitting.crossing.side import SideGraph
 from martlet.convert.splitting.crossing.units import written
 from martlet.convert.splitting.split import ItemPart, Split, UserPart
 from martlet.errors import UnsupportedModel
-from martlet.formats.attention import Attention
-from martlet.formats.cross import Cross
-from martlet.formats.dense import Activation, Dense
+from martlet.formats.package.attention import Attention
+from martlet.formats.package.cross import Cross
+from martlet.formats.package.dense import Activation, Dense
 
 SHARES = ("martlet/user_share", "martlet/item_share")
 """The first output of each side's graph: ``[hidden | dot | mixed | linear]`` (see `Cross`). An

@@ -10,8 +10,8 @@ import numpy as np
 from martlet.convert.splitting.crossing.forms import Dot, Floats, Form, as_float32
 from martlet.convert.splitting.crossing.side import SideGraph
 from martlet.errors import UnsupportedModel
-from martlet.formats.attention import Attention
-from martlet.formats.dense import Activation, Dense
+from martlet.formats.package.attention import Attention
+from martlet.formats.package.dense import Activation, Dense
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
-from martlet.formats import tree_tests, trees
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.grove import ORDERED, Grove
 from martlet.formats.pmml.predicates import compile_predicate
 from martlet.formats.pmml.scope import Field
 from martlet.formats.pmml.tree_nodes import TreeNodes
 from martlet.formats.pmml.values import DOUBLE, FLOAT, round32
+from martlet.formats.trees import questions
+from martlet.formats.trees.builder import Trees
 
 _STRATEGIES = (
     "none",
@@ -87,7 +88,7 @@ class Planting:
         assert isinstance(found, TreeNodes), "nodes are read as columns"
         return found
 
-    def _test(self, nodes: TreeNodes, node: int) -> tree_tests.Predicate:
+    def _test(self, nodes: TreeNodes, node: int) -> questions.Predicate:
         # Most tests by far: a number against a number, spelled without detours.
         operator = ORDERED.get(nodes.operators[node] or "")
         field = self._fields.get(nodes.fields[node] or "")
@@ -95,15 +96,15 @@ class Planting:
         if operator is not None and field is not None and value is not None:
             number = _plain_number(field, value)
             if number is not None:
-                return tree_tests.Compare(self.grove.feature(field), operator, number)
+                return questions.Compare(self.grove.feature(field), operator, number)
         found = nodes.predicate(node)
         return self.grove.test(compile_predicate(found, self.context.scope), found)
 
     def _splits(
-        self, nodes: TreeNodes, children: tuple[int, ...], test: tree_tests.Predicate
+        self, nodes: TreeNodes, children: tuple[int, ...], test: questions.Predicate
     ) -> bool:
         """Whether there are two *children*, the second by what the first's *test* says no to."""
-        if len(children) != 2 or type(test) is not tree_tests.Compare:
+        if len(children) != 2 or type(test) is not questions.Compare:
             return False
         one, other = children
         return (
@@ -112,7 +113,7 @@ class Planting:
             and _CONTRARY.get(nodes.operators[one] or "") == nodes.operators[other]
         )
 
-    def plant(self, builder: trees.Trees) -> None:
+    def plant(self, builder: Trees) -> None:
         """Add the tree to *builder*."""
         nodes = self._nodes()
         below, names = nodes.below, nodes.ids

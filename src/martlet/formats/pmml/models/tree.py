@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from martlet.formats import trees
-from martlet.formats.forest import Forest
 from martlet.formats.pmml.column import Column
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.frame import Frame, Record, RowError
@@ -21,6 +19,8 @@ from martlet.formats.pmml.models.planting import Answer, Planting
 from martlet.formats.pmml.models.tree_tables import Tables
 from martlet.formats.pmml.prediction import Outcome, Prediction, label_column
 from martlet.formats.pmml.values import STRING
+from martlet.formats.trees.builder import Trees
+from martlet.formats.trees.forest import Forest
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def compile_model(context: Context) -> Tree:
     answers: list[Answer] = []
     planting = Planting.of(context, grove, answers)
     planting.scout()
-    builder = trees.Trees(max(1, grove.features), grove.arithmetic)
+    builder = Trees(max(1, grove.features), grove.arithmetic)
     planting.plant(builder)
     tables = Tables.of(context, answers)
     planting.release()

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from martlet.formats import trees
-from martlet.formats.forest import Forest, TreeSum
 from martlet.formats.pmml.column import Reasons, failed, first
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
@@ -28,6 +26,8 @@ from martlet.formats.pmml.prediction import (
     winners,
 )
 from martlet.formats.pmml.values import Value
+from martlet.formats.trees.builder import Trees
+from martlet.formats.trees.forest import Forest, TreeSum
 
 _SUMS = ("sum", "average", "weightedSum", "weightedAverage")
 _SHARED = ("average", "weightedAverage", *VOTES)
@@ -240,7 +240,7 @@ def compile_forest(context: Context, segments: list[Element], combination: Combi
         planting = Planting.of(inner, grove, answers)
         planting.scout()
         plantings.append(planting)
-    builder = trees.Trees(grove.features, grove.arithmetic)
+    builder = Trees(grove.features, grove.arithmetic)
     for planting in plantings:
         planting.plant(builder)
     forest = builder.build()

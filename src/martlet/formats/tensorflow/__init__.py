@@ -1,0 +1,1 @@
+"""TensorFlow's formats: SavedModel, Keras and TFLite."""

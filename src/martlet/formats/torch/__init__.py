@@ -1,0 +1,1 @@
+"""PyTorch's two formats: TorchScript and torch.export."""
