@@ -6,17 +6,16 @@ One process, one loop, one listening socket. It knows no dialect.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import resource
 import socket
-import struct
 from collections.abc import Coroutine
 from typing import Any, cast
 
 from martlet.errors import NotAvailable
 from martlet.servers.connection import Connection
 from martlet.servers.limits import Limits
+from martlet.servers.newcomers import turn_away
 from martlet.servers.routes import Router
 from martlet.servers.shortcut import NONE, Shortcuts
 
@@ -136,35 +135,6 @@ class HttpServer:
             await self.loop.connect_accepted_socket(lambda: Connection(self), client)
         self._socket.close()
         self._socket = None
-
-
-def turn_away(sock: socket.socket) -> bool:
-    """
-    Have the kernel ignore new connections to *sock*; return False where it cannot.
-
-    A client that is ignored tries again after a second and reaches another worker. Without this, a
-    client that connects between our last accept and the close is reset at its first request.
-
-    Source:
-        socket(7), SO_ATTACH_FILTER; the kernel's networking/filter.rst. A filter of a TCP socket
-        sees packets from the TCP header on, whose byte 13 has the flags (RFC 9293, 3.1).
-    """
-    so_attach_filter = 26
-    syn, syn_or_ack, pass_all = 0x02, 0x12, 0xFFFFFFFF
-    program = (
-        (0x30, 0, 0, 13),  # load the flags
-        (0x54, 0, 0, syn_or_ack),  # of them SYN and ACK
-        (0x15, 0, 1, syn),  # SYN alone opens a connection:
-        (0x06, 0, 0, 0),  # drop it
-        (0x06, 0, 0, pass_all),  # and nothing else
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in program))
-    told = struct.pack("HL", len(program), ctypes.addressof(code))
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, so_attach_filter, told)
-    except OSError:
-        return False
-    return True
 
 
 def bound(host: str, port: int) -> socket.socket:

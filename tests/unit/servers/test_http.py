@@ -12,7 +12,7 @@ import pytest
 from over_sockets import LIMITS, WAIT_S, Place, over_sockets
 
 from martlet.errors import Code, MartletError, NotAvailable
-from martlet.servers import http, replies
+from martlet.servers import http, newcomers, replies
 from martlet.servers.failures import failed
 from martlet.servers.routes import failure
 from martlet.servers.status import HTTP_STATUS
@@ -159,7 +159,7 @@ class TestFraming:
         with http.bound("127.0.0.1", 0) as listening, socket.socket() as late:
             listening.listen()
             with socket.create_connection(listening.getsockname()) as early:
-                assert http.turn_away(listening)
+                assert newcomers.turn_away(listening)
                 early.sendall(b"ping")
                 accepted, _ = listening.accept()
                 with accepted:
@@ -167,6 +167,16 @@ class TestFraming:
                 late.settimeout(0.1)
                 with pytest.raises(TimeoutError):
                     late.connect(listening.getsockname())
+
+    def test_the_sockets_that_a_library_listens_on_are_found_by_their_port(self):
+        with http.bound("127.0.0.1", 0) as ours, http.bound("127.0.0.1", 0) as silent:
+            ours.listen()
+            ports = {each.getsockname()[1] for each in (ours, silent)}
+            (found,) = newcomers.listening(ports)
+            with found:
+                assert found.getsockname() == ours.getsockname()
+            assert ours.fileno() >= 0
+            assert list(newcomers.listening(set())) == []
 
     def test_a_share_of_the_clients_is_sent_to_open_their_connections_anew(self):
         @over_sockets()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +11,13 @@ import grpc
 
 from martlet.servers.grpc.threads import Threads
 
-QUIET_S, MOST_S = 0.05, 0.5
-"""If no call has come for the first, no client is about to ask; the second is the longest wait."""
+TURN_S = 0.01
+QUIET_TURNS, MOST_TURNS = 5, 50
+"""If no call has come in so many turns on end, none of them late, no client is about to ask; the
+second is the longest wait for that."""
+
+LONGEST_S = 2.0
+"""After which an answer goes, should the port's own loop be stuck."""
 
 TOLD_S = 0.02
 """How long clients have to learn that the port closes, before they get their answers."""
@@ -33,7 +38,7 @@ class Closing:
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
         self._holds = False
-        self._come_at = 0.0
+        self._come = 0
         self._released = threading.Event()
 
     def handler(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
@@ -48,25 +53,32 @@ class Closing:
     ) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def call(raw: bytes, context: grpc.ServicerContext) -> Any:
             if self._holds:
-                self._come_at = time.monotonic()
+                self._come += 1
             found = answer(raw, context)
             if self._holds:
                 with self._threads.waiting():
-                    self._released.wait(MOST_S + TOLD_S)
+                    self._released.wait(LONGEST_S)
             return found
 
         return call
 
-    def hold(self) -> float:
-        """Hold answers from now on; return until when to wait for calls at most."""
-        self._come_at = time.monotonic()
-        self._holds = True
-        return self._come_at + MOST_S
+    async def hold(self) -> None:
+        """
+        Hold answers from now on, and return when no client is about to ask.
 
-    @property
-    def quiet(self) -> bool:
-        """Whether no call has come for a while."""
-        return time.monotonic() - self._come_at >= QUIET_S
+        Counted in turns, of which a late one tells nothing: while a busy machine stalls this
+        process, calls lie unread in its sockets.
+        """
+        self._holds = True
+        clock = asyncio.get_running_loop().time
+        quiet, come = 0, self._come
+        for _ in range(MOST_TURNS):
+            began = clock()
+            await asyncio.sleep(TURN_S)
+            silent, come = self._come == come, self._come
+            quiet = quiet + 1 if silent and clock() - began < 2 * TURN_S else 0
+            if quiet == QUIET_TURNS:
+                return
 
     def release(self) -> None:
         """Let all answers go."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from martlet.errors import NotAvailable
 from martlet.servers.grpc.closing import TOLD_S, Closing
 from martlet.servers.grpc.threads import Threads
+from martlet.servers.newcomers import listening, turn_away
 from martlet.wire.protos import pool
 from martlet.wire.tfserving.config import Tls
 
@@ -85,6 +85,7 @@ class GrpcDoor:
         self._reflect([*services, HEALTH])
         self._names = ["", *services, *(name.rpartition(".")[2] for name in services)]
         self._addresses = addresses
+        self._ports: set[int] = set()
         self._credentials = None if tls is None else _credentials(tls)
 
     def _reflect(self, names: Sequence[str]) -> None:
@@ -108,9 +109,9 @@ class GrpcDoor:
         for address in self._addresses:
             try:
                 if self._credentials is None or address.startswith("unix:"):
-                    self._server.add_insecure_port(address)
+                    self._ports.add(self._server.add_insecure_port(address))
                 else:
-                    self._server.add_secure_port(address, self._credentials)
+                    self._ports.add(self._server.add_secure_port(address, self._credentials))
             except RuntimeError as exc:
                 raise NotAvailable(f"cannot listen on {address}: {exc}") from exc
         for name in self._names:
@@ -123,9 +124,10 @@ class GrpcDoor:
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing new, finish what is under way; True if nothing was cut off."""
         self._health.enter_graceful_shutdown()
-        end = self._closing.hold()
-        while not self._closing.quiet and time.monotonic() < end:
-            await asyncio.sleep(TOLD_S)
+        for sock in listening(self._ports):
+            with sock:
+                turn_away(sock)
+        await self._closing.hold()
         stopped = self._server.stop(timeout_s)
         await asyncio.sleep(TOLD_S)
         self._closing.release()
