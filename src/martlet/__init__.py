@@ -49,11 +49,10 @@ def load(
     from martlet import formats
 
     options = formats.LoadOptions(trusted=trusted, threads=threads)
-    if str(path).startswith(("models:/", "runs:/")):
-        from martlet.formats.mlflow.servable import fetch
+    from martlet.formats.mlflow import store
 
-        path = fetch(str(path))
-    return Checked(formats.load(Path(path), options, format))
+    here = store.fetch(str(path)) if store.is_kept(path) else Path(path)
+    return Checked(formats.load(here, options, format))
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from martlet.errors import InvalidInput
 from martlet.fleet.policy import Patience
 from martlet.fleet.scaling import Bounds
+from martlet.formats.mlflow import store
 from martlet.names import check_name
 from martlet.servers.limits import Limits
 from martlet.serving.settings import DEFAULT, ModelSettings, VersionSettings, of_version
@@ -26,15 +27,17 @@ class NamedPath:
     @classmethod
     def parse(cls, text: str) -> NamedPath:
         """
-        Read ``NAME=PATH``.
+        Read ``NAME=PATH``; a PATH that MLflow keeps (``models:/name@alias``) is fetched.
 
         Raises:
             InvalidInput: it is written otherwise, or the name cannot be one.
+            UnsupportedModel: MLflow does not give it.
         """
         name, equals, path = text.partition("=")
         if not equals or not path:
             raise InvalidInput(f"{text!r} is not NAME=PATH, as in ctr=models/ctr.onnx")
-        return cls(check_name(name), Path(path))
+        check_name(name)
+        return cls(name, store.fetch_apart(path) if store.is_kept(path) else Path(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from martlet.cli.options import format_option, json_option, root_option, trusted_option
+from martlet.cli.options import format_option, json_option, model_path, root_option, trusted_option
 from martlet.cli.output import print_json, progress, size, stages
 from martlet.cli.registry import described
 from martlet.cli.report import print_report
@@ -16,7 +16,7 @@ from martlet.names import ModelRef
 
 
 @click.command("import", context_settings={"show_default": True})
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=model_path)
 @click.option("--name", required=True, help="The name to register it under.")
 @root_option
 @click.option("--version", type=click.IntRange(0), help="Its version number.  [default: the next]")
@@ -51,7 +51,8 @@ from martlet.names import ModelRef
 @limit_option
 @click.option(
     "--original",
-    type=click.Path(path_type=Path),
+    metavar="PATH",
+    type=model_path,
     help="The model that PATH was converted from; PATH is refused unless it answers the same.",
 )
 @json_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from martlet.cli.options import format_option, json_option, trusted_option
+from martlet.cli.options import format_option, json_option, model_path, trusted_option
 from martlet.cli.output import print_json, stages
 from martlet.cli.report import print_audit, print_certificate
 from martlet.cli.rows import limit_option, limits_of, logged_rows, rows_options
@@ -14,7 +14,7 @@ from martlet.errors import UnsupportedModel
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=model_path)
 @format_option
 @trusted_option
 @rows_options
@@ -53,7 +53,7 @@ def audit(
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=model_path)
 @click.argument("made", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--signature", help="The signature to convert.  [default: serving_default]")
 @format_option
@@ -92,8 +92,8 @@ def convert(
 
 
 @click.command()
-@click.argument("original", type=click.Path(path_type=Path))
-@click.argument("candidate", type=click.Path(path_type=Path))
+@click.argument("original", type=model_path)
+@click.argument("candidate", type=model_path)
 @click.option("--original-format", help="The original's format.  [default: found by content]")
 @click.option("--format", "format_", help="The candidate's format.  [default: found by content]")
 @trusted_option

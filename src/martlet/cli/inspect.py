@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from martlet.cli.options import format_option, json_option, trusted_option
+from martlet.cli.options import format_option, json_option, model_path, trusted_option
 from martlet.cli.output import print_json, print_table, print_tree
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=model_path)
 @format_option
 @trusted_option
 @json_option

@@ -10,6 +10,7 @@ import click
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
 DEFAULT_ROOT = Path("martlet-registry")
 
 
@@ -18,6 +19,13 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(
         function
     )
+
+
+def model_path(text: str) -> Path:
+    """Return where a model lies here; one that MLflow keeps (``models:/name@alias``) is fetched."""
+    from martlet.formats.mlflow import store
+
+    return store.fetch_apart(text) if store.is_kept(text) else Path(text)
 
 
 def root_option(function: Function) -> Function:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from martlet.cli.options import format_option, json_option, trusted_option
+from martlet.cli.options import format_option, json_option, model_path, trusted_option
 from martlet.cli.output import print_json, print_table, size, stages
 from martlet.cli.rows import logged_rows, rows_options
 from martlet.errors import MissingExtra
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=model_path)
 @format_option
 @trusted_option
 @click.option(

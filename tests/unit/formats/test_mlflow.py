@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hosting import RNG, onnx_model
 
 import martlet
+from martlet.cli import main
+from martlet.config import NamedPath
 from martlet.errors import InvalidInput, UnsupportedModel
 from martlet.formats.mlflow import example
 from martlet.formats.mlflow.pyfunc import PyfuncServable
@@ -103,6 +106,14 @@ class TestMLflow:
             np.testing.assert_allclose(model.predict({"X": rows})["predict"], booster.predict(rows))
         with pytest.raises(UnsupportedModel, match="none"):
             martlet.load("models:/none/1")
+        # The commands ask in a process of its own, which knows the server by the environment.
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", store)
+        shown = CliRunner().invoke(main, ["inspect", "models:/ctr@champion", "--json"])
+        assert json.loads(shown.stdout)["format"] == "mlflow"
+        assert NamedPath.parse("ctr=models:/ctr@champion") == NamedPath("ctr", folder)
+        with pytest.raises(UnsupportedModel, match="MLflow does not give models:/none/1"):
+            NamedPath.parse("ctr=models:/none/1")
 
     def test_an_xgboost_estimator_answers_as_the_estimator_that_was_logged(self, tmp_path: Path):
         import xgboost

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from martlet import formats
-from martlet.errors import MissingExtra, UnsupportedModel
+from martlet.errors import UnsupportedModel
 from martlet.formats import LoadOptions, pickles
 from martlet.formats.isolated.servable import Isolated
 from martlet.formats.mlflow.columns import Answering, Wrapped, default_of, with_columns
@@ -200,23 +200,3 @@ def _holds_model(folder: Path) -> bool:
     except UnsupportedModel:
         return False
     return True
-
-
-def fetch(uri: str) -> Path:
-    """
-    Return the local folder of ``models:/name@alias``, ``models:/name/3`` or ``runs:/id/path``.
-
-    Asks the MLflow server that MLFLOW_TRACKING_URI or MLFLOW_REGISTRY_URI names.
-
-    Raises:
-        MissingExtra: the MLflow client is not installed.
-        UnsupportedModel: the server has no such model, or does not answer.
-    """
-    try:
-        import mlflow.artifacts
-    except ModuleNotFoundError as exc:
-        raise MissingExtra(f"the model {uri}", "mlflow") from exc
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-    except Exception as exc:  # of mlflow, requests and the store behind it
-        raise UnsupportedModel(f"MLflow does not give {uri}: {exc}") from exc
