@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,35 @@ class Ours:
             listed[REASON][at % count] or {name: _plain(listed[name][at % count]) for name in names}
             for at in range(len(rows))
         ]
+
+
+_COMPUTED = re.compile(
+    r'<DerivedField name="([lt]\d+)" optype="continuous" dataType="(double|float)"'
+)
+
+
+def is_endless(text: str, row: dict[str, Any], path: Path) -> bool:
+    """
+    Whether some field that the document *text* computes for *row* is infinite.
+
+    Args:
+        path: Where the document is written with those fields as outputs.
+    """
+    fields = [
+        f'<OutputField name="{name}" feature="transformedValue" optype="continuous"'
+        f' dataType="{kind}"><FieldRef field="{name}"/></OutputField>'
+        for name, kind in dict(_COMPUTED.findall(text)).items()
+    ]
+    before, schema, after = text.partition("</MiningSchema>")
+    after = after.removeprefix("<Output>") if after.startswith("<Output>") else f"</Output>{after}"
+    path.write_text(f"{before}{schema}<Output>{''.join(fields)}{after}", encoding="utf-8")
+    try:
+        found = Ours(path).alone(row)
+    except UnsupportedModel:
+        return False
+    return isinstance(found, dict) and any(
+        isinstance(each, float) and math.isinf(each) for each in found.values()
+    )
 
 
 def _column(cells: list[Any], dtype: DType) -> np.ndarray:

@@ -80,14 +80,24 @@ def single32(name: str) -> Callable[[float], float]:
 
 
 def softmax(scores: Array) -> Array:
-    """Return exp of each row's *scores*, as shares of their sum. Shape [rows, classes]."""
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    """
+    Return exp of each row's *scores*, as shares of their sum. Shape [rows, classes].
+
+    A score that alone is +infinity has the whole, as in the limit; two of them leave it undefined.
+    """
+    top = scores.max(axis=1, keepdims=True)
+    shifted = np.exp(scores - top)
+    if np.isposinf(top).any():
+        endless = np.isposinf(scores)
+        shifted[endless & (endless.sum(axis=1, keepdims=True) == 1)] = 1.0
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def softmax_one(scores: Sequence[float]) -> list[float]:
     """Return one row's :func:`softmax`."""
     top = max(scores)
+    if top == math.inf and scores.count(top) == 1:
+        return [1.0 if x == top else math.exp(x - top) for x in scores]
     found = [math.exp(x - top) for x in scores]
     total = sum(found)
     return [x / total for x in found]

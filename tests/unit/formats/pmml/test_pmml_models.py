@@ -210,6 +210,45 @@ class TestLibraries:
             np.testing.assert_allclose(found[f"p{k}"], wanted[:, k], rtol=1e-10)
         assert found["y"].tolist() == library.predict(x).tolist()
 
+    def test_a_score_without_end_has_the_whole_as_in_the_limit(self, tmp_path: Path):
+        """Shares of two such scores are undefined."""
+        names = ["a", "b", "c"]
+        fields = "".join(
+            f'<DataField name="{n}" optype="continuous" dataType="double"/>' for n in names
+        )
+        fields += '<DataField name="y" optype="categorical" dataType="string"/>'
+        schema = "".join(f'<MiningField name="{n}"/>' for n in names)
+        tables = "".join(
+            f'<RegressionTable intercept="0" targetCategory="is {n}">'
+            f'<NumericPredictor name="{n}" coefficient="1e308"/></RegressionTable>'
+            for n in names
+        )
+        outputs = "".join(
+            f'<OutputField name="p{n}" feature="probability" value="is {n}" dataType="double" '
+            'optype="continuous"/>'
+            for n in names
+        )
+        model = load(
+            pmml(
+                '<RegressionModel functionName="classification" normalizationMethod="softmax">'
+                f'<MiningSchema>{schema}<MiningField name="y" usageType="target"/></MiningSchema>'
+                f"<Output>{outputs}</Output>{tables}</RegressionModel>",
+                fields=fields,
+            ),
+            tmp_path,
+        )
+        rows = np.array([[0.0, 0.0, 10.0], [-10.0, 10.0, 0.0], [10.0, 10.0, 0.0]])
+
+        def answers(rows: np.ndarray) -> list[list[object]]:
+            found = model.predict({n: rows[:, i] for i, n in enumerate(names)})
+            cells = [found[name].tolist() for name in ("y", "pa", "pb", "pc")]
+            return [list(row) for row in zip(*cells, strict=True)]
+
+        together = answers(rows)
+        assert together[:2] == [["is c", 0.0, 0.0, 1.0], ["is b", 0.0, 1.0, 0.0]]
+        assert together[2][0] is None
+        assert [answers(row[None])[0][0] for row in rows] == ["is c", "is b", None]
+
 
 class TestAnomalies:
     CLUSTERS = """
