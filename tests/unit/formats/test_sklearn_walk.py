@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import martlet
 from martlet.errors import InvalidInput
 from martlet.formats.sklearn.estimator import EstimatorServable
 
 pytest.importorskip("sklearn")
+import joblib
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -268,3 +270,32 @@ def test_any_row_is_answered_or_refused_as_by_scikit_learn(rows):
     table["city"] = pd.Series(cities, dtype=object)
     table["kind"] = pd.Series(kinds, dtype=object)
     check(*SEARCHED, table)
+
+
+@pytest.mark.parametrize("known", ["error", "ignore"])
+def test_words_in_a_process_of_its_own(known, tmp_path):
+    encoder = OneHotEncoder(handle_unknown=known)
+    own = make_pipeline(make_column_transformer((encoder, ["city"])), LogisticRegression())
+    cities = np.array(["Ulm", "Köln", "Bonn", "Ulm"] * 5, object)
+    own.fit(pd.DataFrame({"city": cities}), np.array(["yes", "no", "é", "yes"] * 5))
+    joblib.dump(own, tmp_path / "m.joblib")
+    with martlet.load(tmp_path / "m.joblib", trusted=True) as model:
+        for given in (cities, cities[:1], cities[:0], cities[::-1], np.tile(cities, 100)):
+            sent = given.copy()
+            sent[::2] = [each.encode() for each in sent[::2]]
+            for _ in range(2):
+                found = model.predict({"city": sent})
+                frame = pd.DataFrame({"city": given})
+                expected = own.predict(frame).tolist() if len(given) else []
+                assert found["predict"].tolist() == expected
+        new = np.array(["Rom", "Ulm"], object)
+        if known == "error":
+            with pytest.raises(InvalidInput, match="Rom"):
+                model.predict({"city": new})
+        else:
+            expected = own.predict(pd.DataFrame({"city": new})).tolist()
+            assert model.predict({"city": new})["predict"].tolist() == expected
+        for bad, told in (("\ud800", "surrogates"), (b"\xff", "not UTF-8")):
+            with pytest.raises(InvalidInput, match=told):
+                model.predict({"city": np.array([bad, "Ulm"], object)})
+        assert model.predict({"city": cities[:1]})["predict"].tolist() == ["yes"]

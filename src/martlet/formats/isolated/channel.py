@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
+import math
 import mmap
 import os
 import select
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from martlet.formats.isolated.texts import Codes, Decoder, Encoder, dumped, packed, unpacked
 from martlet.native import find
 from martlet.tensors import Tensor
 
@@ -32,11 +33,19 @@ _PLAIN = 0  # the number of a message whose layout is not kept
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What a kind of message says, and where its tensors lie: views of the memory itself."""
+    """
+    What a kind of message says, and where its tensors lie.
+
+    Attributes:
+        tensors: Views of the memory itself; of the *texts*, their codes.
+        end: Where they end: there follows what has to be learnt of new texts.
+    """
 
     number: int
     header: dict[str, Any]
     tensors: dict[str, Tensor]
+    texts: tuple[str, ...]
+    end: int
 
 
 class Channel:
@@ -45,7 +54,7 @@ class Channel:
 
     A message is described in JSON the first time. The next one with the same header, names,
     dtypes and shapes is its numbers alone: a bell says which it is, and so wakes the other side.
-    Text is described every time.
+    Text is codes of values, each told once; long or ever new text is described every time.
 
     Args:
         other: The socket to the other side.
@@ -76,6 +85,7 @@ class Channel:
         self._sent: dict[tuple[Any, ...], _Layout] = {}
         self._number = 0
         self._received: dict[int, _Layout] = {}
+        self._encoder, self._decoder = Encoder(), Decoder()
 
     def send(self, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
         """
@@ -83,25 +93,36 @@ class Channel:
 
         Raises:
             OSError: the other side is gone.
+            UnicodeError: a text is none: it holds half of a character.
         """
         key = (
             *header.items(),
             *[(name, value.dtype, value.shape) for name, value in tensors.items()],
         )
         layout = self._sent.get(key)
+        texts: dict[str, Codes] = {}
+        told = b""
+        if layout is None or layout.texts:
+            given = {n: v for n, v in tensors.items() if v.dtype.kind in "OSU"}
+            if given:
+                encoded = self._encoder.encode(given)
+                if encoded is None:
+                    self._write(_PLAIN, header, tensors)
+                    return
+                texts, told = encoded
+                tensors = {**tensors, **texts}
         if layout is None:
-            if any(value.dtype.kind in "OSU" for value in tensors.values()):
-                self._write(_PLAIN, header, tensors)
-                return
             self._number += 1
             if self._number % _LAYOUTS == 0:  # both sides forget at the same message
                 self._sent.clear()
-            views = self._write(self._number, header, tensors)
-            self._sent[key] = _Layout(self._number, {}, views)
+            self._sent[key] = self._write(self._number, header, tensors, tuple(texts), told)
             return
         for name, view in layout.tensors.items():
             view[...] = tensors[name]
-        self._bell.ring(layout.number, 0)
+        if told:
+            end = layout.end + len(told)
+            self._given.grown(end)[layout.end : end] = told
+        self._bell.ring(layout.number, len(told))
 
     def tell(self, header: Mapping[str, Any]) -> None:
         """
@@ -122,31 +143,42 @@ class Channel:
         """
         number, length = self._bell.wait(timeout_s)
         layout = self._received.get(number)
-        if layout is None or length:
-            try:
+        try:
+            if layout is None:
                 layout = self._read(number, length)
-            except (ArithmeticError, KeyError, TypeError, ValueError) as exc:
-                raise OSError(f"the other process sent what is no message: {exc}") from exc
-            if number and number % _LAYOUTS == 0:
-                self._received.clear()
-            if number != _PLAIN:
-                self._received[number] = layout
-        return layout.header, dict(layout.tensors)
+                if number and number % _LAYOUTS == 0:
+                    self._received.clear()
+                if number != _PLAIN:
+                    self._received[number] = layout
+            elif length:
+                end = layout.end + length
+                self._decoder.learn(orjson.loads(self._taken.upto(end)[layout.end : end]))
+            tensors = dict(layout.tensors)
+            for name in layout.texts:
+                tensors[name] = self._decoder.decode(tensors[name])
+        except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
+            raise OSError(f"the other process sent what is no message: {exc}") from exc
+        return layout.header, tensors
 
     def _write(
-        self, number: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+        self,
+        number: int,
+        header: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        texts: tuple[str, ...] = (),
+        told: bytes = b"null",
+    ) -> _Layout:
         described, places, at = [], [], 0
         for name, value in tensors.items():
             entry: dict[str, Any] = {"name": name, "shape": value.shape}
             if value.dtype.kind in "OSU":
-                entry["text"] = [_text(each) for each in value.ravel().tolist()]
+                entry["text"] = list(map(packed, value.ravel().tolist()))
             else:
-                entry |= {"dtype": value.dtype.str, "at": at}
+                entry |= {"dtype": value.dtype.str, "at": at, "coded": name in texts}
                 places.append((name, value, at))
                 at += _aligned(value.nbytes)
             described.append(entry)
-        text = orjson.dumps([dict(header), described])
+        text = dumped([dict(header), described, orjson.Fragment(told or b"null")])
         start = _aligned(_NOTICE + len(text))
         area = self._given.grown(start + at)
         area[_NOTICE : _NOTICE + len(text)] = text
@@ -156,29 +188,36 @@ class Channel:
             view[...] = value
             views[name] = view
         self._bell.ring(number, len(text))
-        return views
+        return _Layout(number, {}, views, texts, start + at)
 
     def _read(self, number: int, length: int) -> _Layout:
         area = self._taken.upto(_NOTICE + length)
-        header, described = orjson.loads(area[_NOTICE : _NOTICE + length])
-        start = _aligned(_NOTICE + length)
+        header, described, told = orjson.loads(area[_NOTICE : _NOTICE + length])
+        if told is not None:
+            self._decoder.learn(told)
+        start = end = _aligned(_NOTICE + length)
         tensors: dict[str, Tensor] = {}
+        texts = []
         for entry in described:
             shape = tuple(map(int, entry["shape"]))
             if "text" in entry:
                 value = np.empty(len(entry["text"]), object)
-                value[:] = list(map(_told, entry["text"]))
+                value[:] = list(map(unpacked, entry["text"]))
                 tensors[entry["name"]] = value.reshape(shape)
                 continue
             dtype = np.dtype(entry["dtype"])
-            if dtype.hasobject:
+            if entry["coded"]:
+                texts.append(entry["name"])
+            if dtype.hasobject or (entry["coded"] and dtype != np.uint32):
                 raise ValueError(f"a tensor of {dtype}")
             place = start + int(entry["at"])
             if min(place, *shape, 0) < 0:  # numpy would look before the map
                 raise ValueError(f"a tensor of shape {shape} at {place}")
-            area = self._taken.upto(place + dtype.itemsize * int(np.prod(shape, dtype=object)))
+            view_end = place + dtype.itemsize * math.prod(shape)
+            area = self._taken.upto(view_end)
             tensors[entry["name"]] = np.ndarray(shape, dtype, area, place)
-        return _Layout(number, header, tensors)
+            end = max(end, _aligned(view_end))
+        return _Layout(number, header, tensors, tuple(texts), end)
 
     def close(self) -> None:
         """Close the socket and let go of the memory, which lives while views of it do."""
@@ -258,20 +297,3 @@ class _Memory:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return [base64.b64encode(value).decode()]
-    return value if value is None or isinstance(value, str) else None
-
-
-def _told(value: Any) -> Any:
-    """Return what ``_text`` was given; of bytes that are UTF-8, the text."""
-    if not isinstance(value, list):
-        return value
-    (packed,) = value
-    return base64.b64decode(packed, validate=True)

@@ -20,6 +20,7 @@ from typing import Any
 from martlet import deadline, errors
 from martlet.errors import (
     DeadlineExceeded,
+    InvalidInput,
     MartletError,
     NotAvailable,
     ServableFailed,
@@ -129,7 +130,10 @@ class Isolated:
         limit = min(self._call_s, max(end - begun, patience_s(self._usual_s)))
         watched = most = None
         try:
-            self._channel.send({"signature": signature_name}, inputs)
+            try:
+                self._channel.send({"signature": signature_name}, inputs)
+            except UnicodeError as exc:
+                raise InvalidInput(f"an input holds text that is none: {exc}") from exc
             try:
                 told, outputs = self._channel.receive(min(limit, _LOOK_S))
             except TimeoutError:
@@ -159,7 +163,10 @@ class Isolated:
         self._usual_work_s = usual_after(self._usual_work_s, work)
         if "error" in told:
             raise _error(told)
-        return {name: value.copy() for name, value in outputs.items()}
+        return {
+            name: value if value.dtype.hasobject else value.copy()  # what is a view of memory
+            for name, value in outputs.items()
+        }
 
     def _answer(self, most_s: float, end: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return what the process sends by *end*; once it has worked *most_s* it has to yield."""

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from martlet.native import find
+from martlet.tensors import Tensor
+
 _WITHIN = ("best_estimator_", "estimator_", "regressor_", "estimators_", "calibrated_classifiers_")
 """Where a model keeps those that are given the rows that it is given."""
+
+_TEXTS = find("texts")
 
 
 def parts(estimator: Any, depth: int = 0) -> Iterator[Any]:
@@ -71,6 +76,13 @@ def unused_columns(estimator: Any, names: list[str]) -> set[str]:
         return set(names) - used
     inner = _inner(_first(estimator))
     return set.intersection(*(unused_columns(each, names) for each in inner)) if inner else set()
+
+
+def all_text(column: Tensor) -> bool:
+    """Return whether each value is a ``str``: none is missing, and none ``bytes``."""
+    if _TEXTS is not None and column.flags.c_contiguous:
+        return bool(_TEXTS.all_str(column))
+    return all(isinstance(value, str) for value in column.tolist())
 
 
 def takes_text(estimator: Any) -> bool:

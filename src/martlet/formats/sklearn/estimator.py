@@ -14,6 +14,7 @@ from martlet.errors import InvalidInput, ServableFailed, UnsupportedModel
 from martlet.formats.sklearn import boosters, checks, mends, quick, shared, trials, walk
 from martlet.formats.sklearn.boosters import categories_of, forget_names
 from martlet.formats.sklearn.columns import (
+    all_text,
     by_name,
     columns_with_none,
     known_values,
@@ -292,7 +293,7 @@ def _spec(name: str, value: Any) -> Spec:
 
 
 def _decoded(column: Tensor, with_none: bool) -> Tensor:
-    if any(type(value) is not str for value in column):
+    if not all_text(column):
         missing = None if with_none else np.nan
         told = [v.decode() if isinstance(v, bytes) else missing if v is None else v for v in column]
         column = np.empty(len(told), object)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from martlet.formats.sklearn.columns import all_text
 from martlet.formats.sklearn.scalers import Step, step_of
 from martlet.tensors import Tensor
 
@@ -181,11 +183,10 @@ def _lookup(known: list[Any], is_text: bool) -> Callable[[Tensor], Codes | None]
         places = {value: place for place, value in enumerate(known)}
 
         def of_text(column: Tensor) -> Codes | None:
-            values = column.tolist()
-            if set(map(type, values)) - {str}:
+            if not all_text(column):
                 return None  # one is missing
-            found = (places.get(value, unknown) for value in values)
-            return np.fromiter(found, np.intp, len(values))
+            found = map(places.get, column.tolist(), repeat(unknown))
+            return np.fromiter(found, np.intp, len(column))
 
         return of_text
     numbers = np.array(known, np.float64)
