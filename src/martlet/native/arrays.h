@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* *kind* is a letter of the module struct, 'r' for either of the reals 'f' and 'd'. */
-static int get_buffer(PyObject *object, Py_buffer *view, const char *what, char kind, int flags)
+/*
+ * An array of any strides. *kind* is a letter of the module struct, 'r' for either of the reals 'f'
+ * and 'd'.
+ */
+static int get_strided(PyObject *object, Py_buffer *view, const char *what, char kind, int flags)
 {
-    if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags) < 0)
+    if (PyObject_GetBuffer(object, view, PyBUF_STRIDES | PyBUF_FORMAT | flags) < 0)
         return -1;
     const char *format = view->format ? view->format : "B";
     if (*format == '@' || *format == '=')
@@ -26,6 +29,12 @@ static int get_buffer(PyObject *object, Py_buffer *view, const char *what, char 
         return -1;
     }
     return 0;
+}
+
+/* An array without gaps, by rows. */
+static int get_buffer(PyObject *object, Py_buffer *view, const char *what, char kind, int flags)
+{
+    return get_strided(object, view, what, kind, PyBUF_C_CONTIGUOUS | flags);
 }
 
 /* Returns a copy of the *count* items of *object* (any number where count < 0). */

@@ -13,7 +13,7 @@
 #include "arrays.h"
 #include "forest.h"
 #include "forest_build.h"
-#include "forest_walk.h"
+#include "forest_rows.h"
 #include "objects.h"
 
 #define GIL_WORK 8000           /* row-tree pairs above which the GIL is let go: about 40 us */
@@ -63,7 +63,7 @@ static int read_row(const Forest *f, PyObject *object, void *to)
         PyErr_Format(PyExc_ValueError, "a row of %zd values where %d are wanted",
                      view.len / view.itemsize, (int)f->features);
     else {
-        convert(f, view.buf, from_single, to);
+        convert(f, view.buf, 1, from_single, to);
         result = 0;
     }
     PyBuffer_Release(&view);
@@ -106,36 +106,39 @@ static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     f->features = features;
     f->rounds = rounds;
-    if (build(f, given) < 0) {
+    if (build(f, given, chosen.most_cuts) < 0) {
         Py_DECREF(f);
         return NULL;
     }
     return (PyObject *)f;
 }
 
-/* Opens X [rows, features] and *out* of *item* with *width* items a row; the number of rows. */
-static Py_ssize_t open_matrix(const Forest *f, PyObject *const *args, Py_ssize_t nargs,
-                              Py_buffer *x, Py_buffer *out, char kind, Py_ssize_t width)
+/* Opens X [rows, features] as *matrix* of *x*, and *out* of *item* with *width* items a row. */
+static int open_matrix(const Forest *f, PyObject *const *args, Py_ssize_t nargs, Py_buffer *x,
+                       Matrix *matrix, Py_buffer *out, char kind, Py_ssize_t width)
 {
     if (nargs != 2) {
         PyErr_SetString(PyExc_TypeError, "(x, out) are wanted");
         return -1;
     }
-    if (get_buffer(args[0], x, "x", 'r', PyBUF_SIMPLE) < 0)
+    if (get_strided(args[0], x, "x", 'r', PyBUF_SIMPLE) < 0)
         return -1;
     if (get_buffer(args[1], out, "out", kind, PyBUF_WRITABLE) < 0) {
         PyBuffer_Release(x);
         return -1;
     }
-    const Py_ssize_t rows = x->ndim == 2 ? x->shape[0] : -1;
-    if (rows < 0 || x->shape[1] != f->features || out->len / out->itemsize != rows * width) {
+    const Py_ssize_t rows = x->ndim == 2 ? x->shape[0] : -1, size = x->itemsize;
+    if (rows < 0 || x->shape[1] != f->features || out->len / out->itemsize != rows * width ||
+        x->strides[0] % size || x->strides[1] % size) {
         PyErr_Format(PyExc_ValueError, "x of %d columns, and out to match, are wanted",
                      (int)f->features);
         PyBuffer_Release(x);
         PyBuffer_Release(out);
         return -1;
     }
-    return rows;
+    *matrix = (Matrix){x->buf, size == (Py_ssize_t)sizeof(float), rows, x->strides[0] / size,
+                       x->strides[1] / size};
+    return 0;
 }
 
 static PyObject *close_matrix(Py_buffer *x, Py_buffer *out, int failed)
@@ -147,15 +150,13 @@ static PyObject *close_matrix(Py_buffer *x, Py_buffer *out, int failed)
     Py_RETURN_NONE;
 }
 
-static int run(const Forest *f, const Py_buffer *x, Py_ssize_t rows, int32_t *leaves,
-               const Sum *s, double *sums)
+static int run(const Forest *f, const Matrix *x, const Wanted *wanted)
 {
-    const int x_single = x->itemsize == (Py_ssize_t)sizeof(float);
     int failed;
-    if ((double)rows * f->trees < GIL_WORK)
-        return walk_rows(f, x->buf, x_single, rows, leaves, s, sums);
+    if ((double)x->rows * f->trees < GIL_WORK)
+        return run_rows(f, x, wanted);
     Py_BEGIN_ALLOW_THREADS
-    failed = walk_rows(f, x->buf, x_single, rows, leaves, s, sums);
+    failed = run_rows(f, x, wanted);
     Py_END_ALLOW_THREADS
     return failed;
 }
@@ -164,10 +165,11 @@ static PyObject *forest_leaves(PyObject *self, PyObject *const *args, Py_ssize_t
 {
     Forest *f = (Forest *)self;
     Py_buffer x, out;
-    const Py_ssize_t rows = open_matrix(f, args, nargs, &x, &out, 'i', f->trees);
-    if (rows < 0)
+    Matrix matrix;
+    if (open_matrix(f, args, nargs, &x, &matrix, &out, 'i', f->trees) < 0)
         return NULL;
-    return close_matrix(&x, &out, run(f, &x, rows, out.buf, NULL, NULL));
+    const Wanted wanted = {out.buf, NULL, NULL};
+    return close_matrix(&x, &out, run(f, &matrix, &wanted));
 }
 
 static PyObject *forest_row(PyObject *self, PyObject *row)
@@ -227,6 +229,7 @@ static void sum_dealloc(PyObject *self)
     free(s->values);
     free(s->weights);
     free(s->start);
+    free(s->adds);
     free_object(self);
 }
 
@@ -269,6 +272,12 @@ static PyObject *sum_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     cells = ((Py_ssize_t)f->answers + 1) * (s->target ? 1 : outputs);
     if (!(s->values = copy_items(o_values, "values", 'd', &cells)))
         goto fail;
+    if (!s->target && outputs == 1)
+        s->target = calloc((size_t)trees + 1, sizeof *s->target);
+    if ((outputs == 1 && !s->target) || (s->target && make_adds(s) < 0)) {
+        PyErr_NoMemory();
+        goto fail;
+    }
     return (PyObject *)s;
 fail:
     Py_DECREF(s);
@@ -279,13 +288,11 @@ static PyObject *sum_rows(PyObject *self, PyObject *const *args, Py_ssize_t narg
 {
     Sum *s = (Sum *)self;
     Py_buffer x, out;
-    const Py_ssize_t rows = open_matrix(s->forest, args, nargs, &x, &out, 'd', s->outputs);
-    if (rows < 0)
+    Matrix matrix;
+    if (open_matrix(s->forest, args, nargs, &x, &matrix, &out, 'd', s->outputs) < 0)
         return NULL;
-    for (Py_ssize_t row = 0; row < rows; row++)
-        memcpy((double *)out.buf + row * s->outputs, s->start,
-               (size_t)s->outputs * sizeof(double));
-    return close_matrix(&x, &out, run(s->forest, &x, rows, NULL, s, out.buf));
+    const Wanted wanted = {NULL, s, out.buf};
+    return close_matrix(&x, &out, run(s->forest, &matrix, &wanted));
 }
 
 static PyObject *sum_row(PyObject *self, PyObject *row)
@@ -338,12 +345,32 @@ static PyType_Slot sum_slots[] = {{Py_tp_new, sum_new},
 static PyType_Spec sum_spec = {"martlet.native._forest.Sum", sizeof(Sum), 0, Py_TPFLAGS_DEFAULT,
                                sum_slots};
 
+/* use(name=None) */
+static PyObject *use(PyObject *self, PyObject *args)
+{
+    const char *name = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "|z", &name))
+        return NULL;
+    if (choose(name) < 0) {
+        PyErr_Format(PyExc_ValueError, "this machine has no kernel %s", name);
+        return NULL;
+    }
+    return PyUnicode_FromString(chosen.name);
+}
+
+static PyMethodDef methods[] = {
+    {"use", use, METH_VARARGS,
+     "use(name=None): compute by this kernel from now on (None: the machine's best); its name."},
+    {NULL, NULL, 0, NULL}};
+
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_forest", "Decision trees over a float matrix.", -1, NULL, NULL, NULL,
-    NULL, NULL};
+    PyModuleDef_HEAD_INIT, "_forest", "Decision trees over a float matrix.", -1, methods, NULL,
+    NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__forest(void)
 {
+    choose(NULL);
     PyObject *m = module_with(&module, &sum_spec);
     forest_type = (PyTypeObject *)PyType_FromSpec(&forest_spec);
     if (!forest_type || (m && PyModule_AddType(m, forest_type) < 0))

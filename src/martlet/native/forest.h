@@ -37,6 +37,42 @@ typedef struct {
     uint32_t child[3];
 } Node32;
 
+/*
+ * A small tree is also kept as its tests, by the side that they rule out (QuickScorer: Lucchese et
+ * al., "Exploiting CPU SIMD Extensions to Speed-up Document Scoring with Tree Ensembles", SIGIR
+ * 2016). Its leaves are bits, the leftmost the highest. Every test of the tree is made; each that
+ * does not hold clears the leaves below its YES; a row ends at the leftmost leaf that is left. No
+ * test waits for another, so that LANES rows are tested at once. Equal tests are one, whose bits
+ * are theirs together: those of an oblivious tree are one a level.
+ */
+#define MOST_LEAVES 64 /* of such a tree */
+
+typedef enum {
+    ABOVE_OR_NAN, /* what makes it clear: !(x <= threshold) */
+    ABOVE,        /* x > threshold */
+    OUTSIDE,      /* x is no code of the mask */
+    OUTSIDE_KNOWN, /* nor NaN */
+    CUT_KINDS
+} CutKind;
+
+typedef struct {
+    union {
+        double threshold;
+        float single; /* where the forest is narrow */
+        uint64_t mask;
+    } test;
+    uint64_t clears; /* of a tree of few leaves: in its low 32 bits */
+    int64_t column;  /* where its feature's values are in a group of LANES rows */
+} Cut;
+
+typedef struct {
+    int32_t cuts[CUT_KINDS]; /* how many of each kind, one kind after the other */
+    int32_t first_cut;
+    int32_t first_end; /* -1: the tree is not kept so */
+    int32_t end_count;
+    int is_wide;       /* its leaves are 64 bits, not 32 */
+} CutTree;
+
 typedef struct {
     int64_t start; /* first word in words */
     int64_t base;  /* the word number that it holds: codes from base * 64 */
@@ -55,6 +91,14 @@ typedef struct {
     void *tree_nodes; /* Node64 or Node32 [nodes + 1 + answers] */
     Set *sets;
     uint64_t *words;
+    int32_t *used; /* the features that are tested */
+    int32_t used_count;
+    int32_t kept;       /* trees that are kept as cuts, too */
+    CutTree *cut_trees; /* [trees] */
+    Cut *cuts;
+    int32_t cut_count;
+    int32_t *ends; /* the answers of the leaves of those trees */
+    int32_t end_count;
 } Forest;
 
 typedef struct {
@@ -66,6 +110,7 @@ typedef struct {
     double *values;  /* [answers + 1, columns]; the last row is what no answer adds */
     double *weights; /* per tree */
     double *start;   /* per output */
+    void *adds; /* with target, per end: weight times value, of single precision where single */
 } Sum;
 
 /* The code of a value: itself where it is an integer in 0..63. */

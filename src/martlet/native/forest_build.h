@@ -9,17 +9,7 @@
 
 #include "arrays.h"
 #include "forest.h"
-
-/* Copies of the arrays, as formats/trees/forest.py has them. */
-typedef struct {
-    int32_t *roots;      /* [trees] */
-    int32_t *feature;    /* [nodes] */
-    double *threshold;   /* [nodes] */
-    int32_t *children;   /* [nodes, 3]; -1: no answer, -2: answer 0, ... */
-    int32_t *set_of;     /* [nodes]; -1: the node is a comparison */
-    int64_t *sets;       /* [set_count, 3]: the fields of a Set */
-    Py_ssize_t set_count;
-} Parts;
+#include "forest_cuts.h"
 
 static void free_parts(Parts *parts)
 {
@@ -38,6 +28,10 @@ static void free_nodes(Forest *f)
     free(f->tree_nodes);
     free(f->sets);
     free(f->words);
+    free(f->used);
+    free(f->cut_trees);
+    free(f->cuts);
+    free(f->ends);
 }
 
 /* Where a walk goes for *child* of node *parent*: the byte offset; or -1, out of range. */
@@ -79,9 +73,8 @@ static int pack_inner(Forest *f, const Parts *parts, int32_t i, int32_t *depth)
         return out_of_range("node", i);
     if (number >= 0) {
         const Set *set = &f->sets[number];
-        const int is_mask = set->size == 0 || (set->base == 0 && set->size == 1);
-        node.feature = ~(is_mask ? column : column | LOOKED_UP);
-        node.test.mask = !is_mask ? (uint64_t)number : set->size ? f->words[set->start] : 0;
+        node.feature = ~(is_mask(set) ? column : column | LOOKED_UP);
+        node.test.mask = !is_mask(set) ? (uint64_t)number : set->size ? f->words[set->start] : 0;
     }
     for (int k = 0; k < 3; k++) {
         const int32_t to = parts->children[(Py_ssize_t)i * 3 + k];
@@ -153,9 +146,10 @@ static int read_sets(Forest *f, const Parts *parts, Py_ssize_t words)
 
 /*
  * Builds *f*, whose features and rounding are known, of *given*: roots, feature, threshold, children,
- * set_of, sets and words. Returns -1 with an error set.
+ * set_of, sets and words. Trees of at most so many cuts are kept as those, too. Returns -1 with an
+ * error set.
  */
-static int build(Forest *f, PyObject *const given[7])
+static int build(Forest *f, PyObject *const given[7], int most_cuts)
 {
     Py_ssize_t trees = -1, nodes = -1, triples, sets = -1, words = -1;
     Parts parts = {NULL, NULL, NULL, NULL, NULL, NULL, 0};
@@ -184,6 +178,10 @@ static int build(Forest *f, PyObject *const given[7])
     f->has_sets = parts.set_count > 0;
     f->narrow = f->rounds && !f->has_sets;
     failed = read_sets(f, &parts, words) < 0 || pack(f, &parts) < 0;
+    if (!failed && (list_used(f, &parts) < 0 || cut_trees(f, &parts, most_cuts) < 0)) {
+        PyErr_NoMemory();
+        failed = 1;
+    }
 done:
     free_parts(&parts);
     return failed ? -1 : 0;

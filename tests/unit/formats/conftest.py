@@ -7,14 +7,22 @@ import pytest
 from martlet.native import find
 
 
-@pytest.fixture(params=["compiled", "pure"])
-def walks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How trees are walked; a forest chooses when it is built."""
+@pytest.fixture(params=["pure", "plain", "avx2", "avx512"])
+def walks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """How trees are walked: compiled, by a kernel, or not; a forest chooses when it is built."""
+    compiled = find("forest")
     if request.param == "pure":
         monkeypatch.setenv("MARTLET_NATIVE", "0")
-    elif find("forest") is None:
+        yield request.param
+        return
+    if compiled is None:
         pytest.skip("martlet.native._forest is not built")
-    return request.param
+    try:
+        compiled.use(request.param)
+    except ValueError as exc:
+        pytest.skip(str(exc))
+    yield request.param
+    compiled.use()
 
 
 @pytest.fixture(params=["pure", "plain", "avx2", "avx512"])

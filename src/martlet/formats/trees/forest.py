@@ -196,7 +196,7 @@ class Forest:
             raise InvalidInput(
                 f"a matrix of shape {list(x.shape)}; the trees take [rows, {self.features}]"
             )
-        return np.require(x, requirements=("C", "A"))
+        return x if x.flags.forc and x.flags.aligned else np.require(x, requirements=("C", "A"))
 
     def _matrix_of(self, row: Row) -> Rows:
         try:
