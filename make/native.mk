@@ -6,7 +6,8 @@ SANITIZED := run/sanitized
 FUZZED    := $(addprefix tests/unit/,test_rows.py test_rank_bodies.py test_infer_bodies.py) \
              $(addprefix tests/unit/servers/,test_native_http.py test_shortcut.py) \
              $(addprefix tests/unit/servers/,test_shortcut_outcomes.py test_shortcut_fuzz.py) \
-             $(addprefix tests/unit/formats/,test_forest.py test_cross.py test_attention.py) \
+             $(addprefix tests/unit/formats/,test_forest.py test_forest_cuts.py test_cross.py) \
+             $(addprefix tests/unit/formats/,test_attention.py) \
              $(addprefix tests/unit/formats/,test_sides.py test_package.py test_catboost_ctrs.py) \
              $(addprefix tests/unit/,convert/test_package_sides.py serving/test_lease.py stores)
 

@@ -3,9 +3,8 @@
  * once for each.
  *
  * It defines NAME(x), TARGET, LEFT (the leaves that are left to LANES rows), ALL (such, of all
- * leaves), CLEAR(cut, group, left, kind, narrow, wide) (which makes a test), and what
- * ends in forest_kernels.h are made of: FIRST(left, wide, ends) and ADD(left, wide, adds, single,
- * sums).
+ * leaves), and of LEFT: NAME(clear), which makes one test; NAME(ends), the numbers of the first
+ * leaves that are left; NAME(add_single) and NAME(add_double), which add what those say.
  */
 
 /* The leaves of *tree* that are left to a group. */
