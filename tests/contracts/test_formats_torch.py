@@ -7,7 +7,7 @@ import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -170,14 +170,19 @@ def test_what_does_not_fit_is_the_callers_to_mend(model: Any, inputs: dict):
         model.predict(inputs)
 
 
-def test_a_module_that_writes_into_its_input_leaves_the_callers_alone(tmp_path: Path):
+@pytest.mark.parametrize("way", ["script", "export"])
+def test_a_module_that_writes_into_its_input_leaves_the_callers_alone(way: str, tmp_path: Path):
     class Doubler(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.mul_(2)
 
-    torch.jit.script(Doubler()).save(str(tmp_path / "m.pt"))
+    if way == "script":
+        torch.jit.script(Doubler()).save(str(tmp_path / "m"))
+    else:
+        torch.export.save(torch.export.export(Doubler(), (torch.ones(3),)), tmp_path / "m.pt2")
+        (tmp_path / "m.pt2").rename(tmp_path / "m")
     mine = np.ones(3, np.float32)
-    with martlet.load(tmp_path / "m.pt") as model:
+    with martlet.load(tmp_path / "m") as model:
         assert model.predict({"x": mine})["output"].tolist() == [2, 2, 2]
     assert mine.tolist() == [1, 1, 1]
 
@@ -210,6 +215,8 @@ class TestWhatAnArchiveMayNotHold:
             (b"positive=True, integer=True)", b"positive=__import__('os'))", "size"),
             (b"size()[0] == L", b"size()[0].__class__.__mro__ == L", "guard"),
             (b"L['user'].size()[0]", b"__import__('os').getpid()", "guard"),
+            (b"L['user'].size()[0]", b"9**9**9", "guard"),
+            (b"L['user'].size()[0]", b"(1 << 9999)", "guard"),
         ],
     )
     def test_a_program_that_calls_outside_of_torch(
@@ -297,6 +304,38 @@ X4 = np.random.default_rng(8).normal(size=(5, 4)).astype(np.float32)
 ROWS = torch.export.Dim("rows")
 
 
+class Joined(torch.nn.Module):
+    """A table looked into, beside rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(9, 3)
+
+    @torch.jit.export
+    def joined(self, ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.table(ids), rows], 1)
+
+
+class Named(NamedTuple):
+    id: torch.Tensor
+    row: torch.Tensor
+
+
+class Pair(Joined):
+    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return self.joined(pair[0], pair[1])
+
+
+class PairOfNames(Joined):
+    def forward(self, pair: Named) -> torch.Tensor:
+        return self.joined(pair.id, pair.row)
+
+
+class Listed(Joined):
+    def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
+        return self.joined(xs[0], xs[1])
+
+
 class TestArguments:
     def test_with_a_default_may_be_left_out(self, tmp_path: Path):
         own = Offset().eval()
@@ -358,6 +397,87 @@ class TestArguments:
             found = model.predict({"ids": ids, "offsets": offsets})["output"]
         with torch.inference_mode():
             np.testing.assert_allclose(found, own(torch.tensor(ids), torch.tensor(offsets)))
+
+    @pytest.mark.parametrize("way", [torch.jit.script, torch.jit.freeze])
+    def test_of_a_dictionary_that_the_code_asks_for_may_be_left_out(self, way: Any, tmp_path: Path):
+        class Biased(torch.nn.Module):
+            def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+                found = features["x"] * 2
+                if "bias" in features:
+                    found = found + features["bias"]
+                scale = features.get("scale")
+                return found if scale is None else found * scale
+
+        way(torch.jit.script(Biased().eval())).save(str(tmp_path / "m.pt"))
+        with martlet.load(tmp_path / "m.pt") as model:
+            inputs = model.signatures["serving_default"].inputs
+            required = {name: spec.required for name, spec in inputs.items()}
+            assert required == {"x": True, "bias": False, "scale": False}
+            assert model.predict({"x": X4})["output"].tolist() == (X4 * 2).tolist()
+            found = model.predict({"x": X4, "bias": X4, "scale": X4})["output"]
+            assert found.tolist() == ((X4 * 2 + X4) * X4).tolist()
+
+    @pytest.mark.parametrize(
+        ("made", "names"),
+        [(Pair, ["pair_0", "pair_1"]), (PairOfNames, ["id", "row"]), (Listed, ["xs_0", "xs_1"])],
+    )
+    def test_of_a_list_or_tuple_are_an_input_a_place(
+        self, made: Any, names: list[str], tmp_path: Path
+    ):
+        own, ids = made().eval(), np.array([1, 2, 3, 4, 5])
+        torch.jit.script(own).save(str(tmp_path / "m.pt"))
+        with martlet.load(tmp_path / "m.pt") as model:
+            inputs = model.signatures["serving_default"].inputs
+            assert {n: s.dtype.value for n, s in inputs.items()} == dict(
+                zip(names, ("int64", "float32"), strict=True)
+            )
+            found = model.predict(dict(zip(names, (ids, X4), strict=True)))["output"]
+        with torch.inference_mode():
+            wanted = own.joined(torch.tensor(ids), torch.tensor(X4))
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+    def test_that_are_lists_of_numbers_or_text_have_one_axis(self, tmp_path: Path):
+        class Plain(torch.nn.Module):
+            def forward(
+                self, x: torch.Tensor, columns: list[int], words: list[str], how: str = "sum"
+            ) -> tuple[torch.Tensor, torch.Tensor]:
+                found = x[:, columns]
+                lengths = torch.tensor([len(word) for word in words])
+                return found.sum(1) if how == "sum" else found.mean(1), lengths
+
+        torch.jit.script(Plain()).save(str(tmp_path / "m.pt"))
+        words = np.array(["four", b"seven", ""], object)
+        with martlet.load(tmp_path / "m.pt") as model:
+            rows = {"x": X4, "columns": np.array([0, 3]), "words": words}
+            found = model.predict(rows)
+            np.testing.assert_allclose(found["output_0"], X4[:, [0, 3]].sum(1), rtol=1e-6)
+            assert found["output_1"].tolist() == [4, 5, 0]
+            mean = model.predict({**rows, "how": np.array("mean", object)})["output_0"]
+            np.testing.assert_allclose(mean, X4[:, [0, 3]].mean(1), rtol=1e-6)
+
+    def test_whose_lists_have_no_written_length_are_refused(self, tmp_path: Path):
+        class AnyLength(torch.nn.Module):
+            def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
+                return torch.cat(xs)
+
+        torch.jit.script(AnyLength()).save(str(tmp_path / "m.pt"))
+        with pytest.raises(UnsupportedModel, match="length"):
+            martlet.load(tmp_path / "m.pt")
+
+    def test_that_are_cast_to_integers_are_integers(self, tmp_path: Path):
+        class Cast(torch.nn.Module):
+            def forward(self, user: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+                return user.long() + x[:, 0].long() + x[:, 1]
+
+        torch.jit.script(Cast()).save(str(tmp_path / "m.pt"))
+        ids = 2**24 + np.arange(5)  # of which float32 has every other one
+        with martlet.load(tmp_path / "m.pt") as model:
+            inputs = model.signatures["serving_default"].inputs
+            assert [s.dtype.value for s in inputs.values()] == ["int64", "float32"]
+            x = np.zeros((5, 2), np.float32)
+            found = model.predict({"user": ids, "x": x})["output"]
+            with torch.inference_mode():
+                assert found.tolist() == Cast()(torch.tensor(ids), torch.tensor(x)).tolist()
 
     def test_without_a_forward_it_is_refused(self, tmp_path: Path):
         class Generator(torch.nn.Module):
@@ -490,13 +610,37 @@ class TestWhatNoOperatorTells:
         wanted = np.take_along_axis(np.where(mask, rows, 0), at, 1)
         assert found["output"].tolist() == wanted.tolist()
 
-    def test_layers_of_bfloat16_take_float32_and_round_it(self, tmp_path: Path):
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_layers_of_bfloat16_take_float32_and_round_it(self, frozen: bool, tmp_path: Path):
         own = torch.nn.Linear(4, 2).to(torch.bfloat16)
-        dtypes, found = self.found(own, {"input": X4}, tmp_path)
+        way = (lambda m: torch.jit.freeze(torch.jit.script(m))) if frozen else torch.jit.script
+        dtypes, found = self.found(own, {"input": X4}, tmp_path, way)
         assert dtypes == {"input": "float32"}
         with torch.inference_mode():
             wanted = own(torch.tensor(X4).to(torch.bfloat16)).float()
         assert found["output"].tolist() == wanted.tolist()
+
+    def test_lengths_that_may_not_be_zero(self, tmp_path: Path):
+        class Packed(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.items, self.gru = torch.nn.Embedding(9, 4), torch.nn.GRU(4, 3)
+
+            def forward(self, history: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+                packed = torch.nn.utils.rnn.pack_padded_sequence(
+                    self.items(history), lengths, enforce_sorted=False
+                )
+                return self.gru(packed)[1][-1]
+
+        own, given = (
+            Packed(),
+            {"history": np.ones((4, 3), np.int64), "lengths": np.array([1, 4, 2])},
+        )
+        dtypes, found = self.found(own, given, tmp_path)
+        assert dtypes == {"history": "int64", "lengths": "int64"}
+        with torch.inference_mode():
+            wanted = own(*map(torch.tensor, given.values()))
+        np.testing.assert_allclose(found["output"], wanted, rtol=1e-5)
 
     def test_a_number_among_the_arguments(self, tmp_path: Path):
         class Powers(torch.nn.Module):
@@ -630,6 +774,43 @@ class TestWhatIsToldOfOutputs:
         with martlet.load(tmp_path / "m.pt") as model, torch.inference_mode():
             found = model.predict({"ids": ids})["output"]
             np.testing.assert_allclose(found, own(torch.tensor(ids)), rtol=1e-6)
+
+
+def test_a_program_may_answer_with_nothing_in_a_place(tmp_path: Path):
+    class Half(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+            return x * 2, None
+
+    program = torch.export.export(Half(), (torch.tensor(X4),), dynamic_shapes={"x": {0: ROWS}})
+    torch.export.save(program, tmp_path / "m.pt2")
+    with martlet.load(tmp_path / "m.pt2") as model:
+        outputs = model.signatures["serving_default"].outputs
+        assert [(n, s.shape) for n, s in outputs.items()] == [("output_0", (-1, 4))]
+        assert model.predict({"x": X4})["output_0"].tolist() == (X4 * 2).tolist()
+
+
+def test_a_program_exported_with_rows_that_another_was_exported_with(tmp_path: Path):
+    x = torch.tensor(X4)  # the first export leaves marks on its axes, which the second saves
+    torch.export.export(torch.nn.Tanh(), (x,), dynamic_shapes={"input": {0: ROWS}})
+    torch.export.save(torch.export.export(torch.nn.Tanh(), (x,)), tmp_path / "m.pt2")
+    with martlet.load(tmp_path / "m.pt2") as model:
+        found = model.predict({"input": X4})["output"]
+    np.testing.assert_allclose(found, np.tanh(X4), rtol=1e-6)
+
+
+def test_hooks_that_were_saved_with_a_module_run(tmp_path: Path):
+    class Once(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    def twice(self: Any, given_: tuple[torch.Tensor], found: torch.Tensor) -> torch.Tensor:
+        return found * 2
+
+    own = Once()
+    own.register_forward_hook(twice)
+    torch.jit.script(own).save(str(tmp_path / "m.pt"))
+    with martlet.load(tmp_path / "m.pt") as model:
+        assert model.predict({"x": X4})["output"].tolist() == ((X4 + 1) * 2).tolist()
 
 
 def test_a_program_whose_size_is_what_it_finds(tmp_path: Path):

@@ -50,6 +50,8 @@ class ExportedServable:
         except Exception as exc:  # of torch, sympy, json and zipfile, on a damaged file
             raise UnsupportedModel(f"{path} is not a .pt2 program that loads: {exc}") from exc
         self._arguments = _arguments(program)
+        # A program that writes into its inputs must not write into the caller's.
+        self._copies = any(map(_writes, program.graph.nodes))
         inputs = [each.spec for each in self._leaves if each.spec is not None]
         outputs = self._probe(path, program, inputs)
         # A program of one row: what takes it row by row is served more of them.
@@ -100,7 +102,7 @@ class ExportedServable:
         torch = self._torch
         try:
             with torch.inference_mode():
-                leaves = [each.value(torch, inputs) for each in self._leaves]
+                leaves = [each.value(torch, inputs, self._copies) for each in self._leaves]
                 positional, named_ones = self._arguments(leaves)
                 return named(torch, self._module(*positional, **named_ones))
         except (IndexError, AssertionError) as exc:
@@ -111,6 +113,11 @@ class ExportedServable:
     def close(self) -> None:
         """Free the weights."""
         del self._module
+
+
+def _writes(node: Any) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
@@ -126,10 +133,10 @@ class _Leaf:
     rounded: Any = None
     """PyTorch's dtype that it is rounded to, where numpy has no such."""
 
-    def value(self, torch: Any, inputs: Tensors) -> Any:
+    def value(self, torch: Any, inputs: Tensors, copies: bool) -> Any:
         if self.spec is None:
             return self.constant
-        found = tensor(torch, inputs[self.spec.name])
+        found = tensor(torch, inputs[self.spec.name], copies)
         return found if self.rounded is None else found.to(self.rounded)
 
 
@@ -188,7 +195,7 @@ def _user_outputs(program: Any) -> Iterator[tuple[int, ...]]:
     for node in program.graph.nodes:
         if node.op == "output":
             for each in node.args[0]:
-                if getattr(each, "name", None) in wanted and "val" in each.meta:
+                if hasattr(each, "meta") and each.name in wanted and "val" in each.meta:
                     yield _sizes(each.meta["val"])
 
 
@@ -224,6 +231,8 @@ _DATA = re.compile(
 _SAVED = re.compile(r"\w+/(data\.pkl|data/\d+|byteorder|version|\.\w+|\.data/\w+)")
 _TENSOR = re.compile(
     r"torch\._utils\._rebuild_(tensor_v2|parameter)|collections\.OrderedDict"
+    # A tensor that another program was exported with bears sets of its axes.
+    r"|torch\._tensor\._rebuild_from_type_v2|torch\.Tensor|__builtin__\.set"
     r"|torch\.(\w+Storage|device|Size|bool|(u?int|b?float|complex)\d+)"
 )
 # The layout of PyTorch 2.5 to 2.7.
@@ -234,6 +243,8 @@ _GUARD_NODES = (
     *(ast.cmpop, ast.boolop, ast.operator, ast.unaryop, ast.Subscript, ast.Name, ast.Attribute),
     ast.Call,
 )
+_GUARD_NAMES = {"L", "math", "max", "min", *_WORDS}
+_GUARD_ATTRIBUTES = ("size", "stride", "storage_offset", "ceil", "floor", "trunc", "sqrt")
 
 
 _DAMAGE = (
@@ -327,13 +338,22 @@ def _check_guard(text: str) -> None:
     for node in ast.walk(tree):
         known = isinstance(node, _GUARD_NODES)
         if isinstance(node, ast.Attribute):
-            known = node.attr in ("size", "stride", "storage_offset")
+            known = node.attr in _GUARD_ATTRIBUTES
         if isinstance(node, ast.Name):
-            known = node.id == "L" or node.id in _WORDS or node.id == "math"
+            known = node.id in _GUARD_NAMES
+        if isinstance(node, ast.BinOp):  # a tower of powers would never end
+            known = not isinstance(node.op, ast.LShift | ast.RShift | ast.Pow) or _is_small(node)
         if isinstance(node, ast.Call):
             known = isinstance(node.func, ast.Attribute | ast.Name)
         if not known:
             raise ValueError(f"a guard is {text!r}")
+
+
+def _is_small(power: ast.BinOp) -> bool:
+    exponent = power.right.value if isinstance(power.right, ast.Constant) else None
+    within = any(isinstance(each, ast.Pow) for each in ast.walk(power.left))
+    small = isinstance(exponent, int | float) and abs(exponent) < 100
+    return isinstance(power.op, ast.Pow) and small and not within
 
 
 def _sniff(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a TorchScript module takes where its graph does not tell: found by running it on zeros."""
+"""What a TorchScript module takes where its graph does not tell: found by running it."""
 
 from __future__ import annotations
 
@@ -14,33 +14,39 @@ from martlet.tensors import DType, Spec, Tensor
 _MOST = 100  # attempts
 _MIXES = 40
 _ROWS, _RANKS = (2, 8, 32), ((), (1,), (3, 1), (64,))
+_VALUES = (0, 1)  # a sequence of no steps, a divisor of 0: what zeros break runs on ones
 
 Runs = Callable[[list[Argument], dict[str, Tensor]], bool]
 """Whether the module runs on these tensors, with its arguments understood so."""
 
 
 def samples(inputs: list[Spec]) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Yield zeros for *inputs*, of several numbers of rows, and ranks where none is told."""
-    for rows, unknown in itertools.product(_ROWS, _RANKS):
-        yield rows, _zeros(inputs, rows, itertools.repeat(unknown))
+    """Yield zeros and ones for *inputs*, of several numbers of rows, and ranks if none is told."""
+    for value, rows, unknown in itertools.product(_VALUES, _ROWS, _RANKS):
+        yield rows, _filled(value, inputs, rows, itertools.repeat(unknown))
 
 
 def mixed(inputs: list[Spec]) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Yield zeros for *inputs*, by number of rows, each in turn of another rank and width."""
+    """Yield as *samples* does, by number of rows, each in turn of another rank and width."""
     unknown = sum(s.shape is None for s in inputs)
-    for rows in _ROWS:
+    for value, rows in itertools.product(_VALUES, _ROWS):
         alike = ((each,) * unknown for each in _RANKS if unknown)
-        unlike = itertools.product((*_RANKS, (2,)), repeat=unknown)
+        every = itertools.product((*_RANKS, (2,), (65,)), repeat=unknown)
+        unlike = (each for each in every if len(set(each)) != 1 or each[0] not in _RANKS)
         for ranks in itertools.islice(itertools.chain(alike, unlike), _MIXES):
-            yield rows, _zeros(inputs, rows, ranks)
+            yield rows, _filled(value, inputs, rows, ranks)
 
 
-def _zeros(inputs: list[Spec], rows: int, ranks: Iterable[tuple[int, ...]]) -> dict[str, Tensor]:
+def _filled(
+    value: int, inputs: list[Spec], rows: int, ranks: Iterable[tuple[int, ...]]
+) -> dict[str, Tensor]:
     left = iter(ranks)
     found = {}
     for spec in inputs:
         shape = (rows, *next(left)) if spec.shape is None else spec.shape
-        found[spec.name] = np.zeros([rows if d == -1 else d for d in shape], spec.dtype.numpy)
+        sizes = [rows if d == -1 else d for d in shape]
+        filling = "" if spec.dtype is DType.STRING else value
+        found[spec.name] = np.full(sizes, filling, spec.dtype.numpy)
     return found
 
 
@@ -60,7 +66,7 @@ def settled(arguments: list[Argument], precisions: set[str], runs: Runs) -> list
         if found[at] != each and _any(attempt, runs):
             found = attempt
     for at, each in enumerate(found):
-        if any(not spec.required for spec in each.specs) and not each.number:
+        if any(not spec.required for spec in each.specs) and not each.plain:
             others = [other for other in found if other is not each]
             for kind in _kinds(precisions):
                 tried = _as(each, kind)
@@ -97,7 +103,7 @@ def _attempts(arguments: list[Argument], precisions: set[str]) -> Iterator[list[
 
 
 def _is_loose(argument: Argument) -> bool:
-    return any(spec.dtype is DType.FLOAT32 for spec in argument.specs) and not argument.number
+    return any(spec.dtype is DType.FLOAT32 for spec in argument.specs) and not argument.plain
 
 
 def _as(argument: Argument, kind: str) -> Argument:
