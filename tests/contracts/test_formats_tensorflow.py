@@ -144,6 +144,33 @@ class TestKeras:
 
         assert reason in next(code({"config": {"layers": [config]}}))
 
+    def test_functions_of_tensorflow_between_the_layers_are_no_code(self, tmp_path: Path):
+        history = tf_keras.Input((6,), dtype="int32", name="history")
+        found = tf_keras.layers.Embedding(9, 4)(history)
+        mask = tf.sequence_mask(tf.reduce_sum(tf.cast(history > 0, tf.int32), 1), 6, tf.float32)
+        weights = tf.nn.softmax(tf.where(mask > 0, tf.reduce_mean(found, -1), -1e9))
+        pooled = tf.squeeze(tf.matmul(weights[:, None], found), 1)
+        first = tf.gather(tf.transpose(found, [1, 0, 2]), 0)
+        trained = tf_keras.Model(history, tf.concat([pooled, first, tf.zeros_like(first)], 1))
+        trained.save(tmp_path / "m.h5")
+        ids = np.random.default_rng(0).integers(0, 9, (5, 6)).astype(np.int32)
+        with martlet.load(tmp_path / "m.h5") as model:
+            (found,) = model.predict({"history": ids}).values()
+        np.testing.assert_allclose(found, trained(ids).numpy(), rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            *("py_function", "numpy_function", "map_fn", "compat.v1.py_func", "io.read_file"),
+            *("raw_ops.WriteFile", "nn.fixed_unigram_candidate_sampler", "saved_model.load"),
+        ],
+    )
+    def test_functions_that_reach_outside_are_code(self, function: str):
+        from martlet.formats.tensorflow.keras_file import code
+
+        layer = {"class_name": "TFOpLambda", "config": {"function": function}}
+        assert function in next(code({"config": {"layers": [layer]}}))
+
     def test_weights_alone_are_no_model(self, tmp_path: Path):
         network(keras).save_weights(tmp_path / "m.weights.h5")
         with pytest.raises(UnsupportedModel, match="weights"):

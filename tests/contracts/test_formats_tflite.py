@@ -129,7 +129,8 @@ def converted(path: Path, flex: bool = False, /, **graphs: tuple[Callable[..., A
         str(path.with_suffix(".saved")), signature_keys=list(graphs)
     )
     if flex:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
+        sets = tf.lite.OpsSet
+        converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS, sets.SELECT_TF_OPS]
     path.write_bytes(converter.convert())
     return path
 
@@ -218,12 +219,14 @@ class TestGraphs:
             for shape in ((), (3,), (2, 3)):
                 assert model.predict({"x": np.ones(shape, np.float32)})["y"].shape == shape
 
-    def test_tensorflows_own_operators_are_named(self, tmp_path: Path):
-        path = converted(
-            tmp_path / "m",
-            True,
-            serving_default=(lambda x: {"y": tf.strings.lower(x)}, [([None], "string", "x")]),
-        )
+    @pytest.mark.parametrize("within_a_loop", [False, True])
+    def test_tensorflows_own_operators_are_named(self, within_a_loop: bool, tmp_path: Path):
+        def looped(x: Any) -> dict[str, Any]:
+            once = lambda at, text: (at + 1, tf.strings.lower(text))  # noqa: E731
+            return {"y": tf.while_loop(lambda at, text: at < 2, once, (0, x))[1]}
+
+        graph = looped if within_a_loop else lambda x: {"y": tf.strings.lower(x)}
+        path = converted(tmp_path / "m", True, serving_default=(graph, [([3], "string", "x")]))
         with pytest.raises(UnsupportedModel, match="StringLower"):
             martlet.load(path)
 

@@ -223,3 +223,31 @@ def test_a_broken_file_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 40)
     with pytest.raises(UnsupportedModel, match="is not a SavedModel that loads"):
         savedmodel.SavedModelServable(tmp_path, LoadOptions())
+
+
+@pytest.mark.parametrize("way", ["saved_model.save", "export"])
+def test_towers_of_keras_whose_layers_share_names_have_their_own_weights(way, tmp_path):
+    import keras
+    import tensorflow as tf
+
+    def tower(name: str) -> Any:
+        given = keras.Input((3,))
+        hidden = keras.layers.Dense(4, name="hidden")(given)
+        return keras.Model(given, keras.layers.Dense(2, name="last")(hidden), name=name)
+
+    user, item = keras.Input((3,), name="user"), keras.Input((3,), name="item")
+    score = keras.layers.Dot(1)([tower("of_user")(user), tower("of_item")(item)])
+    trained = keras.Model([user, item], score)
+    if way == "export":
+        trained.export(str(tmp_path), verbose=False)
+    else:
+        tf.saved_model.save(trained, str(tmp_path))
+    model = savedmodel.SavedModelServable(tmp_path, LoadOptions())
+    own = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    random = np.random.default_rng(0)
+    for rows in (1, 5):
+        names = model.signatures["serving_default"].inputs
+        given = {n: random.normal(size=(rows, 3)).astype(np.float32) for n in names}
+        wanted = own(**{n: tf.constant(v) for n, v in given.items()})["output_0"]
+        np.testing.assert_allclose(model.predict(given)["output_0"], wanted, rtol=1e-5, atol=1e-6)
+    model.close()

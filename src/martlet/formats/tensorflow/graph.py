@@ -48,6 +48,16 @@ def tensors_of(name: str, info: Any) -> dict[str, str]:
             return {name: info.name}
 
 
+def answers(meta_graph: Any) -> list[str]:
+    """Return the tensors that the signatures of *meta_graph* give."""
+    return [
+        tensor
+        for signature in meta_graph.signature_def.values()
+        for name, info in signature.outputs.items()
+        for tensor in tensors_of(name, info).values()
+    ]
+
+
 def outside(meta_graph: Any) -> Iterator[str]:
     """
     Yield the operators that touch the world outside of the graph, with the node's name.
@@ -61,12 +71,7 @@ def outside(meta_graph: Any) -> Iterator[str]:
     graph = meta_graph.graph_def
     functions = {each.signature.name: each for each in graph.library.function}
     nodes = {node.name: node for node in graph.node}
-    pending = [
-        tensor
-        for signature in meta_graph.signature_def.values()
-        for name, info in signature.outputs.items()
-        for tensor in tensors_of(name, info).values()
-    ]
+    pending = answers(meta_graph)
     for name in set(_INITIALISERS) & set(meta_graph.collection_def):  # to ask is to add
         pending.extend(meta_graph.collection_def[name].node_list.value)
     seen: set[str] = set()

@@ -30,10 +30,14 @@ _CODE = frozenset(
         "FlaxLayer",
     }
 )
+# TensorFlow's functions of tensors alone. Keras writes some by the name of TF 1.
 _TF_FUNCTION = re.compile(
-    r"(math|nn|linalg|__operators__|compat\.v1\.(math|nn))\.\w+(\.\w+)?|cast|concat|expand_dims"
-    r"|reshape|squeeze|stack|transpose|split|tile|identity|shape|where|gather|one_hot|reduce_\w+"
-    r"|zeros_like|ones_like|clip_by_value|unstack|broadcast_to|convert_to_tensor|slice"
+    r"(compat\.v1\.)?((math|nn|linalg|strings|__operators__)\.(?!\w+_candidate_sampler)\w+(\.\w+)?"
+    r"|cast|concat|expand_dims|reshape|squeeze|stack|unstack|transpose|split|slice|tile|pad|roll"
+    r"|identity|stop_gradient|convert_to_tensor|broadcast_to|shape|size|rank|range|fill|meshgrid"
+    r"|where|gather|gather_nd|scatter_nd|boolean_mask|sequence_mask|searchsorted|one_hot|unique"
+    r"|reduce_\w+|zeros|ones|zeros_like|ones_like|clip_by_\w+|norm|einsum|tensordot|sort|argsort"
+    r"|reverse)"
 )
 _LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from martlet.errors import InvalidInput, MartletError, ServableFailed, UnsupportedModel
 from martlet.formats import Format, LoadOptions
-from martlet.formats.tensorflow.graph import outside, tensors_of
+from martlet.formats.tensorflow.graph import answers, outside, tensors_of
+from martlet.formats.tensorflow.variables import restore_rest
 from martlet.servable import DEFAULT_SIGNATURE
 from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
 
@@ -185,14 +186,17 @@ def load_graph(session: Any, folder: Path, options: LoadOptions) -> Any:
         others = "; ".join(",".join(each) for each in found) or "none"
         raise UnsupportedModel(f"{folder} has no graph tagged {_TAG!r}; its graphs: {others}")
     tags = [_TAG] if [_TAG] in found else found[0]
-    reaches = next(outside(loader.get_meta_graph_def_from_tags(tags)), "")
+    meta_graph = loader.get_meta_graph_def_from_tags(tags)
+    reaches = next(outside(meta_graph), "")
     if reaches and not options.trusted:
         raise UnsupportedModel(
             f"{folder} would reach outside of its graph when it is called: {reaches}; load it with "
             "trusted=True (--trusted) if you made it"
         )
     with session.graph.as_default():
-        return loader.load(session, tags)
+        loaded = loader.load(session, tags)
+    restore_rest(session, folder, meta_graph, answers(meta_graph))
+    return loaded
 
 
 def _signature(graph: Any, definition: Any) -> Signature | None:

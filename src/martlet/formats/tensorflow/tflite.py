@@ -37,6 +37,12 @@ class TFLiteServable:
 
         content = path.read_bytes()
         outline = _outline(path, content)
+        if outline.flex:  # LiteRT itself may find out as late as a loop's body runs
+            raise UnsupportedModel(
+                f"{path} is not a TFLite model that loads: it uses TensorFlow's own operators "
+                f"{', '.join(outline.flex)} (SELECT_TF_OPS), which LiteRT does not have: serve "
+                "the SavedModel, or convert it with TFLITE_BUILTINS alone"
+            )
         try:
             # It is kept for the file's content that it holds: weights are read from there.
             self._interpreter = Interpreter(model_content=content, num_threads=options.threads)
@@ -44,7 +50,7 @@ class TFLiteServable:
             self._graphs = dict(_graphs(self._interpreter, outline))
         except (ValueError, RuntimeError) as exc:
             raise UnsupportedModel(
-                f"{path} is not a TFLite model that loads: {_why(exc, outline)}"
+                f"{path} is not a TFLite model that loads: {_sentence(exc)}"
             ) from exc
         self._lock = threading.Lock()
         own = {n: g.signature for n, g in self._graphs.items()}
@@ -215,15 +221,6 @@ def _outline(path: Path, content: bytes) -> Outline:
         return outline_of(content)
     except (ValueError, struct.error) as exc:
         raise UnsupportedModel(f"{path} is not a TFLite model: it is damaged: {exc}") from exc
-
-
-def _why(exc: Exception, outline: Outline) -> str:
-    if not outline.flex:
-        return _sentence(exc)
-    return (
-        f"it uses TensorFlow's own operators {', '.join(outline.flex)} (SELECT_TF_OPS), which "
-        "LiteRT does not have: serve the SavedModel, or convert it with TFLITE_BUILTINS alone"
-    )
 
 
 def _sentence(exc: Exception) -> str:
