@@ -47,8 +47,8 @@ def turns(
     """
     Return the best time of each call, in microseconds; they take turns for *seconds* in all.
 
-    Rounds are short, so that on a busy machine some are whole, and not so short that the first
-    call of a round, which finds the caches cold and another process asleep, is what they tell.
+    Rounds are short, so that on a busy machine some are whole. The first call of a round, which
+    finds the caches full of another's and an isolated process asleep, is not counted.
     """
     repeat = []
     for call in calls:
@@ -59,6 +59,7 @@ def turns(
     best, rounds, until = [float("inf")] * len(calls), 0, time.perf_counter() + seconds
     while time.perf_counter() < until or rounds < 3:
         for at, call in enumerate(calls):
+            call()
             begun = clock()
             for _ in range(repeat[at]):
                 call()

@@ -55,6 +55,36 @@ class TestOnnx:
         np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-5)
         assert told.endswith(", ".join(map(str, next(iter(labels.values())))))
 
+    def test_a_dictionary_a_row_of_a_graph_of_one_row_takes_any_number(self, info, tmp_path: Path):
+        from onnx import TensorProto, helper
+
+        kind = helper.make_sequence_type_proto(
+            helper.make_map_type_proto(
+                TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+            )
+        )
+        nodes = [
+            helper.make_node("Softmax", ["x"], ["p"]),
+            helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+            helper.make_node(
+                "ZipMap", ["p"], ["chances"], domain="ai.onnx.ml", classlabels_int64s=[3, -7]
+            ),
+        ]
+        outputs = [info("label", [1], "INT64"), helper.make_value_info("chances", kind)]
+        path = onnx_model(
+            tmp_path / "m", nodes, [info("x", [1, 2])], outputs, domains=["ai.onnx.ml"]
+        )
+        rows = RNG.normal(size=(5, 2)).astype(np.float32)
+        with martlet.load(path) as model:
+            found = model.predict({"x": rows})
+            none = model.predict({"x": rows[:0]})
+        powers = np.exp(rows)
+        np.testing.assert_allclose(
+            found["chances"], powers / powers.sum(1, keepdims=True), rtol=1e-5
+        )
+        assert found["label"].tolist() == rows.argmax(1).tolist()
+        assert none["label"].shape == (0,) and none["chances"].shape == (0, 2)
+
     @pytest.mark.parametrize(
         ("narrow", "given", "wide"),
         [

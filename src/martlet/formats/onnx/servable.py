@@ -76,9 +76,9 @@ class OnnxServable:
             if inner != each.name or not each.kind.plain or each.kind.dtype is DType.STRING
         ]
         specs = self._rows_freed(inputs, specs)
-        self._one_row = not optional and all(
-            spec.shape is not None and spec.shape[:1] == (1,) for spec in [*inputs, *specs]
-        )
+        # A ZipMap's output is a list, of no said length, whatever the rows.
+        sized = [*inputs, *(s for s in specs if s.name not in zip_maps)]
+        self._one_row = not optional and all((s.shape or ())[:1] == (1,) for s in sized)
         if self._one_row:
             inputs, specs = _free_rows(inputs), _free_rows(specs)
         self._outputs = specs
