@@ -18,7 +18,7 @@
 
 #define GIL_WORK 8000           /* row-tree pairs above which the GIL is let go: about 40 us */
 #define STACK_FEATURES 512
-#define STACK_ROW (STACK_FEATURES + STACK_FEATURES / 8) /* doubles: the values and their codes */
+#define STACK_ROW (STACK_FEATURES + STACK_FEATURES / 2) /* doubles: the values and their codes */
 #define STACK_OUTPUTS 64
 
 static PyTypeObject *forest_type; /* what a Sum demands */
@@ -75,7 +75,7 @@ static void *row_space(const Forest *f, double *stack)
 {
     if (f->features <= STACK_FEATURES)
         return stack;
-    void *space = malloc((size_t)f->features * (sizeof(double) + 1));
+    void *space = malloc((size_t)f->features * (sizeof(double) + sizeof(int32_t)));
     if (!space)
         PyErr_NoMemory();
     return space;
@@ -91,10 +91,10 @@ static void forest_dealloc(PyObject *self)
 
 static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    int features, rounds;
+    int features, rounds, truncates;
     PyObject *given[7];
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "ipOOOOOOO", &features, &rounds, &given[0], &given[1], &given[2],
+    if (!PyArg_ParseTuple(args, "ippOOOOOOO", &features, &rounds, &truncates, &given[0], &given[1], &given[2],
                           &given[3], &given[4], &given[5], &given[6]))
         return NULL;
     if (features < 0 || features >= MOST_FEATURES) {
@@ -106,6 +106,7 @@ static PyObject *forest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     f->features = features;
     f->rounds = rounds;
+    f->truncates = truncates;
     if (build(f, given, chosen.most_cuts) < 0) {
         Py_DECREF(f);
         return NULL;
@@ -205,7 +206,14 @@ done:
     return list;
 }
 
+static PyObject *forest_kept(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((const Forest *)self)->kept);
+}
+
 static PyMethodDef forest_methods[] = {
+    {"kept", forest_kept, METH_NOARGS, "kept(): how many trees are kept as cuts"},
     {"leaves", (PyCFunction)(void (*)(void))forest_leaves, METH_FASTCALL,
      "leaves(x, out): fill out, int32 [rows, trees], for x, float32 or float64 [rows, features]"},
     {"row", forest_row, METH_O, "row(x): the answers of the trees for one row, a list"},

@@ -7,8 +7,8 @@
  * (for -1, no answer, then 0, 1, ...), whose children are itself: a walk that has ended may go on
  * stepping in place, so that LANES walks need no branch. Children are byte offsets into the nodes.
  *
- * Most sets fit in the codes 0..63: they are a mask in the node, and every value comes with its
- * code, a byte, so that such a test needs no branch either. Other sets are looked up.
+ * Every value comes with its code. Most sets fit in the codes 0..63: they are a mask in the node, so
+ * that such a test needs no branch either. Other sets are looked up.
  */
 #ifndef MARTLET_FOREST_H
 #define MARTLET_FOREST_H
@@ -16,7 +16,8 @@
 #include <stdint.h>
 
 #define LANES 16             /* walks that run side by side */
-#define NO_CODE 64           /* of a value that is no integer in 0..63 */
+#define NO_CODE (-1)         /* of a value that is none */
+#define MASK_CODES 64        /* codes below are in masks */
 #define LOOKED_UP (1 << 30)  /* in ~feature: of a set that is no mask */
 #define MOST_FEATURES LOOKED_UP
 
@@ -37,6 +38,12 @@ typedef struct {
     uint32_t child[3];
 } Node32;
 
+typedef struct {
+    const uint64_t *words;
+    int64_t base;  /* the word number that it holds: codes from base * 64 */
+    int64_t size;  /* words */
+} Set;
+
 /*
  * A small tree is also kept as its tests, by the side that they rule out (QuickScorer: Lucchese et
  * al., "Exploiting CPU SIMD Extensions to Speed-up Document Scoring with Tree Ensembles", SIGIR
@@ -50,8 +57,10 @@ typedef struct {
 typedef enum {
     ABOVE_OR_NAN, /* what makes it clear: !(x <= threshold) */
     ABOVE,        /* x > threshold */
-    OUTSIDE,      /* x is no code of the mask */
+    OUTSIDE,       /* x is no code of the mask */
     OUTSIDE_KNOWN, /* nor NaN */
+    NOT_IN_SET,    /* x is no code of the set */
+    NOT_IN_SET_KNOWN,
     CUT_KINDS
 } CutKind;
 
@@ -60,6 +69,7 @@ typedef struct {
         double threshold;
         float single; /* where the forest is narrow */
         uint64_t mask;
+        const Set *set;
     } test;
     uint64_t clears; /* of a tree of few leaves: in its low 32 bits */
     int64_t column;  /* where its feature's values are in a group of LANES rows */
@@ -74,15 +84,10 @@ typedef struct {
 } CutTree;
 
 typedef struct {
-    int64_t start; /* first word in words */
-    int64_t base;  /* the word number that it holds: codes from base * 64 */
-    int64_t size;  /* words */
-} Set;
-
-typedef struct {
     PyObject_HEAD
     int32_t features, trees, nodes, answers;
     int rounds;      /* values are rounded to float32 */
+    int truncates;   /* values are rounded towards zero to codes; or else whole numbers are codes */
     int has_sets;    /* then nodes are Node64, and values have codes */
     int narrow;      /* nodes and values are of 32 bits: it rounds, and has no sets */
     uint32_t leaf0;  /* offset of the first leaf */
@@ -113,12 +118,21 @@ typedef struct {
     void *adds; /* with target, per end: weight times value, of single precision where single */
 } Sum;
 
-/* The code of a value: itself where it is an integer in 0..63. */
-static inline uint8_t code_of(double v)
+/* The code of a value: itself, or what it is rounded to, where that is an integer in 0..2^31 - 1. */
+static inline int32_t code_of(double v, int truncates)
 {
-    const int in_range = v >= 0.0 && v < (double)NO_CODE;
-    const int code = in_range ? (int)v : NO_CODE;
-    return (uint8_t)((double)code == v ? code : NO_CODE);
+    const int in_range = v > -1.0 && v < 2147483648.0;
+    const int32_t code = in_range ? (int32_t)v : NO_CODE;
+    return truncates || (double)code == v ? code : NO_CODE;
+}
+
+/* Whether a code is in a set that is looked up. */
+static inline int is_member(const Set *set, int32_t code)
+{
+    const int64_t word = (int64_t)(code >> 6) - set->base;
+    if (code < 0 || word < 0 || word >= set->size)
+        return 0;
+    return (int)(set->words[word] >> (code & 63)) & 1;
 }
 
 static inline size_t node_size(const Forest *f)

@@ -74,7 +74,7 @@ static int pack_inner(Forest *f, const Parts *parts, int32_t i, int32_t *depth)
     if (number >= 0) {
         const Set *set = &f->sets[number];
         node.feature = ~(is_mask(set) ? column : column | LOOKED_UP);
-        node.test.mask = !is_mask(set) ? (uint64_t)number : set->size ? f->words[set->start] : 0;
+        node.test.mask = !is_mask(set) ? (uint64_t)number : set->size ? set->words[0] : 0;
     }
     for (int k = 0; k < 3; k++) {
         const int32_t to = parts->children[(Py_ssize_t)i * 3 + k];
@@ -139,7 +139,7 @@ static int read_sets(Forest *f, const Parts *parts, Py_ssize_t words)
         const int64_t size = parts->sets[i * 3 + 2];
         if (start < 0 || base < 0 || size < 0 || start > words || size > words - start)
             return out_of_range("set", i);
-        f->sets[i] = (Set){start, base, size};
+        f->sets[i] = (Set){f->words + start, base, size};
     }
     return 0;
 }

@@ -19,6 +19,8 @@ typedef struct {
     Py_ssize_t set_count;
 } Parts;
 
+#define MOST_WORDS (INT64_C(1) << 25) /* of a set: all codes of 31 bits */
+
 /* One tree as it grows. */
 typedef struct {
     Cut cuts[MOST_LEAVES - 1];
@@ -44,9 +46,14 @@ static int cut_of(const Forest *f, const Parts *parts, int32_t node, Cut *cut, C
     cut->column = parts->feature[node];
     if (parts->set_of[node] >= 0) {
         const Set *set = &f->sets[parts->set_of[node]];
-        *kind = missing_is_no ? OUTSIDE : OUTSIDE_KNOWN;
-        cut->test.mask = set->size ? f->words[set->start] : 0;
-        return is_mask(set);
+        if (is_mask(set)) {
+            *kind = missing_is_no ? OUTSIDE : OUTSIDE_KNOWN;
+            cut->test.mask = set->size ? set->words[0] : 0;
+            return 1;
+        }
+        *kind = missing_is_no ? NOT_IN_SET : NOT_IN_SET_KNOWN;
+        cut->test.set = set;
+        return set->size <= MOST_WORDS && set->base <= MOST_WORDS - set->size;
     }
     *kind = missing_is_no ? ABOVE_OR_NAN : ABOVE;
     if (f->narrow)
@@ -152,7 +159,19 @@ static void place_cuts(Forest *f, int32_t count)
     }
 }
 
-/* Keeps as cuts the trees that can be, in at most so many; returns -1 without memory. */
+/* Whether a tree asks sets, whose walk has branches. */
+static int has_sets(const Growth *tree)
+{
+    int found = 0;
+    for (int i = 0; i < tree->cut_count; i++)
+        found |= tree->kinds[i] >= OUTSIDE;
+    return found;
+}
+
+/*
+ * Keeps as cuts the trees that can be: in at most so many, where they are comparisons. Returns -1
+ * without memory.
+ */
 static int cut_trees(Forest *f, const Parts *parts, int most_cuts)
 {
     int64_t cut_room = 0, end_room = 0;
@@ -167,7 +186,7 @@ static int cut_trees(Forest *f, const Parts *parts, int most_cuts)
         if (!grow(f, parts, parts->roots[i], &grown))
             continue;
         join(&grown);
-        if (grown.cut_count > most_cuts)
+        if (grown.cut_count > most_cuts && !has_sets(&grown))
             continue;
         /* Of ends, room for a whole vector more: a kernel may read so far. */
         if (!make_room((void **)&f->cuts, sizeof(Cut), cut_count, grown.cut_count, &cut_room) ||

@@ -20,6 +20,8 @@ NAME(left)(const Cut *cut, const CutTree *tree, Group group, const int narrow, c
     if (!narrow) {
         ONE_KIND(OUTSIDE)
         ONE_KIND(OUTSIDE_KNOWN)
+        ONE_KIND(NOT_IN_SET)
+        ONE_KIND(NOT_IN_SET_KNOWN)
     }
 #undef ONE_KIND
     return left;

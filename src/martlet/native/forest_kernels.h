@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct {
     const char *values;
-    const uint8_t *codes;
+    const int32_t *codes;
 } Group;
 
 /* What a tree adds to its output. */
@@ -41,7 +41,7 @@ typedef struct {
 static inline Group group_of(const Groups *groups, int i)
 {
     const char *values = groups->memory + (size_t)i * groups->stride;
-    return (Group){values, (const uint8_t *)values + groups->codes};
+    return (Group){values, (const int32_t *)(const void *)(values + groups->codes)};
 }
 
 static inline void *sums_of(const Groups *groups, int i, const Adding *adding)
@@ -73,6 +73,19 @@ typedef struct {
     __m512i low, high; /* of 16 rows; or where wide of 8 and 8 */
 } Left512;
 
+/* Which codes are not in a set: of its words, halves. Those of NO_CODE are past them all. */
+TARGET static inline __attribute__((always_inline)) __mmask16 not_in_set_avx512(const Set *set,
+                                                                                __m512i codes)
+{
+    const __m512i half = _mm512_sub_epi32(_mm512_srli_epi32(codes, 5),
+                                          _mm512_set1_epi32((int)(set->base * 2)));
+    const __mmask16 known = _mm512_cmplt_epu32_mask(half, _mm512_set1_epi32((int)(set->size * 2)));
+    const __m512i bits =
+        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), known, half, set->words, 4);
+    const __m512i at = _mm512_and_si512(codes, _mm512_set1_epi32(31));
+    return _mm512_testn_epi32_mask(_mm512_srlv_epi32(bits, at), _mm512_set1_epi32(1));
+}
+
 TARGET static inline __attribute__((always_inline)) void
 clear_avx512(const Cut *cut, Group group, Left512 *left, const int kind, const int narrow,
              const int wide)
@@ -99,15 +112,21 @@ clear_avx512(const Cut *cut, Group group, Left512 *left, const int kind, const i
                                 : _mm512_cmp_pd_mask(x, t, _CMP_NLE_UQ);
             high = kind == ABOVE ? _mm512_cmp_pd_mask(y, t, _CMP_GT_OQ)
                                  : _mm512_cmp_pd_mask(y, t, _CMP_NLE_UQ);
-        } else { /* a shift by NO_CODE leaves nothing */
-            const __m128i c =
-                _mm_loadu_si128((const __m128i *)(const void *)(group.codes + cut->column));
-            const __m512i mask = _mm512_set1_epi64((int64_t)cut->test.mask);
-            const __m512i one = _mm512_set1_epi64(1);
-            low = _mm512_testn_epi64_mask(_mm512_srlv_epi64(mask, _mm512_cvtepu8_epi64(c)), one);
-            high = _mm512_testn_epi64_mask(
-                _mm512_srlv_epi64(mask, _mm512_cvtepu8_epi64(_mm_srli_si128(c, 8))), one);
-            if (kind == OUTSIDE_KNOWN) {
+        } else {
+            const __m512i c = _mm512_loadu_si512(group.codes + cut->column);
+            if (kind == OUTSIDE || kind == OUTSIDE_KNOWN) { /* a shift by NO_CODE leaves nothing */
+                const __m512i mask = _mm512_set1_epi64((int64_t)cut->test.mask);
+                const __m512i one = _mm512_set1_epi64(1);
+                const __m512i of_x = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(c));
+                const __m512i of_y = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(c, 1));
+                low = _mm512_testn_epi64_mask(_mm512_srlv_epi64(mask, of_x), one);
+                high = _mm512_testn_epi64_mask(_mm512_srlv_epi64(mask, of_y), one);
+            } else {
+                const __mmask16 all = not_in_set_avx512(cut->test.set, c);
+                low = (__mmask8)all;
+                high = (__mmask8)(all >> 8);
+            }
+            if (kind == OUTSIDE_KNOWN || kind == NOT_IN_SET_KNOWN) {
                 low &= _mm512_cmp_pd_mask(x, x, _CMP_ORD_Q);
                 high &= _mm512_cmp_pd_mask(y, y, _CMP_ORD_Q);
             }
@@ -168,6 +187,20 @@ typedef struct {
     __m256i part[4]; /* of 8 rows in the first two; or where wide of 4 rows each */
 } Left256;
 
+TARGET static inline __attribute__((always_inline)) __m128i not_in_set_avx2(const Set *set,
+                                                                            __m128i codes)
+{
+    const __m128i half =
+        _mm_sub_epi32(_mm_srli_epi32(codes, 5), _mm_set1_epi32((int)(set->base * 2)));
+    const __m128i known = _mm_and_si128(_mm_cmpgt_epi32(half, _mm_set1_epi32(-1)),
+                                        _mm_cmplt_epi32(half, _mm_set1_epi32((int)(set->size * 2))));
+    const __m128i bits = _mm_mask_i32gather_epi32(
+        _mm_setzero_si128(), (const int *)(const void *)set->words, half, known, 4);
+    const __m128i at = _mm_and_si128(codes, _mm_set1_epi32(31));
+    const __m128i bit = _mm_and_si128(_mm_srlv_epi32(bits, at), _mm_set1_epi32(1));
+    return _mm_cmpeq_epi32(bit, _mm_setzero_si128());
+}
+
 TARGET static inline __attribute__((always_inline)) void
 clear_avx2(const Cut *cut, Group group, Left256 *left, const int kind, const int narrow,
            const int wide)
@@ -205,15 +238,19 @@ clear_avx2(const Cut *cut, Group group, Left256 *left, const int kind, const int
             cleared = _mm256_castpd_si256(_mm256_cmp_pd(x, t, _CMP_GT_OQ));
         } else if (kind == ABOVE_OR_NAN) {
             cleared = _mm256_castpd_si256(_mm256_cmp_pd(x, t, _CMP_NLE_UQ));
-        } else { /* a shift by NO_CODE leaves nothing */
-            int32_t four;
-            memcpy(&four, group.codes + cut->column + i * 4, sizeof four);
-            const __m256i mask = _mm256_set1_epi64x((int64_t)cut->test.mask);
-            const __m256i bit = _mm256_and_si256(
-                _mm256_srlv_epi64(mask, _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four))),
-                _mm256_set1_epi64x(1));
-            cleared = _mm256_cmpeq_epi64(bit, _mm256_setzero_si256());
-            if (kind == OUTSIDE_KNOWN)
+        } else {
+            const __m128i c =
+                _mm_loadu_si128((const __m128i *)(const void *)(group.codes + cut->column + i * 4));
+            if (kind == OUTSIDE || kind == OUTSIDE_KNOWN) { /* a shift by NO_CODE leaves nothing */
+                const __m256i mask = _mm256_set1_epi64x((int64_t)cut->test.mask);
+                const __m256i bit =
+                    _mm256_and_si256(_mm256_srlv_epi64(mask, _mm256_cvtepi32_epi64(c)),
+                                     _mm256_set1_epi64x(1));
+                cleared = _mm256_cmpeq_epi64(bit, _mm256_setzero_si256());
+            } else {
+                cleared = _mm256_cvtepi32_epi64(not_in_set_avx2(cut->test.set, c));
+            }
+            if (kind == OUTSIDE_KNOWN || kind == NOT_IN_SET_KNOWN)
                 cleared = _mm256_and_si256(
                     cleared, _mm256_castpd_si256(_mm256_cmp_pd(x, x, _CMP_ORD_Q)));
         }

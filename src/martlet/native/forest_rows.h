@@ -114,11 +114,11 @@ static void spread(const Plan *plan, const Matrix *x, Py_ssize_t row, Py_ssize_t
     for (int i = 0; i < groups->count && f->has_sets; i++) {
         char *group = groups->memory + (size_t)i * groups->stride;
         const double *values = (const double *)(void *)group;
-        uint8_t *codes = (uint8_t *)group + groups->codes;
+        int32_t *codes = (int32_t *)(void *)(group + groups->codes);
         for (int used = 0; used < f->used_count; used++) {
             const Py_ssize_t at = place_of(plan, used) * LANES;
             for (int k = 0; k < LANES; k++)
-                codes[at + k] = code_of(values[at + k]);
+                codes[at + k] = code_of(values[at + k], f->truncates);
         }
     }
 }
@@ -139,7 +139,7 @@ static Groups groups_of(const Plan *plan, const Sum *s)
     const Forest *f = plan->forest;
     const size_t cells = (size_t)(plan->packed ? f->used_count : f->features) * LANES;
     Groups groups = {.codes = rounded_up(cells * (f->narrow ? sizeof(float) : sizeof(double)))};
-    groups.sums = groups.codes + (f->has_sets ? rounded_up(cells) : 0);
+    groups.sums = groups.codes + (f->has_sets ? rounded_up(cells * sizeof(int32_t)) : 0);
     groups.stride = groups.sums;
     if (s && s->target)
         groups.stride += (size_t)s->outputs * LANES * sizeof(double);
@@ -264,9 +264,9 @@ static int is_own(const Forest *f, int is_single)
 }
 
 /* Where the codes are in the room of one row: after its values. */
-static uint8_t *codes_in(const Forest *f, void *row)
+static int32_t *codes_in(const Forest *f, void *row)
 {
-    return (uint8_t *)row + (size_t)f->features * sizeof(double);
+    return (int32_t *)(void *)((double *)row + f->features);
 }
 
 /* Puts *v* in place *i* of a row in the forest's own precision. */
@@ -344,7 +344,7 @@ static int run_rows(const Forest *f, const Matrix *x, const Wanted *wanted)
     const int most = fit > MOST_GROUPS ? MOST_GROUPS : fit < 1 ? 1 : (int)fit;
     const Py_ssize_t wide = (grouped + LANES - 1) / LANES;
     const size_t group_bytes = groups.stride * (size_t)(wide < most ? wide : most);
-    const size_t row_bytes = (size_t)f->features * (sizeof(double) + 1) + 1;
+    const size_t row_bytes = (size_t)f->features * (sizeof(double) + sizeof(int32_t)) + 1;
     char *scratch = malloc((group_bytes > row_bytes ? group_bytes : row_bytes) + ALIGNED);
     if (!scratch)
         return -1;

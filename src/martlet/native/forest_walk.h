@@ -15,20 +15,6 @@
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-static inline int is_member(const Forest *f, int64_t number, double x)
-{
-    if (!(x >= 0.0 && x < 2147483648.0))
-        return 0;
-    const int64_t code = (int64_t)x;
-    if ((double)code != x)
-        return 0;
-    const Set *set = &f->sets[number];
-    const int64_t word = (code >> 6) - set->base;
-    if (word < 0 || word >= set->size)
-        return 0;
-    return (int)(f->words[set->start + word] >> (code & 63)) & 1;
-}
-
 /*
  * NAME takes LANES offsets in *at* to their leaves, in at most *depth* steps. Lane k reads feature
  * i at i * SPREAD + k * APART: a group of rows (LANES, 1), or one row for all lanes (1, 0).
@@ -44,14 +30,14 @@ static inline int step_sets(const Forest *f, const Node64 *node, double v, uint3
 {
     const int in_set = node->feature < 0;
     const int above = !(v <= node->test.threshold);
-    int outside = !((node->test.mask >> (code & 63)) & (code < NO_CODE));
+    int outside = !((node->test.mask >> (code & 63)) & (code < MASK_CODES));
     if (in_set && (~node->feature & LOOKED_UP))
-        outside = v != v || !is_member(f, (int64_t)node->test.mask, v);
+        outside = !is_member(&f->sets[node->test.mask], (int32_t)code);
     return (above ^ ((above ^ outside) & -in_set)) + (v != v);
 }
 
 #define DEFINE_WALK(NAME, NODE, REAL, COLUMN, STEP, SPREAD, APART)                            \
-    static void NAME(const Forest *f, const void *rows, const uint8_t *codes, uint32_t *at,   \
+    static void NAME(const Forest *f, const void *rows, const int32_t *codes, uint32_t *at,   \
                      int32_t depth)                                                           \
     {                                                                                         \
         const char *nodes = f->tree_nodes;                                                    \
@@ -71,7 +57,7 @@ static inline int step_sets(const Forest *f, const Node64 *node, double v, uint3
                 const NODE *node = (const NODE *)(nodes + n[k]);                              \
                 const Py_ssize_t i = (Py_ssize_t)COLUMN(node) * (SPREAD) + k * (APART);       \
                 const REAL v = x[i];                                                          \
-                n[k] = node->child[STEP(f, node, v, codes[i])];                               \
+                n[k] = node->child[STEP(f, node, v, (uint32_t)codes[i])];                               \
             }                                                                                 \
         }                                                                                     \
         memcpy(at, n, sizeof n);                                                              \
@@ -88,7 +74,7 @@ DEFINE_WALK(row_sets64, Node64, double, COLUMN_SETS, STEP_SETS, 1, 0)
 DEFINE_WALK(row_plain32, Node32, float, COLUMN_PLAIN, STEP_PLAIN, 1, 0)
 DEFINE_WALK(row_nan32, Node32, float, COLUMN_PLAIN, STEP_NAN, 1, 0)
 
-typedef void (*Walk)(const Forest *, const void *, const uint8_t *, uint32_t *, int32_t);
+typedef void (*Walk)(const Forest *, const void *, const int32_t *, uint32_t *, int32_t);
 
 /* Indexed by [one row][narrow][plain, with NaN, with sets]. */
 static const Walk WALKS[2][2][3] = {
@@ -124,13 +110,13 @@ static inline void add(const Sum *s, int32_t tree, int32_t answer, double *sums)
  * One row, in the forest's precision, over all trees: LANES trees at a time. *codes* is room for
  * [features] where the forest has sets.
  */
-static void walk_row(const Forest *f, const void *x, uint8_t *codes, int32_t *leaves, const Sum *s,
+static void walk_row(const Forest *f, const void *x, int32_t *codes, int32_t *leaves, const Sum *s,
                      double *sums)
 {
     int has_nan = 0;
     if (f->has_sets)
         for (int32_t i = 0; i < f->features; i++)
-            codes[i] = code_of(((const double *)x)[i]);
+            codes[i] = code_of(((const double *)x)[i], f->truncates);
     else
         for (int32_t i = 0; i < f->features; i++)
             has_nan |= f->narrow ? ((const float *)x)[i] != ((const float *)x)[i]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -28,9 +29,13 @@ class Grown:
     def _test(self, features, sets):
         feature = int(self.dice.integers(features))
         if sets and self.dice.random() < 0.3:
-            return Member(feature, tuple(self.dice.integers(0, 64, 5).tolist()))
+            high = self.dice.choice([64, 150])  # past a mask
+            return Member(feature, tuple(self.dice.integers(0, high, 5).tolist()))
         operator = ("<", "<=", ">", ">=")[self.dice.integers(4)]
         return Compare(feature, operator, float(self.dice.integers(-4, 8)) / 2)
+
+    def tests_of(self, kind):
+        self._tests = [test for test in self._tests if kind(test)]
 
     def tree(self, leaves):
         node, shape = self._grow(leaves)
@@ -61,9 +66,26 @@ def walk(shape, row):
 
 
 def table(dice, rows, features):
-    x = dice.integers(-3, 66, (rows, features)) * dice.choice([0.5, 1.0], (rows, features))
+    x = dice.integers(-3, 160, (rows, features)) * dice.choice([0.5, 1.0], (rows, features))
     x[dice.random(x.shape) < 0.15] = dice.choice([NAN, math.inf, -math.inf, -0.0])
     return x
+
+
+class TestCodes:
+    @pytest.mark.parametrize("rows", [1, 50])
+    def test_may_be_what_values_are_rounded_to(self, rows):
+        dice = np.random.default_rng(rows)
+        grown = Grown(dice, 4, Arithmetic.FLOAT64)
+        grown.tests_of(lambda test: isinstance(test, Member))
+        for leaves in (2, 30, 64, 90):
+            grown.tree(leaves)
+        forest = grown.trees.build()
+        x = table(dice, rows, 4) + dice.choice([0.0, 0.3, -0.6, 0.999], (rows, 4))
+        whole = np.trunc(x)
+        truncating = dataclasses.replace(forest, truncates=True)
+        assert truncating.leaves(x).tolist() == forest.leaves(whole).tolist()
+        assert truncating.leaves_of(x[0]) == forest.leaves_of(whole[0])
+        assert forest.leaves(x).tolist() == [[walk(s, row) for s in grown.shapes] for row in x]
 
 
 class TestManyRows:

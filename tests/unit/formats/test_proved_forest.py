@@ -18,7 +18,8 @@ class TestProvedForest:
 
     @pytest.fixture(
         params=[
-            *("lightgbm", "lightgbm, zero is missing", "xgboost", "xgboost dart"),
+            *("lightgbm", "lightgbm, zero is missing", "lightgbm, categories"),
+            *("xgboost", "xgboost dart"),
             *("catboost cbm", "catboost json", "catboost cbm Lossguide"),
         ]
     )
@@ -36,7 +37,16 @@ class TestProvedForest:
                 rows[RNG.random(rows.shape) < 0.2] = 0
                 rows[:5, 0] = [-0.0, 1e-35, -1e-36, 2e-35, -2e-35]
             parameters = {"verbose": -1, "zero_as_missing": zero}
-            booster = lightgbm.train(parameters, lightgbm.Dataset(rows, label), 20)
+            coded = []
+            if request.param.endswith("categories"):
+                coded, parameters["min_data_per_group"] = [2, 3], 5
+                rows[:, 2] = RNG.integers(0, 30, len(rows))
+                rows[:, 3] = RNG.integers(0, 200, len(rows))
+                label += np.sin(rows[:, 2] * 7) + np.sin(rows[:, 3] * 5)
+            data = lightgbm.Dataset(rows, label, categorical_feature=coded)
+            booster = lightgbm.train(parameters, data, 20)
+            for column in coded:  # unknown ones, and what is rounded to one
+                rows[:40, column] = RNG.choice([-1.0, -0.5, 3.7, 31.0, 1e4, 1e10, np.nan], 40)
             booster.save_model(path)
             return path, rows, booster.predict, "predict"
         if request.param.startswith("catboost"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from martlet.errors import ServableFailed, UnsupportedModel
 from martlet.formats import LoadOptions
-from martlet.formats.lightgbm.forest import Walk, hard_rows, walk_of
+from martlet.formats.lightgbm.forest import Walk, walk_of
 from martlet.formats.lightgbm.text import LightGBMText
 from martlet.formats.links import Link, identity, sigmoid, softmax
 from martlet.formats.tabular import Categories, Rows
@@ -68,7 +68,9 @@ class LightGBMServable:
     @property
     def grown(self) -> Grown | None:
         """Its trees and what becomes of their sums, for who writes them down otherwise."""
-        if self._sum is None or self._link is None or self._averaged or self._sum.zeros.size:
+        if self._sum is None or self._link is None or self._averaged:
+            return None
+        if self._sum.zeros.size or self._sum.coded.size:
             return None
         return Grown(self._sum.trees, "raw_score", {"predict": self._link})
 
@@ -97,7 +99,7 @@ class LightGBMServable:
         found = walk_of(text.trees, len(text.features), self._classes)
         if found is None:
             return None
-        rows = hard_rows(found.trees.forest)
+        rows = found.probes()
         theirs = self._library.predict(
             self._booster, rows, _RAW_SCORE, self._classes, self._parameters
         )

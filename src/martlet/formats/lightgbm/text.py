@@ -27,6 +27,8 @@ class Tree:
         kinds: LightGBM's decision_type: bit 0 categorical, bit 1 a missing value goes left,
             bits 2 and 3 what is missing (0 nothing, 1 zero, 2 NaN).
         plain: Whether a leaf is its value: not so of linear trees.
+        sets: The categories that go left, one set for each number that a categorical node has
+            for a threshold: bit b of word w is category 32 w + b. None where they are no words.
     """
 
     feature: NDArray[np.int64]
@@ -36,6 +38,7 @@ class Tree:
     kinds: NDArray[np.int64]
     values: NDArray[np.float64]
     plain: bool
+    sets: list[NDArray[np.uint32]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ def _tree(fields: dict[str, str], features: int) -> Tree:
         _check_linear(fields, leaves, features)
     if leaves == 1:
         none = np.zeros(0, np.int64)
-        return Tree(none, np.zeros(0), none, none, none, values, plain)
+        return Tree(none, np.zeros(0), none, none, none, values, plain, [])
     nodes = leaves - 1
     feature = _integers(fields["split_feature"], nodes, "split_feature")
     _within(feature, 0, features, "a split")
@@ -189,14 +192,27 @@ def _tree(fields: dict[str, str], features: int) -> Tree:
     if len(threshold) != nodes:
         raise ValueError("thresholds are missing")
     kinds = _integers(fields["decision_type"], nodes, "decision_type")
-    sets = int(fields["num_cat"])
-    _within(threshold[(kinds & CATEGORICAL) != 0].astype(np.int64), 0, sets, "a category set")
-    if sets:
-        edges = _integers(fields["cat_boundaries"], sets + 1, "cat_boundaries")
-        bits = len(fields["cat_threshold"].split())
-        if edges[0] != 0 or edges[-1] != bits or np.any(np.diff(edges) < 0):
+    count = int(fields["num_cat"])
+    _within(threshold[(kinds & CATEGORICAL) != 0].astype(np.int64), 0, count, "a category set")
+    sets: list[NDArray[np.uint32]] | None = []
+    if count:
+        edges = _integers(fields["cat_boundaries"], count + 1, "cat_boundaries")
+        words = fields["cat_threshold"].split()
+        if edges[0] != 0 or edges[-1] != len(words) or np.any(np.diff(edges) < 0):
             raise ValueError("cat_boundaries do not fit cat_threshold")
-    return Tree(feature, threshold, left, right, kinds, values, plain)
+        sets = _sets(words, edges)
+    return Tree(feature, threshold, left, right, kinds, values, plain, sets)
+
+
+def _sets(words: Sequence[str], edges: NDArray[np.int64]) -> list[NDArray[np.uint32]] | None:
+    """Return the words of each set; None where they are no numbers of 32 bits."""
+    try:
+        found = np.array(words, dtype=np.int64)
+    except (ValueError, OverflowError):
+        return None  # LightGBM reads them, one way or another
+    if np.any((found < 0) | (found >= 1 << 32)):
+        return None
+    return np.split(found.astype(np.uint32), edges[1:-1])
 
 
 def _check_linear(fields: dict[str, str], leaves: int, features: int) -> None:

@@ -51,6 +51,8 @@ class Forest:
         sets: Start, base and size in 64-bit words of *words*: bit b of word start + w says
             whether code (base + w) * 64 + b belongs. Shape [sets, 3].
         words: The bits of all sets. Shape [words].
+        truncates: The code of a value is what it is rounded to, towards zero; or else only whole
+            numbers are codes.
 
     Raises:
         UnsupportedModel: an index is out of range, a child comes before its parent, or nodes and
@@ -66,6 +68,7 @@ class Forest:
     set_of: NDArray[np.int32]
     sets: NDArray[np.int64]
     words: NDArray[np.uint64]
+    truncates: bool = False
     answers: int = field(init=False)
     """One more than the largest answer."""
     _native: Any = field(init=False, repr=False)
@@ -86,6 +89,7 @@ class Forest:
             and native.Forest(
                 self.features,
                 self.float32,
+                self.truncates,
                 self.roots,
                 self.feature,
                 self.threshold,
@@ -100,6 +104,11 @@ class Forest:
     def trees(self) -> int:
         """How many there are."""
         return len(self.roots)
+
+    @property
+    def kept(self) -> int:
+        """How many of them are compiled for many rows at once, by the vectors of this machine."""
+        return 0 if self._native is None else int(self._native.kept())
 
     def leaves(self, x: Rows) -> NDArray[np.int32]:
         """
@@ -240,9 +249,10 @@ class Forest:
     def _is_member(self, sets: NDArray[np.int32], value: Rows) -> NDArray[np.bool_]:
         start, base, size = self.sets[sets].T
         with np.errstate(invalid="ignore"):
-            codes = np.where((value >= 0) & (value < 2.0**31), value, -1).astype(np.int64)
+            in_range = (value > -1) & (value < 2.0**31)
+            codes = np.where(in_range, value, -1).astype(np.int64)
         word = codes // 64 - base
-        known = (codes == value) & (word >= 0) & (word < size)
+        known = in_range & (self.truncates | (codes == value)) & (word >= 0) & (word < size)
         bits = self.words[np.where(known, start + word, 0)] >> (codes % 64).astype(np.uint64)
         found: NDArray[np.bool_] = known & ((bits & np.uint64(1)) != 0)
         return found
