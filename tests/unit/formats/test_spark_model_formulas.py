@@ -146,6 +146,24 @@ class TestMachines:
         pairs = factors[0] @ factors[1] * 0.5 + factors[0] @ factors[2] * 2
         close(found, [1.5, 1.5 + pairs + factors[1] @ factors[2], 1.5])
 
+    def test_a_factorisation_machine_adds_large_numbers_one_after_the_other(self) -> None:
+        """As Spark's loop does, since nearly all digits of each sum cancel."""
+        dice = np.random.default_rng(4)
+        factors, x = dice.normal(size=(40, 2)), dice.normal(size=(5, 40)) * 2e9
+        row = {"intercept": 0.0, "linear": vector([0.0] * 40), "factors": matrix(factors)}
+        found = ask("regression.FMRegressionModel", REGRESSOR, [row], {"x": x})["prediction"]
+        wanted = []
+        for each in x.tolist():
+            score = 0.0
+            for factor in factors.T.tolist():
+                sum_, squares = 0.0, 0.0
+                for value, weight in zip(each, factor, strict=True):
+                    sum_ += weight * value
+                    squares += (weight * value) ** 2
+                score += 0.5 * (sum_ * sum_ - squares)
+            wanted.append(score)
+        assert found.tolist() == wanted
+
     @few
     @given(matrices(2, SMALL), matrices(2, SMALL, least=2), st.floats(0.2, 3))
     def test_a_mixture_has_shares_of_normal_densities(
@@ -180,6 +198,14 @@ class TestPlaces:
             else:
                 away = np.linalg.norm(centres - each, axis=1)
             assert away[got] <= away.min() + 1e-12
+
+    def test_a_row_without_a_distance_belongs_to_the_first_centre(self) -> None:
+        """As in Spark, to which no distance that is no number is below another."""
+        rows = [{"clusterIdx": i, "clusterCenter": vector([i, 1.0])} for i in range(3)]
+        x = np.array([[np.inf, 1.0], [np.inf, -np.inf], [1e200, 1.0], [9.0, 1.0]])
+        asked = {**REGRESSOR, "distanceMeasure": "cosine"}
+        found = ask("clustering.KMeansModel", asked, rows, {"x": x})["prediction"]
+        assert found.tolist() == [0, 0, 0, 2]
 
     @few
     @given(lists(NUMBERS, 2, 6), lists(NUMBERS, 1, 5))

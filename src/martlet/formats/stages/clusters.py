@@ -29,7 +29,9 @@ class Nearest:
             size = np.sqrt(np.square(values).sum(axis=1))
             if not size.all():
                 raise InvalidInput("the cosine to a vector of zeros is not defined")
-            return np.asarray((values @ self.centres.T).argmax(axis=1), dtype=np.int32)
+            found = np.asarray((values @ self.centres.T).argmax(axis=1), dtype=np.int32)
+            found[np.isinf(size)] = 0  # no distance is a number: Spark keeps the first
+            return found
         # The differences, not the expanded square: no digits lost far from the origin.
         away = values[:, None, :] - self.centres
         return np.asarray(np.square(away).sum(axis=2).argmin(axis=1), dtype=np.int32)

@@ -212,12 +212,14 @@ def _pairs(x: Vector, factors: Floats) -> Floats:
     """Return twice the sum of all pairs, [rows], added up element by element as Spark does."""
     entries = x.sparse()
     out = np.zeros(x.rows)
-    starts = np.flatnonzero(np.diff(entries.at, prepend=-1))
-    if len(starts):
-        terms = factors.take(entries.column, axis=0) * entries.values[:, None]
-        sums = np.add.reduceat(terms, starts, axis=0)
-        squares = np.add.reduceat(terms * terms, starts, axis=0)
-        out[entries.at[starts]] = (sums * sums - squares).sum(axis=1)
+    for factor in factors.T:
+        terms = factor.take(entries.column) * entries.values
+        # numpy's own sums add in pairs, bincount one after the other.
+        sums, squares = (
+            np.bincount(entries.at, weights=each, minlength=x.rows)
+            for each in (terms, terms * terms)
+        )
+        out += sums * sums - squares
     return out
 
 
