@@ -78,7 +78,7 @@ class TestProvedForest:
         path, rows, own, name = trained
         with martlet.load(path) as model:
             assert (model._servable._sum is not None) == (find("forest") is not None)
-            many = np.concatenate([rows, rows, rows])  # CatBoost's own is faster for these
+            many = np.concatenate([rows, rows, rows])  # which CatBoost's own may take faster
             for some in (rows, rows[:1], np.asfortranarray(rows), rows[::3], many):
                 assert model.predict({"X": some})[name].tolist() == own(some).tolist()
 

@@ -36,7 +36,8 @@ class Walk:
     Args:
         trees: They add up what CatBoost does, before scale and bias.
         ctrs: What makes the columns of a row; None where they are its features, all numbers.
-        cost: What a row costs here in trees walked, less what the row itself costs CatBoost.
+        cost: What a row costs here in trees walked (not down by vectors), less what the row itself
+            costs CatBoost.
     """
 
     trees: TreeSum
@@ -92,8 +93,9 @@ def walk_of(content: Content, values: NDArray[np.float64], features: int) -> Wal
     if trees is None:
         return None
     cells = 0 if splits.ctrs is None else features
-    # Trees that grew leaf by leaf cost CatBoost twice what they cost here, for any number of rows.
-    walked = len(content.sizes) if content.nodes is None else 0
+    # Trees that grew leaf by leaf cost CatBoost twice what they cost here, for any number of rows,
+    # and those that go down by vectors too.
+    walked = trees.forest.trees - trees.forest.kept if content.nodes is None else 0
     return Walk(trees, splits.ctrs, walked - _TREES_A_CELL * cells)
 
 

@@ -34,8 +34,8 @@ _MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
 _EXPONENTIAL = ("Poisson", "Tweedie")
 _DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
-# A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what it
-# costs martlet's forest. Rows times their cost up to here are the forest's.
+# A call of CatBoost costs some 80 microseconds, and then each row and tree an eighth of what
+# a walk costs martlet's forest. Rows times their cost up to here are the forest's.
 _FEW_WALKS = 10_000
 
 
