@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.formats.sklearn import forest, linear, networks
+from martlet.formats.sklearn import forest, linear, networks, vectors
 from martlet.formats.sklearn.forest import Answers
 from martlet.formats.sklearn.scalers import step_of
 from martlet.tensors import Tensor
@@ -17,8 +17,9 @@ def answers_of(estimator: Any) -> Answers | None:
     """
     Return what answers ``predict`` and its scores as *estimator* does, to the last bit.
 
-    Trees, linear models and networks, alone or behind scalers. None for others, and where the
-    answers differ on rows drawn at random: another version may compute in another way.
+    Trees, linear models, networks and support vector machines, alone or behind scalers. None for
+    others, and where the answers differ on rows drawn at random: another version may compute in
+    another way.
     """
     *before, last = [s for _, s in estimator.steps] if hasattr(estimator, "steps") else [estimator]
     try:
@@ -28,7 +29,12 @@ def answers_of(estimator: Any) -> Answers | None:
         of_trees = forest.answers_of(last)
         if of_trees is not None and not before:
             return of_trees  # which has proved itself, and takes rows that it knows
-        of_last = of_trees or linear.answers_of(last) or networks.answers_of(last)
+        of_last = (
+            of_trees
+            or linear.answers_of(last)
+            or networks.answers_of(last)
+            or vectors.answers_of(last)
+        )
         if of_last is None:
             return None
         answer = _answer([each for each in steps if each is not None], of_last)

@@ -1,4 +1,4 @@
-"""scikit-learn's support vector machines: two methods of one at the cost of one."""
+"""scikit-learn's support vector machines: their decisions, and all that is told by them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,39 @@ from martlet.tensors import Tensor
 Both = Callable[[Any], "tuple[Any, Any]"]
 
 KINDS = frozenset({"NuSVC", "OneClassSVM", "SVC"})
+_REGRESSORS = frozenset({"NuSVR", "SVR"})
 
+_KERNELS = ("linear", "poly", "rbf", "sigmoid")  # as the compiled part numbers them
+_ORDERS = 2
 _TRIED = 64
+
+
+def answers_of(model: Any) -> Callable[[Tensor], dict[str, Tensor]] | None:
+    """
+    Return what answers ``predict`` and its scores as *model* does, without libsvm.
+
+    None for models of other kinds, for kernels that are functions or numbers, for models fitted on
+    sparse rows, and where the decisions differ from libsvm's: it asks BLAS, which may add in an
+    order that is not known here.
+    """
+    kind = type(model).__name__
+    if kind not in KINDS | _REGRESSORS or model._sparse:
+        return None
+    decide = _own_decisions(model)
+    if decide is None:
+        return None
+    if kind in _REGRESSORS:
+        return lambda rows: {"predict": decide(rows).ravel()}
+    scores = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
+    told = _told(model, scores)
+    if told is None or not _is_proved(model, scores, lambda rows: told(decide(rows))):
+        return None
+
+    def answer(rows: Tensor) -> dict[str, Tensor]:
+        predicted, scored = told(decide(rows))
+        return {"predict": predicted, scores: scored}
+
+    return answer
 
 
 def both_of(model: Any, scores: str) -> Both | None:
@@ -37,15 +68,11 @@ def both_of(model: Any, scores: str) -> Both | None:
     """
     if callable(model.kernel) or model._sparse:
         return None
-    decide = _libsvm(model, "decision_function")
-    if model._impl == "one_class":
-        return lambda rows: _of_one(decide(model._validate_for_predict(rows)).ravel())
-    if model.break_ties and model.decision_function_shape == "ovo":
-        return None  # which it refuses
-    score = _scored(model, scores)
-    if score is not None:
-        both = _decided(model, decide, score)
-        if _is_proved(model, scores, both):
+    told = _told(model, scores)
+    if told is not None:
+        decide = _own_decisions(model) or _libsvm(model, "decision_function")
+        both = _checked(model, decide, told)
+        if model._impl == "one_class" or _is_proved(model, scores, both):
             return both
     return _with_chances(model) if scores == "predict_proba" and not model.break_ties else None
 
@@ -61,8 +88,40 @@ def _libsvm(model: Any, name: str) -> Callable[[Tensor], Tensor]:
     return lambda rows: function(rows, *arguments, **settings)
 
 
-def _of_one(found: Tensor) -> tuple[Tensor, Tensor]:
-    return np.where(found > 0, 1, -1), found
+def _own_decisions(model: Any) -> Callable[[Tensor], Tensor] | None:
+    """Return our own decisions of rows that were checked, if they are libsvm's to the last bit."""
+    compiled = find("vectors")
+    if compiled is None or model.kernel not in _KERNELS or not len(model.support_vectors_):
+        return None
+    counts = model._n_support if model._impl in ("c_svc", "nu_svc") else [len(model.support_)]
+    arrays = [
+        np.ascontiguousarray(each, np.float64)
+        for each in (model.support_vectors_, model._dual_coef_, model._intercept_)
+    ]
+    settings = (_KERNELS.index(model.kernel), int(model.degree), model._gamma, model.coef0)
+    rows = _tried(model)
+    expected = _libsvm(model, "decision_function")(rows).reshape(len(rows), -1)
+    pairs = expected.shape[1]
+    for order in range(_ORDERS):
+        try:
+            machine = compiled.Machine(*arrays, np.array(counts, np.int32), *settings, order)
+        except ValueError:  # of a processor without the instructions, or a degree beyond all use
+            return None
+
+        def decide(rows: Tensor, machine: Any = machine) -> Tensor:
+            found = np.empty((len(rows), pairs))
+            machine.decide(np.ascontiguousarray(rows, np.float64), found)
+            return found
+
+        if np.array_equal(decide(rows), expected):
+            return decide
+    return None
+
+
+def _checked(
+    model: Any, decide: Callable[[Tensor], Tensor], told: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Both:
+    return lambda rows: told(decide(model._validate_for_predict(rows)))
 
 
 def _with_chances(model: Any) -> Both:
@@ -76,16 +135,23 @@ def _with_chances(model: Any) -> Both:
 
 
 def _is_proved(model: Any, scores: str, both: Both) -> bool:
-    dice = np.random.default_rng(0)
-    rows = dice.normal(size=(_TRIED, model.shape_fit_[1]))
-    known = np.asarray(model.support_vectors_)
-    if len(known):  # of a kernel that is given there are none
-        ends = known[dice.integers(0, len(known), size=(2, _TRIED))]
-        rows = np.concatenate([rows, ends[0] + dice.random((_TRIED, 1)) * (ends[1] - ends[0])])
     (own, scored), (found,) = (
-        outcomes(ways, [rows]) for ways in ((model.predict, getattr(model, scores)), (both,))
+        outcomes(ways, [_tried(model)])
+        for ways in ((model.predict, getattr(model, scores)), (both,))
     )
     return equal(found, (own, scored))
+
+
+def _tried(model: Any) -> Tensor:
+    """Return rows of many sizes, and rows on lines between support vectors."""
+    dice = np.random.default_rng(0)
+    size = (_TRIED, model.shape_fit_[1])
+    rows = dice.normal(size=size) * 10.0 ** dice.integers(-2, 2, size=size)
+    known = np.asarray(model.support_vectors_)
+    if not len(known):  # of a kernel that is given
+        return rows
+    ends = known[dice.integers(0, len(known), size=(2, _TRIED))]
+    return np.concatenate([rows, ends[0] + dice.random((_TRIED, 1)) * (ends[1] - ends[0])])
 
 
 # -- of the decisions between each pair of classes ----------------------------------------------
@@ -95,16 +161,17 @@ def _compiled() -> Any:
     return find("svm")
 
 
-def _decided(
-    model: Any, decide: Callable[[Tensor], Tensor], score: Callable[[Tensor], Tensor]
-) -> Both:
+def _told(model: Any, scores: str) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+    """Return what makes ``predict`` and *scores* of the decisions; None: it is libsvm's alone."""
+    if model._impl == "one_class":
+        return lambda found: (np.where(found[:, 0] > 0, 1, -1), found.ravel())
+    if model.break_ties and model.decision_function_shape == "ovo":
+        return None  # which it refuses
+    score = _scored(model, scores)
+    if score is None:
+        return None
     choose = _chooser(model)
-
-    def both(rows: Any) -> tuple[Tensor, Tensor]:
-        found = decide(model._validate_for_predict(rows))
-        return model.classes_.take(choose(found)), score(found)
-
-    return both
+    return lambda found: (model.classes_.take(choose(found)), score(found))
 
 
 def _chooser(model: Any) -> Callable[[Tensor], Tensor]:
