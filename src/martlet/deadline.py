@@ -1,13 +1,16 @@
-"""How long the caller still waits: known to whatever runs in its thread, at any depth."""
+"""How long the caller still waits: known to whatever runs in its thread, at any depth.
+
+A loop waits for a moment only: all that its process does waits with it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
-from martlet.errors import DeadlineExceeded
+from martlet.errors import DeadlineExceeded, NotAvailable
 
 _until: ContextVar[float | None] = ContextVar("until", default=None)
 
@@ -64,3 +67,24 @@ def check(what: str) -> None:
     """
     if remaining() == 0.0:
         raise DeadlineExceeded(f"the deadline passed before {what}")
+
+
+LONGEST_ON_LOOP_S = 0.1
+"""How long a call may wait for another process while it holds up a loop."""
+
+
+class HeldUp(NotAvailable):
+    """The answer takes longer than the loop that asks may wait; it comes to whoever asks next."""
+
+
+_loops: list[Callable[[], bool]] = []
+
+
+def spare(on_loop: Callable[[], bool]) -> None:
+    """Have those who wait spare the loop of which *on_loop* tells whether it is what calls."""
+    _loops[:] = [on_loop]
+
+
+def holds_up_a_loop() -> bool:
+    """Whether who waits here holds up all that this process does: ``HeldUp`` is better."""
+    return any(on_loop() for on_loop in _loops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -11,7 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
-from drive import HANDS, LIMIT_S, Answer, Asking, Client, Load, Server, Stalls, serving, two_models
+from drive import (
+    HANDS,
+    LIMIT_S,
+    Answer,
+    Asking,
+    Client,
+    Load,
+    Server,
+    Stalls,
+    serving,
+    two_models,
+    write_version,
+)
 from faulty import CRASH, HOLD_GIL, LOOP, RAISE
 
 DEADLINE_S = 0.3
@@ -119,20 +132,22 @@ def test_a_model_that_misbehaves_apart_stalls_nobody(tmp_path, log, times, figur
         assert low <= 1.1
 
 
+def children(parent: int) -> list[int]:
+    return [
+        int(pid)
+        for task in Path(f"/proc/{parent}/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    ]
+
+
+def processes(server: Server) -> list[int]:
+    (worker,) = server.children()
+    (launcher,) = children(worker)
+    return children(launcher)
+
+
 def test_a_killed_process_of_a_model_costs_the_call_in_flight(tmp_path, log, times, figures):
     kills = times(3, 20)
-
-    def children(parent: int) -> list[int]:
-        return [
-            int(pid)
-            for task in Path(f"/proc/{parent}/task").iterdir()
-            for pid in (task / "children").read_text().split()
-        ]
-
-    def processes(server: Server) -> list[int]:
-        (worker,) = server.children()
-        (launcher,) = children(worker)
-        return children(launcher)
 
     async def run(server: Server) -> Load:
         async with Load(server.port, "bad", connections=2, seed=9) as load:
@@ -152,6 +167,42 @@ def test_a_killed_process_of_a_model_costs_the_call_in_flight(tmp_path, log, tim
     assert 1 <= len(died) <= kills
     assert {each.status for each in load.failed} <= {503}
     assert load.torn == []
+
+
+def test_a_stopped_process_of_a_pickle_holds_up_nobody_else(tmp_path, log):
+    """Its calls are made on the loop while they are quick."""
+    linear = pytest.importorskip("sklearn.linear_model")
+    joblib = pytest.importorskip("joblib")
+    file = tmp_path / "slope.joblib"
+    joblib.dump(linear.LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), file)
+    good = write_version(tmp_path / "m", 1)
+    path, body = "/v1/models/slope:predict", b'{"instances": [[4.0]]}'
+
+    async def run(server: Server) -> None:
+        client, other = Client(server.port), Client(server.port)
+
+        async def ask() -> float:
+            status, _, content = await client.ask("POST", path, body)
+            assert status == 200, content
+            return float(json.loads(content)["predictions"][0])
+
+        # Until it is known to be quick, and takes the shortcut.
+        for _ in range(20):
+            assert await ask() == pytest.approx(8.0)
+        (process,) = processes(server)
+        for _ in range(2):
+            os.kill(process, signal.SIGSTOP)
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(0.05)
+            status, _, _ = await other.ask("GET", "/healthz")
+            assert (status, (await other.infer("m", 5)).score) == (200, 1005)
+            assert not asking.done()
+            os.kill(process, signal.SIGCONT)
+            assert await asking == pytest.approx(8.0)
+
+    arguments = ["--trusted", "--workers", "1", "--model", f"slope={file}", "--model", f"m={good}"]
+    with serving(*arguments, log=log) as server:
+        asyncio.run(run(server))
 
 
 def test_what_raises_is_told_and_nothing_else_changes(tmp_path, log):

@@ -348,7 +348,8 @@ static PyObject *response_of(PyObject *short_, const Heard *heard, PyObject *id,
 
 /* ---- the walk ------------------------------------------------------------------------------ */
 
-/* The response to what is not common: *outputs*, or the error that is set where they are NULL. */
+/* The response to what is not common: *outputs*, or the error that is set where they are NULL.
+ * NULL with an error set, or without one: decline. */
 static PyObject *finish(PyObject *short_, const Heard *heard, PyObject *id, PyObject *found,
                         PyObject *outputs, Py_ssize_t rows, int64_t took_ns, int64_t model_ns) {
     PyObject *type = NULL, *error = NULL, *trace = NULL;
@@ -368,8 +369,9 @@ static PyObject *finish(PyObject *short_, const Heard *heard, PyObject *id, PyOb
     Py_XDECREF(error);
     Py_XDECREF(trace);
     if (whole != NULL && !PyBytes_Check(whole)) {
+        if (whole != Py_None) /* which declines */
+            PyErr_SetString(PyExc_TypeError, "a response is bytes");
         Py_CLEAR(whole);
-        PyErr_SetString(PyExc_TypeError, "a response is bytes");
     }
     return whole;
 }

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from martlet import deadline
+from martlet.deadline import HeldUp
 from martlet.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -87,6 +88,7 @@ class Ladder:
 
         Raises:
             InvalidInput: a value that a model needs from the request is missing or unfit.
+            HeldUp: a model holds up the loop that asks.
         """
         for step in self._steps:
             try:
@@ -95,6 +97,9 @@ class Ladder:
                 ask = self._in_time if apart else self.by_model
                 scores, version = ask(step, self.pin(step.model), rows)
                 return Ranked(step.model.name, scores, {step.model.name: version})
+            except HeldUp:
+                # The whole request is made again, where it may wait.
+                raise
             except MartletError as exc:
                 # An error that the client can mend goes to the client; else the next step answers.
                 if isinstance(exc, InvalidInput) and not isinstance(exc, Unfit):

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any, cast
 
+from martlet import deadline
 from martlet.errors import NotAvailable
 from martlet.servers.connection import Connection
 from martlet.servers.limits import Limits
@@ -70,6 +71,8 @@ class HttpServer:
         sock = bound(*self._address)
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time()
+        loop = self.loop
+        deadline.spare(lambda: asyncio._get_running_loop() is loop)
         # A second handle on the same queue: see _accept_pending.
         self._socket = _last_of_all(sock)
         self._server = await self.loop.create_server(

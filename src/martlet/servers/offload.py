@@ -51,6 +51,10 @@ class Pace:
             self._slow_calls -= 1
         self.slow = self._slow_calls > 1
 
+    def held_up(self) -> None:
+        """Take in a call that the loop could not wait for."""
+        self.note(VERY_SLOW_NS + 1)
+
 
 async def run(lane: Lane, work: Callable[[], Result], timeout_s: float) -> Result:
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
 from typing import Any
 
+from martlet.deadline import HeldUp
 from martlet.errors import MartletError
 from martlet.names import ModelRef
 from martlet.recommend.recommender import Recommender
@@ -47,7 +48,11 @@ class Recommending:
                 table, here = engine.table, self._here(ref)
             if pace.slow or not here:
                 return self._later(call, ref, pace, request)
-            response, took_ns = _timed(call, request, False)
+            try:
+                response, took_ns = _timed(call, request, False)
+            except HeldUp:
+                pace.held_up()
+                return self._later(call, ref, pace, request)
             if took_ns > SLOW_NS or pace.uneven:
                 pace.note(took_ns)
             return response

@@ -2,10 +2,10 @@
 
 The handler that answers a path the long way registers a ``Short`` for it: all that a call needs
 while one table is in force. ``native/shortcut.c`` then answers without a Python frame except the
-model's own. It declines any request of another form before anything has happened, and the long way
-answers it. If the outcome is unusual (the model raised, was slow, or gave other outputs), it calls
-``Short.finish``. So no error is worded here; and where the compiled part is missing, there is no
-shortcut.
+model's own. It declines any request of another form before anything has happened, and one whose
+model would hold up the loop; the long way answers those. If the outcome is unusual (the model
+raised, was slow, or gave other outputs), it calls ``Short.finish``. So no error is worded here; and
+where the compiled part is missing, there is no shortcut.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Short(NamedTuple):
         note: ``note(rows, took_ns, model_ns)``, called for each answer.
         slow_ns: A call that took longer is not common.
         finish: Makes the whole response of an outcome that is not common: ``finish(outputs or
-            exception, reading, rows, took_ns, model_ns, request_id, keep_alive)``.
+            exception, reading, rows, took_ns, model_ns, request_id, keep_alive)``. None: the long
+            way must answer.
 
     The rest is the ``Form``'s.
     """
@@ -109,7 +110,7 @@ class Short(NamedTuple):
     variant: Variant[Servable]
     note: Callable[[int, int, int], None]
     slow_ns: int
-    finish: Callable[[Tensors | Exception, Reading, int, int, int, bytes, bool], bytes]
+    finish: Callable[[Tensors | Exception, Reading, int, int, int, bytes, bool], bytes | None]
     signature_name: str
     decode: Callable[..., Reading | None]
     apart: tuple[bytes, ...]

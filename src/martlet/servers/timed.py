@@ -7,6 +7,7 @@ from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
+from martlet.deadline import HeldUp
 from martlet.errors import DeadlineExceeded, MartletError
 from martlet.events import Sink
 from martlet.names import ModelRef
@@ -87,6 +88,9 @@ class Timed:
             started = perf_counter_ns()
             try:
                 answer = call(request)
+            except HeldUp:
+                pace.held_up()
+                return self._later(call, api, ref, pace, request)
             except MartletError as exc:
                 self._failed(api, model, exc, perf_counter_ns() - started)
                 raise
@@ -155,7 +159,7 @@ class Timed:
         pace: Pace,
         forget: Callable[[], None],
         write: Callable[[Tensors, Reading], Response],
-    ) -> Callable[[Tensors | Exception, Reading, int, int, int, bytes, bool], bytes]:
+    ) -> Callable[[Tensors | Exception, Reading, int, int, int, bytes, bool], bytes | None]:
         """Return the ``finish`` of *target*'s shortcut: see ``Short``."""
         shortcuts = self._shortcuts
 
@@ -167,10 +171,13 @@ class Timed:
             model_ns: int,
             request_id: bytes,
             keep_alive: bool,
-        ) -> bytes:
+        ) -> bytes | None:
             if took_ns > SLOW_NS:
                 shortcuts.forget(target)
                 forget()
+            if isinstance(outcome, HeldUp):
+                pace.held_up()
+                return None
             try:
                 if isinstance(outcome, Exception):
                     raise outcome

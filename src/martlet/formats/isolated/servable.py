@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from martlet import deadline, errors
+from martlet.deadline import HeldUp
 from martlet.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -29,6 +30,7 @@ from martlet.errors import (
 from martlet.formats import LoadOptions
 from martlet.formats.isolated.channel import Channel, memory
 from martlet.formats.isolated.launcher import launcher_of
+from martlet.formats.isolated.owed import Owed
 from martlet.formats.isolated.priority import (
     Priority,
     is_suspect,
@@ -91,6 +93,7 @@ class Isolated:
         self._troubles: list[float] = []
         self._usual_s = self._usual_work_s = 0.0
         self._lock = threading.Lock()
+        self._owed: Owed | None = None
         self._closed = False
         self._launcher = launcher_of(options.threads)
         self._pid = 0
@@ -106,17 +109,22 @@ class Isolated:
         Raises:
             DeadlineExceeded: it took too long, and the process was ended.
             NotAvailable: the process died of this call, or rests after dying again and again.
+            HeldUp: a loop asks, and has waited for as long as it may.
         """
         left = deadline.remaining()
         limit = self._call_s if left is None else min(left, self._call_s)
         end = time.monotonic() + limit
-        if not self._lock.acquire(timeout=limit):
-            raise DeadlineExceeded("the deadline passed while the model's process was busy")
+        if not self._lock.acquire(blocking=False):
+            self._wait_for_others(limit)
         try:
             if self._closed:
                 raise ServableFailed(f"the model {self._path} is closed")
+            if self._owed is not None and not self._owed.answers(inputs, signature_name):
+                self._collect(self._owed, end)
             if not self._pid:
                 self._rest()
+                if deadline.holds_up_a_loop():
+                    raise HeldUp(f"the process of {self._path} starts anew")
                 self._start_anew()
             elif self._priority.idle and not is_suspect(self._troubles, time.monotonic()):
                 self._priority.restore()
@@ -124,23 +132,36 @@ class Isolated:
         finally:
             self._lock.release()
 
+    def _wait_for_others(self, limit: float) -> None:
+        spares = deadline.holds_up_a_loop() and limit > deadline.LONGEST_ON_LOOP_S
+        if self._lock.acquire(timeout=deadline.LONGEST_ON_LOOP_S if spares else limit):
+            return
+        if spares:
+            raise HeldUp(f"the process of {self._path} is busy")
+        raise DeadlineExceeded("the deadline passed while the model's process was busy")
+
     def _ask(self, inputs: Tensors, signature_name: str, end: float) -> dict[str, Tensor]:
+        owed, self._owed = self._owed, None
         begun = time.monotonic()
         # A caller in a hurry does not end a process that may be as quick as ever.
         limit = min(self._call_s, max(end - begun, patience_s(self._usual_s)))
         watched = most = None
         try:
-            try:
-                self._channel.send({"signature": signature_name}, inputs)
-            except UnicodeError as exc:
-                raise InvalidInput(f"an input holds text that is none: {exc}") from exc
+            if owed is None:
+                try:
+                    self._channel.send({"signature": signature_name}, inputs)
+                except UnicodeError as exc:
+                    raise InvalidInput(f"an input holds text that is none: {exc}") from exc
             try:
                 told, outputs = self._channel.receive(min(limit, _LOOK_S))
             except TimeoutError:
-                # What a call works is asked from here on: most are answered by now.
-                watched = worked_s(self._pid)
-                most = watched + patience_s(self._usual_work_s)
-                told, outputs = self._answer(most, begun + limit)
+                if limit > deadline.LONGEST_ON_LOOP_S and deadline.holds_up_a_loop():
+                    told, outputs = self._soon(owed or Owed.of(inputs, signature_name))
+                else:
+                    # What a call works is asked from here on: most are answered by now.
+                    watched = worked_s(self._pid)
+                    most = watched + patience_s(self._usual_work_s)
+                    told, outputs = self._answer(most, begun + limit)
         except TimeoutError as exc:
             # One that yields and had no core may be late for want of it.
             if not self._priority.idle or most is None or worked_s(self._pid) >= most:
@@ -167,6 +188,23 @@ class Isolated:
             name: value if value.dtype.hasobject else value.copy()  # what is a view of memory
             for name, value in outputs.items()
         }
+
+    def _soon(self, question: Owed) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what the process sends before the loop that waits must go on."""
+        try:
+            return self._channel.receive(deadline.LONGEST_ON_LOOP_S - _LOOK_S)
+        except TimeoutError:
+            self._owed = question
+            raise HeldUp(f"{self._path} takes longer than a loop may wait") from None
+
+    def _collect(self, owed: Owed, end: float) -> None:
+        """Take the answer that the process owes; who wanted it may never ask for it again."""
+        try:
+            self._ask(owed.inputs, owed.signature_name, end)
+        except HeldUp:
+            raise
+        except MartletError as exc:
+            log.info("%s: an answer that nobody waited for: %s", self._path, exc)
 
     def _answer(self, most_s: float, end: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return what the process sends by *end*; once it has worked *most_s* it has to yield."""
@@ -253,7 +291,7 @@ class Isolated:
         return told["signatures"]
 
     def _end(self, patience_s: float = LEAVING_S) -> str:
-        pid, self._pid = self._pid, 0
+        pid, self._pid, self._owed = self._pid, 0, None
         if not pid:
             return "it had ended"
         # It ends by itself when the channel closes, unless it hangs.
