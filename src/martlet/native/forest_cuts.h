@@ -111,18 +111,17 @@ static void join(Growth *tree)
     tree->cut_count = kept;
 }
 
-/* Room for *more* items of *size* after *count*; memory grows by doubling. 0: there is none. */
-static int make_room(void **items, size_t size, int32_t count, int more, int64_t *room)
+/* *items* of *size*, with room for *more* after *count*: twice the room where it was too small. NULL:
+   there is no memory, and they stay as they were. */
+static void *with_room(void *items, size_t size, int32_t count, int more, int64_t *room)
 {
     if (count + (int64_t)more <= *room)
-        return 1;
+        return items;
     const int64_t wanted = *room * 2 + more;
-    void *moved = wanted > INT32_MAX ? NULL : realloc(*items, (size_t)wanted * size);
-    if (!moved)
-        return 0;
-    *items = moved;
-    *room = wanted;
-    return 1;
+    void *moved = wanted > INT32_MAX ? NULL : realloc(items, (size_t)wanted * size);
+    if (moved)
+        *room = wanted;
+    return moved;
 }
 
 static void put_cuts(const Forest *f, const Growth *grown, CutTree *tree, Cut *to)
@@ -188,9 +187,11 @@ static int cut_trees(Forest *f, const Parts *parts, int most_cuts)
         join(&grown);
         if (grown.cut_count > most_cuts && !has_sets(&grown))
             continue;
-        /* Of ends, room for a whole vector more: a kernel may read so far. */
-        if (!make_room((void **)&f->cuts, sizeof(Cut), cut_count, grown.cut_count, &cut_room) ||
-            !make_room((void **)&f->ends, sizeof(int32_t), f->end_count, MOST_LEAVES, &end_room))
+        Cut *cuts = with_room(f->cuts, sizeof *cuts, cut_count, MOST_LEAVES, &cut_room);
+        f->cuts = cuts ? cuts : f->cuts;
+        int32_t *ends = with_room(f->ends, sizeof *ends, f->end_count, MOST_LEAVES, &end_room);
+        f->ends = ends ? ends : f->ends;
+        if (!cuts || !ends)
             return -1;
         put_cuts(f, &grown, tree, f->cuts + cut_count);
         memcpy(f->ends + f->end_count, grown.ends, (size_t)grown.end_count * sizeof(int32_t));
