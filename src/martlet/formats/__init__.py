@@ -36,8 +36,8 @@ class Format:
     Args:
         name: As ``--format`` takes it.
         suffixes: File names that usually hold it; a hint, asked only where content says nothing.
-        sniff: Whether this path holds it. Reads a few kilobytes, imports nothing heavy,
-            never raises.
+        sniff: Whether this path holds it. Reads a few kilobytes, imports nothing heavy; raises
+            UnsupportedModel where that cannot be found out (a full disk), and nothing else.
         load: Opens it. Raises UnsupportedModel for a broken file or an unknown part of it.
         extra: The extra that brings its library; "" where the base install reads it.
     """

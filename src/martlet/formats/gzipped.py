@@ -51,10 +51,18 @@ def _sniff(path: Path) -> bool:
             head = packed.read(_HEAD)
     except (OSError, EOFError, zlib.error):
         return False
-    with tempfile.TemporaryDirectory(prefix="martlet-") as folder:
-        inner = Path(folder) / "head"
-        inner.write_bytes(head)
-        return not head.startswith(_MAGIC) and formats.recognise(inner) is not None
+    if head.startswith(_MAGIC):
+        return False
+    try:
+        with tempfile.TemporaryDirectory(prefix="martlet-") as folder:
+            inner = Path(folder) / "head"
+            inner.write_bytes(head)
+            return formats.recognise(inner) is not None
+    except OSError as exc:
+        raise UnsupportedModel(
+            f"{path} is packed by gzip, and there is no room to look into it: {exc}; TMPDIR names "
+            "the folder that is used"
+        ) from exc
 
 
 FORMAT = Format(name="gzip", suffixes=(), sniff=_sniff, load=load)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,12 @@ class TestAPackedFile:
         (tmp_path / "m.gz").write_bytes(packed[:-20])
         with pytest.raises(UnsupportedModel, match="does not unpack"):
             martlet.load(tmp_path / "m.gz", format="gzip")
+
+    def test_where_there_is_no_room_to_unpack_is_said(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "m.gz").write_bytes(gzip.compress(light(tmp_path / "m.npz").read_bytes()))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        with pytest.raises(UnsupportedModel, match=r"no room to look into it.*TMPDIR"):
+            martlet.load(tmp_path / "m.gz")
 
     def test_of_a_packed_file_is_not_looked_into(self, tmp_path: Path):
         packed = gzip.compress(light(tmp_path / "m.npz").read_bytes())

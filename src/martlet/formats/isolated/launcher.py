@@ -153,7 +153,7 @@ os.register_at_fork(after_in_child=_launchers.clear)
 
 def launch(fd: int) -> None:
     """Start and end processes as we are asked to, until who asks is gone: the launcher's life."""
-    from martlet.formats.isolated.servable import serve
+    from martlet.formats.isolated.child import serve
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICER)

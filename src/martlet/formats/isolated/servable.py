@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import importlib
 import logging
 import os
-import resource
 import signal
 import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from martlet import deadline, errors
+from martlet import deadline
 from martlet.deadline import HeldUp
 from martlet.errors import (
     DeadlineExceeded,
@@ -30,6 +26,7 @@ from martlet.errors import (
 from martlet.formats import LoadOptions
 from martlet.formats.isolated.channel import Channel, memory
 from martlet.formats.isolated.launcher import launcher_of
+from martlet.formats.isolated.messages import error_of, signatures_of
 from martlet.formats.isolated.owed import Owed
 from martlet.formats.isolated.priority import (
     Priority,
@@ -39,8 +36,8 @@ from martlet.formats.isolated.priority import (
     usual_after,
     worked_s,
 )
-from martlet.servable import DEFAULT_SIGNATURE, Servable
-from martlet.tensors import DType, Signature, Spec, Tensor, Tensors
+from martlet.servable import DEFAULT_SIGNATURE
+from martlet.tensors import Signature, Tensor, Tensors
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +47,8 @@ LEAVING_S = 0.2
 _LOOK_S = 0.01
 """How often at most it is looked how much a process has worked."""
 
-_ASKING_SPINS_S, _ANSWERED_SPINS_S = 1e-3, 100e-6
-"""How long who asked waits awake for the answer, and who answered for the next question."""
-
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_ASKING_SPINS_S = 1e-3
+"""How long who asked waits awake for the answer."""
 
 
 class Isolated:
@@ -98,7 +93,7 @@ class Isolated:
         self._launcher = launcher_of(options.threads)
         self._pid = 0
         self._priority = Priority(0)
-        self.signatures: Mapping[str, Signature] = _signatures(self._start())
+        self.signatures: Mapping[str, Signature] = signatures_of(self._start())
 
     def predict(
         self, inputs: Tensors, signature_name: str = DEFAULT_SIGNATURE
@@ -183,7 +178,7 @@ class Isolated:
         work = 0.0 if watched is None else worked_s(self._pid) - watched
         self._usual_work_s = usual_after(self._usual_work_s, work)
         if "error" in told:
-            raise _error(told)
+            raise error_of(told)
         return {
             name: value if value.dtype.hasobject else value.copy()  # what is a view of memory
             for name, value in outputs.items()
@@ -287,7 +282,7 @@ class Isolated:
             ) from exc
         if "error" in told:
             self._end()
-            raise _error(told)
+            raise error_of(told)
         return told["signatures"]
 
     def _end(self, patience_s: float = LEAVING_S) -> str:
@@ -331,91 +326,3 @@ def resting_until(deaths: list[float]) -> float:
     if not deaths or row < _MANY_DEATHS:
         return 0.0
     return deaths[-1] + min(_FIRST_REST_S * 2.0 ** (row - _MANY_DEATHS), _LONGEST_REST_S)
-
-
-def _described(signatures: Mapping[str, Signature]) -> Any:
-    def spec(s: Spec) -> dict[str, Any]:
-        return {f.name: getattr(s, f.name) for f in fields(s)} | {"dtype": s.dtype.value}
-
-    return {
-        name: {
-            "inputs": [spec(s) for s in signature.inputs.values()],
-            "outputs": [spec(s) for s in signature.outputs.values()],
-            "also": signature.also,
-        }
-        for name, signature in signatures.items()
-    }
-
-
-def _signatures(described: Any) -> dict[str, Signature]:
-    def spec(told: dict[str, Any]) -> Spec:
-        shape = None if told["shape"] is None else tuple(map(int, told["shape"]))
-        return Spec(**told | {"dtype": DType(told["dtype"]), "shape": shape})
-
-    return {
-        name: Signature.of(
-            [spec(s) for s in each["inputs"]],
-            [spec(s) for s in each["outputs"]],
-            also=each["also"],
-        )
-        for name, each in described.items()
-    }
-
-
-def _error(told: Mapping[str, Any]) -> MartletError:
-    kind = getattr(errors, str(told["error"]), ServableFailed)
-    known = isinstance(kind, type) and issubclass(kind, MartletError)
-    if not known or kind is errors.MissingExtra:
-        kind = UnsupportedModel
-    return kind(str(told["message"]))
-
-
-def serve(other: int, given: int, taken: int) -> None:
-    """Open a model and answer calls for it until the other process is gone: the child's life."""
-    _confine()
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    channel = Channel(socket.socket(fileno=other), given, taken, _ANSWERED_SPINS_S, answers=True)
-    asked, _ = channel.receive()
-    servable: Servable
-    try:
-        module, _, function = asked["opener"].partition(":")
-        opener = getattr(importlib.import_module(module), function)
-        options = LoadOptions(trusted=asked["trusted"], threads=asked["threads"])
-        more = () if asked["format"] is None else (asked["format"],)
-        servable = opener(Path(asked["path"]), options, *more)
-        channel.tell({"signatures": _described(servable.signatures)})
-    except BaseException as exc:
-        _tell(channel, exc, "UnsupportedModel", f"{asked['path']} does not load: ")
-        return
-    while True:
-        try:
-            asked, inputs = channel.receive()
-        except (EOFError, OSError):
-            return
-        try:
-            channel.send({}, servable.predict(inputs, asked["signature"]))
-        except Exception as exc:
-            _tell(channel, exc, "ServableFailed", "the model failed: ")
-
-
-def _tell(channel: Channel, exc: BaseException, kind: str, prefix: str) -> None:
-    if isinstance(exc, MartletError):
-        kind, prefix = type(exc).__name__, ""
-    name = "" if isinstance(exc, MartletError) else f"{type(exc).__name__}: "
-    channel.tell({"error": kind, "message": f"{prefix}{name}{exc}"})
-
-
-def _confine() -> None:
-    """Give up what a model does not need; what the kernel refuses to take is kept."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    library = ctypes.CDLL(None, use_errno=True)
-    with contextlib.suppress(AttributeError, OSError):
-        library.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-        library.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-
-
-def _follow(parent: int) -> None:
-    # Not PR_SET_PDEATHSIG: it fires when the thread that loaded the model ends.
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)
