@@ -1,4 +1,4 @@
-"""Each way to compute that this machine has: what is compiled, and its pure twin."""
+"""What tests of formats share: each way to compute that this machine has; makers of models."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
         pytest.skip(str(exc))
     yield request.param
     compiled.use(None)
+
+
+@pytest.fixture
+def info():
+    """What makes the description of an ONNX value, of its name, shape and dtype."""
+    from onnx import TensorProto, helper
+
+    def make(name, shape, dtype="FLOAT"):
+        return helper.make_tensor_value_info(name, getattr(TensorProto, dtype), shape)
+
+    return make
