@@ -291,6 +291,21 @@ class TestSqlBeforeOtherStages:
         at = np.array(["2024-05-01 13:00:00"], dtype=object)
         assert self.hashed(tmp_path, "hour(at)", ["made"], at=at) == self.place("made=13")
 
+    def test_a_whole_number_that_another_stage_takes_too_hashes_as_one(
+        self, tmp_path: Path
+    ) -> None:
+        hashed = {"inputCols": ["zone"], "outputCol": "h", "numFeatures": 1 << 10,
+                  "categoricalCols": ["zone"]}  # fmt: skip
+        joined = {"inputCols": ["zone"], "outputCol": "x", "handleInvalid": "keep"}
+        kinds = {"feature.FeatureHasher": hashed, "feature.VectorAssembler": joined}
+        places = write_pipeline(tmp_path / "m", [uid(kind) for kind in kinds])
+        for place, (kind, given) in zip(places, kinds.items(), strict=True):
+            write_stage(place, kind, given)
+        with martlet.load(tmp_path / "m") as model:
+            found = model.predict({"zone": np.array([12.0, 0.5, np.nan])}, "columns")["h"]
+        places_of = [np.flatnonzero(row).tolist() for row in found]
+        assert places_of == [self.place("zone=12"), self.place("zone=0.5"), []]
+
     def test_truth_hashes_as_a_category(self, tmp_path: Path) -> None:
         a = np.array([3.0])
         assert self.hashed(tmp_path, "a > 1", [], a=a) == self.place("made=true")

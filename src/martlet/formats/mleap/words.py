@@ -72,8 +72,11 @@ def feature_hasher(node: Node, known: Mapping[str, Port]) -> list[Stage]:
     if list(names) != sources:
         raise UnsupportedModel(f"{node.label}: its columns are not named as when it was trained")
     return [
-        hashing.feature_hasher(node.label, sources, outputs(node)[0], _places(node), categorical)
-    ]
+        hashing.feature_hasher(
+            node.label, sources, outputs(node)[0], _places(node), categorical,
+            raw=[name for name in sources if name not in known],
+        )
+    ]  # fmt: skip
 
 
 def count_vectorizer(node: Node, known: Mapping[str, Port]) -> list[Stage]:

@@ -33,6 +33,7 @@ def feature_hasher(saved: Saved, columns: Columns) -> list[Stage]:
             categorical,
             whole=[name for name, kind in kinds.items() if kind is Kind.WHOLE],
             truth=[name for name, kind in kinds.items() if kind is Kind.TRUTH],
+            raw=[name for name in inputs if not columns.made(name)],
         )
     ]
 

@@ -87,6 +87,7 @@ def feature_hasher(
     categorical: Sequence[str],
     whole: Sequence[str] = (),
     truth: Sequence[str] = (),
+    raw: Sequence[str] = (),
 ) -> Stage:
     """
     Return the stage that hashes named features into one vector.
@@ -96,9 +97,12 @@ def feature_hasher(
 
     Args:
         whole, truth: The columns that a stage has made as float64, of whole numbers and of truth.
+        raw: The columns that no stage has made. As float64, since another stage takes them as
+            numbers, a whole one of *categorical* was whole: ids and codes are.
     """
     place = hasher(width)
     listed = frozenset(categorical) | frozenset(truth)
+    codes = frozenset(categorical) & frozenset(raw)
     types: dict[str, Callable[[float], Any]] = {
         **dict.fromkeys(whole, int), **dict.fromkeys(truth, bool)
     }  # fmt: skip
@@ -107,6 +111,8 @@ def feature_hasher(
         if column.dtype.kind in "fiu" and name not in listed:
             return own, np.where(np.isnan(column), 0.0, column)
         values = column.tolist()
+        if column.dtype.kind == "f" and name in codes:
+            values = [int(value) if value.is_integer() else value for value in values]
         kinds = set(map(type, values))
         if kinds == {str}:
             return [place(f"{name}={value}") for value in values], 1.0
