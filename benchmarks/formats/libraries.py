@@ -131,10 +131,8 @@ def onnx(path: Path) -> Library:
 def torchscript(path: Path) -> Library:
     import torch
 
-    module = torch.jit.load(str(path)).eval()
-    with contextlib.suppress(RuntimeError):  # frozen already
-        module = torch.jit.freeze(module)
-    return partial(_module, module)
+    # As saved: PyTorch's freezing changes what some modules answer.
+    return partial(_module, torch.jit.load(str(path)).eval())
 
 
 def torch_export(path: Path) -> Library:
