@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pmml_random.compare import STEP, STEP32, departure, difference
 from pmml_random.documents import KINDS, Document, document
-from pmml_random.ours import Ours, UnsupportedModel, is_endless
+from pmml_random.ours import Ours, UnsupportedModel, alone_in_median, is_endless
 from pmml_random.reference import Reference, Refusal
 
 
@@ -51,6 +51,12 @@ def differences(made: Document, path: Path, known: Counter[str]) -> tuple[str, l
             why = departure(together[place], wanted, step)
             if why is None and is_endless(made.text, row, path.with_suffix(".computed.pmml")):
                 why = "a computed field is infinite: a zero has no sign there"
+            one = path.with_suffix(".segment.pmml")
+            if why is None and any(
+                difference(each, wanted, step) is None
+                for each in alone_in_median(made.text, row, one)
+            ):
+                why = "a median of two in the middle: rounding leaves one of them there"
             if why is None:
                 found.append(f"row {place} {row}: {gap}")
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -85,6 +86,28 @@ def is_endless(text: str, row: dict[str, Any], path: Path) -> bool:
     return isinstance(found, dict) and any(
         isinstance(each, float) and math.isinf(each) for each in found.values()
     )
+
+
+_SEGMENT = re.compile(r"<Segment[ >].*?</Segment>", re.DOTALL)
+
+
+def alone_in_median(text: str, row: dict[str, Any], path: Path) -> list[Answer]:
+    """
+    Return what each segment answers to *row* where *text* is a median of classifiers.
+
+    Args:
+        path: Where the document is written with one segment at a time.
+    """
+    if 'functionName="classification"><MiningSchema>' not in text or '"median"' not in text:
+        return []
+    segments = _SEGMENT.findall(text)
+    before, after = text[: text.index(segments[0])], text[text.rindex("</Segment>") :]
+    found: list[Answer] = []
+    for segment in segments:
+        path.write_text(before + segment + after.removeprefix("</Segment>"), encoding="utf-8")
+        with contextlib.suppress(UnsupportedModel):
+            found.append(Ours(path).alone(row))
+    return found
 
 
 def _column(cells: list[Any], dtype: DType) -> np.ndarray:

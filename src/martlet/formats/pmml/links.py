@@ -103,10 +103,15 @@ def softmax_one(scores: Sequence[float]) -> list[float]:
     return [x / total for x in found]
 
 
+NO_SHARES = "simplemax shares out a sum of 0"
+"""Why a row has no answer whose scores add up to nothing."""
+
+
 def simplemax(scores: Array) -> Array:
-    """Return each row's *scores* as shares of their sum."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+    """Return each row's *scores* as shares of their sum; NaN where that is 0."""
+    total = scores.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(scores / np.where(total == 0, np.nan, total))
 
 
 def _of_columns(link: Callable[[Array], Array]) -> Link:

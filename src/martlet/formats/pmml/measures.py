@@ -76,6 +76,17 @@ class Measure:
         """Whether it counts zeros and ones rather than measure."""
         return self.name in _BINARY
 
+    @property
+    def undefined(self) -> str:
+        """Why a row has no answer of which :meth:`uncounted` says so."""
+        return f"{self.name} divides by a count of 0"
+
+    def uncounted(self, found: Array) -> Array:
+        """Return the rows that share nothing to count with some point, as *found* says."""
+        if not self.is_binary:
+            return np.zeros(len(found), dtype=bool)
+        return np.asarray(~np.isfinite(found).all(axis=1))
+
     def compared(self, element: Element) -> Compared:
         """Read how the field of *element* (a ClusteringField or KNNInput) compares."""
         function = element.get("compareFunction") or self.function

@@ -74,6 +74,14 @@ class TestShares:
         found = Combination(method).shares(shares, np.ones(size), np.ones(size, dtype=bool))
         assert found[0] == pytest.approx(wanted)
 
+    def test_the_median_of_two_is_of_both_however_their_mean_rounds(self):
+        # The mean of the second class, 0.5155, rounds to be nearer to the 0.031.
+        shares = np.array([[[0.0, 1.0], [0.969, 0.031]]])
+        both = np.ones((1, 2), dtype=bool)
+        for order in (shares, shares[:, ::-1]):
+            found = Combination("median").shares(order, np.ones((1, 2)), both)
+            assert found[0] == pytest.approx((0.4845, 0.5155))
+
     def test_a_vote_is_a_share_of_the_votes_cast(self):
         votes = np.array([[[1.0, 0.0], [NAN, NAN], [1.0, 0.0]]])
         assert Combination("majorityVote").shares(votes, ONES, ALL).tolist() == [[1.0, 0.0]]

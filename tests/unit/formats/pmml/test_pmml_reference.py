@@ -214,6 +214,59 @@ def test_whole_ensembles_of_neighbours_rank_by_what_their_measure_is(tmp_path: P
     assert (found["_target"], found["second"], found["how"]) == (["near"], ["far"], [1.0])
 
 
+@pytest.mark.parametrize("row", [0, 1])
+def test_what_counts_nothing_alike_or_unlike_has_no_answer(row: int, tmp_path: Path):
+    """jaccard is a11 / (a11 + a10 + a01): 0 / 0 where both are 0."""
+    fields = '<DataField name="x" optype="continuous" dataType="integer"/>'
+    model = (
+        '<ClusteringModel functionName="clustering" modelClass="centerBased" numberOfClusters="2">'
+        '<MiningSchema><MiningField name="x"/></MiningSchema>'
+        '<ComparisonMeasure kind="similarity"><jaccard/></ComparisonMeasure>'
+        '<ClusteringField field="x"/>'
+        '<Cluster id="one"><Array type="int" n="1">1</Array></Cluster>'
+        '<Cluster id="none"><Array type="int" n="1">0</Array></Cluster></ClusteringModel>'
+    )
+    found = ask(load(pmml(model, fields=fields), tmp_path), x=[row])
+    assert found["_target"] == ["one" if row else None]
+    assert (found["_reason"][0] is None) == bool(row)
+
+
+SHARED_OUT = {
+    "regression": (
+        '<RegressionModel functionName="classification" normalizationMethod="simplemax">{schema}'
+        '<RegressionTable intercept="0" targetCategory="a"><NumericPredictor name="x" '
+        'coefficient="1"/></RegressionTable><RegressionTable intercept="-1" targetCategory="b"/>'
+        "</RegressionModel>"
+    ),
+    "network": (
+        '<NeuralNetwork functionName="classification" activationFunction="identity">{schema}'
+        '<NeuralInputs><NeuralInput id="0"><DerivedField optype="continuous" dataType="double">'
+        '<FieldRef field="x"/></DerivedField></NeuralInput></NeuralInputs>'
+        '<NeuralLayer normalizationMethod="simplemax"><Neuron id="1"><Con from="0" weight="1"/>'
+        '</Neuron><Neuron id="2" bias="-1"/></NeuralLayer><NeuralOutputs>'
+        + "".join(
+            f'<NeuralOutput outputNeuron="{at}"><DerivedField optype="categorical" '
+            f'dataType="string"><NormDiscrete field="y" value="{label}"/></DerivedField>'
+            "</NeuralOutput>"
+            for at, label in ((1, "a"), (2, "b"))
+        )
+        + "</NeuralOutputs></NeuralNetwork>"
+    ),
+}
+
+
+@pytest.mark.parametrize("model", SHARED_OUT.values(), ids=SHARED_OUT)
+def test_simplemax_has_no_shares_of_a_sum_of_nothing(model: str, tmp_path: Path):
+    schema = '<MiningSchema><MiningField name="x"/>' + (
+        '<MiningField name="y" usageType="target"/></MiningSchema>'
+    )
+    label = '<DataField name="y" optype="categorical" dataType="string"/>'
+    text = pmml(model.replace("{schema}", schema), fields=NUMBERS + label)
+    found = ask(load(text, tmp_path), x=[1.0, 3.0])
+    assert found["y"] == [None, "a"]
+    assert found["_reason"] == ["simplemax shares out a sum of 0", None]
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "latin-1", "utf-16", "utf-16-le", "shift_jis", "gb18030"]
 )

@@ -36,8 +36,9 @@ class Clusters:
     def predict(self, frame: Frame) -> Prediction:
         columns: list[Column] = [frame[each.slot] for each in self.fields]
         x = np.stack([_floats(each) for each in columns], axis=1)
-        errors = self._refused(x, all_errors(columns))
         affinity = self.centres(x, self._adjust(x))
+        errors = self._refused(x, all_errors(columns))
+        errors = first(errors, reasons(self._measure.uncounted(affinity), self._measure.undefined))
         gone = np.isnan(x).all(axis=1)
         affinity[gone] = np.nan
         key = affinity if self._measure.nearest_first else -affinity
@@ -83,7 +84,7 @@ class Clusters:
         """A closure that answers one record."""
         reads = [number_reader(self.context.scope, each) for each in self.fields]
         measure, is_binary, lacks = self.centres.single(), self._measure.is_binary, self._lacks
-        near_first = self._measure.nearest_first
+        own, near_first = self._measure, self._measure.nearest_first
         weights = [1.0] * len(reads)
         if self.missing_weights is not None:
             weights = self.missing_weights.tolist()
@@ -98,6 +99,8 @@ class Clusters:
                     raise RowError(lacks)
                 adjust = sum(weights) / sum(known) if sum(known) else math.inf
             affinity = measure(values, adjust)
+            if is_binary and own.uncounted(affinity[None]).any():
+                raise RowError(own.undefined)
             ranking = Ranking.of(ids, affinity, near_first)
             best = int(ranking.places[0])
             features = {"display": names[best], "ranking": ranking}

@@ -288,7 +288,8 @@ def _of_contributors(shares: Floats, kept: Mask, method: str) -> Floats:
     """
     Return the average of the segments that gave the winning class its maximum, or its median.
 
-    Between two in the middle, those nearest to the median count.
+    Of an even number, the median is of the two in the middle: both count, with their equals.
+    They are told by their rank, as rounding would put the median nearer to one of them.
     """
     found = np.full((len(shares), shares.shape[2]), np.nan)
     some = np.flatnonzero(kept.any(axis=1))
@@ -296,7 +297,9 @@ def _of_contributors(shares: Floats, kept: Mask, method: str) -> Floats:
         known = np.where(kept[some, :, None], shares[some], np.nan)
         middle = np.nanmax(known, axis=1) if method == "max" else np.nanmedian(known, axis=1)
         rows, winner = np.arange(len(some)), middle.argmax(axis=1)
-        gap = np.abs(known[rows, :, winner] - middle[rows, winner, None])
-        nearest = gap == np.nanmin(gap, axis=1, keepdims=True)
-        found[some] = np.nanmean(np.where(nearest[:, :, None], known, np.nan), axis=1)
+        told = known[rows, :, winner]
+        ranked, last = np.sort(told, axis=1), kept[some].sum(axis=1) - 1  # NaN beyond the last
+        lower, upper = (last, last) if method == "max" else (last // 2, (last + 1) // 2)
+        counts = (told == ranked[rows, lower, None]) | (told == ranked[rows, upper, None])
+        found[some] = np.nanmean(np.where(counts[:, :, None], known, np.nan), axis=1)
     return found

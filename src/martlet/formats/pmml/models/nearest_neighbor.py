@@ -159,6 +159,7 @@ class Neighbours:
             with np.errstate(divide="ignore"):
                 adjust = x.shape[1] / known.sum(axis=1)
         distance = self._distances(x, adjust)
+        errors = first(errors, reasons(self._measure.uncounted(distance), self._measure.undefined))
         key = distance if self._measure.nearest_first else -distance
         order = np.argsort(key, axis=1, kind="stable")[:, : self.k]
         near = np.take_along_axis(distance, order, axis=1)
@@ -222,7 +223,8 @@ class Neighbours:
         """A closure that answers one record."""
         reads = [each.single(self.context.scope) for each in self.inputs]
         measure, is_binary = self.instances.single(), self._measure.is_binary
-        near_first, k, threshold = self._measure.nearest_first, self.k, self.threshold
+        own, near_first = self._measure, self._measure.nearest_first
+        k, threshold = self.k, self.threshold
         answers = [(each.name, each.method, each.single()) for each in self.targets]
         ids, unranked = self._names, self._unranked
 
@@ -239,6 +241,8 @@ class Neighbours:
                     raise RowError(_LACKING)
                 adjust = len(values) / known
             affinity = measure(values, adjust)
+            if is_binary and own.uncounted(affinity[None]).any():
+                raise RowError(own.undefined)
             ranking = Ranking.of(ids, affinity, near_first)
             places, near = ranking.places[:k].tolist(), ranking.affinity[:k].tolist()
             weighed = [weight(x) for x in near] if near_first else near

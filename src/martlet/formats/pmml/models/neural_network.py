@@ -11,11 +11,11 @@ import numpy as np
 
 from martlet.formats.pmml import links
 from martlet.formats.pmml.asked import Asked
-from martlet.formats.pmml.column import Column
+from martlet.formats.pmml.column import Column, first, reasons
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.document import Element
 from martlet.formats.pmml.expressions import compile_derived, expression_of
-from martlet.formats.pmml.frame import Frame, Record
+from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.prediction import (
     Outcome,
     Prediction,
@@ -124,7 +124,11 @@ class Network:
         gone = np.isnan(x).any(axis=1)
         with np.errstate(all="ignore"):
             for layer in self.layers:
-                x = np.concatenate([x, layer(x)], axis=1)
+                made = layer(x)
+                if layer.normalization == "simplemax":
+                    nothing = np.isnan(made).all(axis=1) & ~gone
+                    errors = first(errors, reasons(nothing, links.NO_SHARES))
+                x = np.concatenate([x, made], axis=1)
         found: dict[str | None, Prediction] = {}
         for name, output in self.numbers.items():
             with np.errstate(all="ignore"):
@@ -168,7 +172,10 @@ class Network:
             x = np.array([values], dtype=np.float64)
             with np.errstate(all="ignore"):
                 for layer in layers:
-                    x = np.concatenate([x, layer(x)], axis=1)
+                    made = layer(x)
+                    if layer.normalization == "simplemax" and np.isnan(made).all():
+                        raise RowError(links.NO_SHARES)
+                    x = np.concatenate([x, made], axis=1)
                 shares = x[0, neurons]
                 if inverse is not None:
                     number = float(inverse(shares)[0])

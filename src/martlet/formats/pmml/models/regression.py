@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from martlet.formats.pmml import links
 from martlet.formats.pmml.asked import Asked
+from martlet.formats.pmml.column import first, reasons
 from martlet.formats.pmml.context import Context
 from martlet.formats.pmml.frame import Frame, Record, RowError
 from martlet.formats.pmml.models.regression_table import Table, read_table
@@ -76,7 +78,9 @@ class Classification:
         # A row that lacks a number in any table has no distribution.
         scores[np.isnan(scores).any(axis=1)] = np.nan
         found = probabilities(scores, self.method, self.ordinal)
-        return classified(self.classes, found, self.label, asked.errors)
+        unshared = np.isfinite(scores).all(axis=1) & np.isnan(found).all(axis=1)
+        errors = first(asked.errors, reasons(unshared, links.NO_SHARES))
+        return classified(self.classes, found, self.label, errors)
 
     @property
     def outcome(self) -> Callable[[Record], Outcome]:
@@ -125,6 +129,8 @@ class Classification:
                     found = probabilities(np.array([sums]), method, ordinal)[0].tolist()
             except (OverflowError, ValueError) as exc:
                 raise RowError(f"the scores {sums} have no probabilities: {exc}") from None
+            if all(p != p for p in found) and all(map(math.isfinite, sums)):
+                raise RowError(links.NO_SHARES)
             return likeliest(classes, found)
 
         return many
