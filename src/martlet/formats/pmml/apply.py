@@ -119,7 +119,9 @@ def compile_apply(element: Element, scope: Scope, depth: int) -> Expression:
         "invalidValueTreatment", ("returnInvalid", "asIs", "asMissing"), "returnInvalid"
     )
     # Only numbers have results that are undefined; an argument that is refused stays so.
-    if isinstance(inner, NumericCall) and (on_invalid == "asMissing" or inner.type is DOUBLE):
+    if isinstance(inner, NumericCall | FoldCall) and (
+        on_invalid == "asMissing" or inner.type is DOUBLE
+    ):
         inner = replace(inner, undefined=on_invalid)
     if missing_to is None and default is None:
         return inner
@@ -153,7 +155,7 @@ def _call(
     if name in FOLDS:
         _count(element, arguments, 1, None)
         fold = FOLDS[name]
-        return FoldCall(fold, arguments, fold.result(types))
+        return FoldCall(name, fold, arguments, fold.result(types))
     if name in POINTWISE:
         pointwise = POINTWISE[name]
         _count(element, arguments, len(pointwise.arguments))

@@ -171,6 +171,7 @@ def _undefined_as(stand_in: Value, call: Callable[..., Value]) -> Callable[..., 
 
 
 LACKING = "{} has a missing argument"
+UNDEFINED = "{} has an argument that is undefined"
 
 
 def lacking(name: str, missing: Mask | None) -> Reasons | None:
@@ -204,24 +205,50 @@ def _arithmetic(name: str, reads: list[Single]) -> Single:
 
 @dataclass(frozen=True, slots=True)
 class FoldCall:
-    """A function of any number of numbers that leaves out the missing ones."""
+    """
+    A function of any number of numbers that leaves out the missing ones.
 
+    Args:
+        undefined: As of :class:`NumericCall`.
+    """
+
+    name: str
     function: Fold
     arguments: tuple[Expression, ...]
     type: DataType
+    undefined: str = "returnInvalid"
 
     def column(self, frame: Frame) -> Column:
         sources = [each.column(frame) for each in self.arguments]
         if any(_is_collection(each) for each in sources):
             return self._of_collections(sources)
         table = np.stack([each.cast(DOUBLE).floats() for each in sources])
-        gone: Mask = np.asarray(np.isnan(table).all(axis=0))
-        if gone.any():
+        nothing = np.isnan(table)
+        gone: Mask = np.asarray(nothing.all(axis=0))
+        bad: Mask | None = None
+        if nothing.any():
             table[:, gone] = 0.0
+            known = np.stack([each.known() for each in sources])
+            # A NaN that is known is undefined: its argument's Apply takes it as it is.
+            bad = np.asarray((nothing & known).any(axis=0))
+            if not self.function.spoiled:
+                bad = bad & gone
+            gone = np.asarray(~known.any(axis=0))
         with np.errstate(all="ignore"):
             values = self.function.vector(table).astype(self.type.numpy)
         missing: Mask | None = gone if gone.any() else None
-        return Column(self.type, values, missing, all_errors(sources))
+        found = Column(self.type, values, missing, all_errors(sources))
+        return found if bad is None or not bad.any() else self._treated(found, bad)
+
+    def _treated(self, found: Column, bad: Mask) -> Column:
+        """Return what is *found* with the *bad* rows, which are undefined, treated."""
+        match self.undefined:
+            case "asIs" if found.values.dtype.kind == "f":
+                return replace(found, values=np.where(bad, np.nan, found.values))
+            case "asMissing":
+                return blank(found, bad)
+            case _:
+                return found.with_errors(reasons(bad, UNDEFINED.format(self.name)))
 
     def _of_collections(self, sources: list[Column]) -> Column:
         rows = [flat(row) for row in zip(*(each.objects() for each in sources), strict=True)]
@@ -230,12 +257,20 @@ class FoldCall:
 
     def single(self) -> Single:
         reads = [each.single() for each in self.arguments]
-        call, kind = self.function.scalar, self.type
+        call, kind, name, undefined = self.function.scalar, self.type, self.name, self.undefined
+        spoiled = self.function.spoiled
 
         def fold(record: Record) -> Value:
             values = [v for v in [read(record) for read in reads] if v is not None]
             if any(isinstance(v, tuple) for v in values):
                 values = flat(values)
+            if any(v != v for v in values):
+                left = [v for v in values if v == v]
+                if spoiled or not left:
+                    if undefined == "returnInvalid":
+                        raise RowError(UNDEFINED.format(name))
+                    return None if undefined == "asMissing" else math.nan
+                values = left
             return convert(call(values), kind) if values else None
 
         return fold

@@ -276,11 +276,14 @@ class Fold:
         result: The type of its value, from the types of its arguments.
         vector: Of an array [arguments, rows] with NaN where missing; every row has a number.
         scalar: Of the numbers there are, at least one.
+        spoiled: Whether one number that is undefined (a NaN that is taken as it is) leaves the
+            result undefined; else it is left out.
     """
 
     result: Callable[[Types], DataType]
     vector: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     scalar: Callable[[list[Value]], Value]
+    spoiled: bool = True
 
 
 def _mean(values: list[Value]) -> float:
@@ -290,8 +293,8 @@ def _mean(values: list[Value]) -> float:
 FOLDS: dict[str, Fold] = {
     "sum": Fold(widest, lambda x: np.nansum(x, axis=0), sum),
     "product": Fold(widest, lambda x: np.nanprod(x, axis=0), math.prod),
-    "min": Fold(widest, lambda x: np.nanmin(x, axis=0), min),
-    "max": Fold(widest, lambda x: np.nanmax(x, axis=0), max),
+    "min": Fold(widest, lambda x: np.nanmin(x, axis=0), min, spoiled=False),
+    "max": Fold(widest, lambda x: np.nanmax(x, axis=0), max, spoiled=False),
     "avg": Fold(_double, lambda x: np.nanmean(x, axis=0), _mean),
     "median": Fold(_double, lambda x: np.nanmedian(x, axis=0), median),
 }

@@ -195,6 +195,26 @@ class TestTerms:
         assert found["out"] == [wanted, None]
 
 
+@pytest.mark.parametrize(
+    ("function", "more", "wanted"),
+    [
+        ("sum", "", "!"),
+        ("avg", "", "!"),
+        ("product", 'invalidValueTreatment="asMissing" defaultValue="7"', 7.0),
+        ("sum", 'invalidValueTreatment="asIs"', None),  # NaN
+        ("min", "", 0.0),
+        ("max", "", 0.0),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_undefined_number_taken_as_it_is_spoils_a_sum_and_no_extreme(
+    function: str, more: str, wanted: object, order: int, tmp_path: Path
+):
+    undefined = call("modulo", X, X, more='invalidValueTreatment="asIs"')
+    whole = call(function, *[X, undefined][::order], more=more)
+    assert one(tmp_path, whole, "double", x=0.0) == wanted
+
+
 def test_whole_ensembles_of_neighbours_rank_by_what_their_measure_is(tmp_path: Path):
     """jaccard is a similarity, whatever the file calls it."""
     fields = "".join(

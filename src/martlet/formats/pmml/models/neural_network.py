@@ -126,7 +126,7 @@ class Network:
             for layer in self.layers:
                 made = layer(x)
                 if layer.normalization == "simplemax":
-                    nothing = np.isnan(made).all(axis=1) & ~gone
+                    nothing = np.asarray(np.isnan(made).all(axis=1) & ~gone)
                     errors = first(errors, reasons(nothing, links.NO_SHARES))
                 x = np.concatenate([x, made], axis=1)
         found: dict[str | None, Prediction] = {}

@@ -79,7 +79,7 @@ class Classification:
         scores[np.isnan(scores).any(axis=1)] = np.nan
         found = probabilities(scores, self.method, self.ordinal)
         unshared = np.isfinite(scores).all(axis=1) & np.isnan(found).all(axis=1)
-        errors = first(asked.errors, reasons(unshared, links.NO_SHARES))
+        errors = first(asked.errors, reasons(np.asarray(unshared), links.NO_SHARES))
         return classified(self.classes, found, self.label, errors)
 
     @property
