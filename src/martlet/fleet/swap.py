@@ -211,8 +211,14 @@ class Fleet:
     # -- trials ----------------------------------------------------------------------------
 
     def to_try(self) -> LoadOrder | None:
-        """Return the version to try next, if none is on trial."""
-        if self._trying is not None or not self._untried:
+        """Return the version to try next, if none is on trial; who is wanted no more is not."""
+        if self._trying is not None:
+            return None
+        for key in list(self._untried):
+            if not self._reconciler.needs(*key):
+                del self._untried[key]
+                self._reconciler.withdrawn(*key)
+        if not self._untried:
             return None
         self._trying = next(iter(self._untried))
         return self._untried[self._trying]

@@ -76,6 +76,10 @@ class Reconciler:
         found.failures += 1
         found.retry_at = retry_at(found.failures, now)
 
+    def withdrawn(self, name: str, version: int) -> None:
+        """Note that a load that was ordered was not begun, as nothing wants the version now."""
+        self._names[name].versions[version].state = State.END
+
     def unloaded(self, name: str, version: int) -> None:
         """Note that no worker holds the version any more."""
         found = self._names[name].versions[version]
@@ -116,12 +120,12 @@ class Reconciler:
         known = self._names[name]
         wanted = self._desired.get(name, Wanted({}))
         self._move_labels(known, wanted)
-        held = self._held(known, wanted) | self._referred(name)
+        needed = self._needed(name)
+        for n, each in known.versions.items():
+            if each.state is State.START and n not in needed:
+                each.state = State.END  # a newer one came before its turn did
         while True:
-            views = [
-                View(n, v.state, n in wanted.versions or n in held, v.retry_at)
-                for n, v in known.versions.items()
-            ]
+            views = [View(n, v.state, n in needed, v.retry_at) for n, v in known.versions.items()]
             match next_step(views, now, wanted.transition):
                 case Load(version):
                     known.versions[version].state = State.LOADING
@@ -154,6 +158,14 @@ class Reconciler:
             if coming is not None and coming.state is not State.AVAILABLE:
                 held |= {known.labels[label]} if label in known.labels else set()
         return held
+
+    def _needed(self, name: str) -> set[int]:
+        known, wanted = self._names[name], self._desired.get(name, Wanted({}))
+        return {*wanted.versions} | self._held(known, wanted) | self._referred(name)
+
+    def needs(self, name: str, version: int) -> bool:
+        """Return whether a version is wanted, or held by a label or by what refers to it."""
+        return version in self._needed(name)
 
     def _wants(self, name: str, version: int) -> bool:
         return name in self._desired and version in self._desired[name].versions

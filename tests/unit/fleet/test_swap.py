@@ -166,6 +166,27 @@ def test_no_worker_is_told_of_a_version_that_fails_its_trial():
     assert house.answering() == (1,)
 
 
+def test_a_version_that_is_wanted_no_more_when_its_turn_comes_is_not_tried():
+    """Its file may be gone by then; and each trial keeps those that are wanted waiting."""
+    house = up()
+    house.fleet.want({n: Wanted({2: Source(Path("v2"))}) for n in ("ctr", "cvr")})
+    house.turn()
+    first = house.fleet.to_try()
+    assert first is not None
+    assert first.name == "ctr"
+    house.fleet.want({n: Wanted({3: Source(Path("v3"))}) for n in ("ctr", "cvr")})
+    house.turn()
+    house.fleet.tried(Loaded("ctr", 2), house.now)
+    assert house.fleet.to_try() is None, "version 2 of cvr waited for its trial"
+    house.turn()
+    following = house.fleet.to_try()
+    assert following is not None
+    assert (following.name, following.version) == ("cvr", 3)
+    house.fleet.tried(Loaded("cvr", 3), house.now)
+    house.run()
+    assert house.answering() == (3,)
+
+
 def test_both_workers_may_fail_to_open_a_version_and_neither_is_ended():
     house = up()
     house.want(2)

@@ -119,6 +119,21 @@ def test_what_is_wanted_no_more_leaves_and_may_come_back():
     assert reconciler.step(0.0) == [LoadOrder("ctr", 1, source())]
 
 
+def test_a_version_that_a_newer_one_overtakes_has_ended_and_may_be_asked_for_again():
+    reconciler = answering(1)
+    for version in (2, 3, 4):  # while 2 is being loaded
+        reconciler.want({"ctr": Wanted({version: source()})})
+        reconciler.step(0.0)
+    assert states(reconciler) == {
+        4: State.START, 3: State.END, 2: State.LOADING, 1: State.AVAILABLE
+    }  # fmt: skip
+    reconciler.loaded("ctr", 2, None, "", 0.0)
+    assert LoadOrder("ctr", 4, source()) in reconciler.step(0.0)
+    reconciler.loaded("ctr", 4, None, "", 0.0)
+    reconciler.want({"ctr": Wanted({3: source("moved")})})
+    assert LoadOrder("ctr", 3, source("moved")) in reconciler.step(0.0)
+
+
 def test_it_is_settled_when_each_name_answers_or_has_failed():
     reconciler = Reconciler()
     reconciler.want({"a": Wanted({1: source()}), "b": Wanted({1: source()})})
