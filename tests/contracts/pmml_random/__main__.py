@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from pmml_random.compare import STEP, STEP32, departure, difference
+from pmml_random.compare import STEP, STEP32, departure, difference, lazier
 from pmml_random.documents import KINDS, Document, document
 from pmml_random.ours import Ours, UnsupportedModel, alone_in_median, is_endless
 from pmml_random.reference import Reference, Refusal
@@ -49,6 +49,7 @@ def differences(made: Document, path: Path, known: Counter[str]) -> tuple[str, l
             if gap is None:
                 continue
             why = departure(together[place], wanted, step)
+            why = why or lazier(together[place], wanted, made.text)
             if why is None and is_endless(made.text, row, path.with_suffix(".computed.pmml")):
                 why = "a computed field is infinite: a zero has no sign there"
             one = path.with_suffix(".segment.pmml")

@@ -70,6 +70,18 @@ def departure(ours: Answer, theirs: Answer, step: float = STEP) -> str | None:
     return None
 
 
+def lazier(ours: Answer, theirs: Answer, text: str) -> str | None:
+    """Return which field one side does not ask for, that the other refuses the row for, or None."""
+    if isinstance(ours, str) and isinstance(theirs, dict):
+        if 'missingPredictionTreatment="returnMissing"' in text and theirs.get("y", "") is None:
+            return "after a segment without an answer no other is asked there"
+    elif isinstance(ours, dict) and isinstance(theirs, str):
+        settles = "<TreeModel" in text and re.search(r'booleanOperator="(and|or)"', text)
+        if settles and re.search(r'Field "\w+" cannot accept invalid value', theirs):
+            return "a tree asks no more of an and, or that is settled"
+    return None
+
+
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
