@@ -1,4 +1,4 @@
-"""scikit-learn's linear models, networks and scalers without it: its numbers, to the last bit."""
+"""scikit-learn's linear models, networks, naive Bayes, scalers without it: to the last bit."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
+from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, RobustScaler, StandardScaler
@@ -114,6 +115,9 @@ TWO, THREE, NUMBERS = labels_of(2), labels_of(3), ROWS[:, 0] / 50
         MLPRegressor(hidden_layer_sizes=(4,), activation="identity", max_iter=3).fit(
             ROWS, ROWS[:, :2]
         ),
+        *(GaussianNB().fit(ROWS, labels) for labels in (TWO, THREE, THREE == TWO)),
+        make_pipeline(StandardScaler(), GaussianNB()).fit(ROWS, THREE),
+        *(kind().fit(np.abs(ROWS), THREE) for kind in (MultinomialNB, ComplementNB)),
         *(
             make_pipeline(StandardScaler(), of_trees).fit(ROWS, TWO if labels else NUMBERS)
             for of_trees, labels in (
@@ -132,6 +136,15 @@ def test_other_models_answer_to_the_last_bit(own):
         for method, found in (quick(rows) or {}).items():
             assert found.tolist() == getattr(own, method)(rows).tolist()
     assert quick(ROWS[:1]) is not None
+
+
+def test_naive_bayes_answers_in_blocks_and_far_away_to_the_last_bit():
+    own = GaussianNB().fit(ROWS, THREE)
+    quick = answers_of(own)
+    many = np.resize(ROWS, (12_001, 6)) * RNG.normal(size=(12_001, 1))
+    for rows in (many, np.asfortranarray(many), many[::2], many * 1e200):
+        for method, found in quick(rows).items():
+            np.testing.assert_array_equal(found, getattr(own, method)(rows))
 
 
 @settings(max_examples=30)

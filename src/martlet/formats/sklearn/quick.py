@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.formats.sklearn import forest, linear, networks, vectors
+from martlet.formats.sklearn import bayes, forest, linear, networks, vectors
 from martlet.formats.sklearn.forest import Answers
 from martlet.formats.sklearn.scalers import step_of
 from martlet.tensors import Tensor
@@ -17,9 +17,9 @@ def answers_of(estimator: Any) -> Answers | None:
     """
     Return what answers ``predict`` and its scores as *estimator* does, to the last bit.
 
-    Trees, linear models, networks and support vector machines, alone or behind scalers. None for
-    others, and where the answers differ on rows drawn at random: another version may compute in
-    another way.
+    Trees, linear models, networks, naive Bayes and support vector machines, alone or behind
+    scalers. None for others, and where the answers differ on rows drawn at random: another version
+    may compute in another way.
     """
     *before, last = [s for _, s in estimator.steps] if hasattr(estimator, "steps") else [estimator]
     try:
@@ -33,6 +33,7 @@ def answers_of(estimator: Any) -> Answers | None:
             of_trees
             or linear.answers_of(last)
             or networks.answers_of(last)
+            or bayes.answers_of(last)
             or vectors.answers_of(last)
         )
         if of_last is None:
